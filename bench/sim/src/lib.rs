@@ -1,0 +1,2 @@
+//! bench/sim
+#![forbid(unsafe_code)]

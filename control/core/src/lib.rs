@@ -1,0 +1,2 @@
+//! control/core
+#![forbid(unsafe_code)]

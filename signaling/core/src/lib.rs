@@ -1,0 +1,8 @@
+//! The sans-IO SIP side: wire format, SDP, transactions, registrar, proxy core and Media Proxy.
+//!
+//! This crate knows no socket, no clock, no thread and no random number generator of its own.
+//! Messages, time and seeds come in as arguments; messages to send, commands for the relay and call
+//! records go out as values.
+#![forbid(unsafe_code)]
+
+pub mod transport;
