@@ -5,4 +5,5 @@
 //! records go out as values.
 #![forbid(unsafe_code)]
 
+pub mod timer;
 pub mod transport;
