@@ -5,5 +5,6 @@
 //! records go out as values.
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod timer;
 pub mod transport;
