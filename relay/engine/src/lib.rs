@@ -1,1 +1,16 @@
-//! relay/engine
+//! The media engine: one pinned thread per worker, each with one io_uring and one
+//! [`relay_core`] relay that it owns.
+//!
+//! [`Engine`] is the whole interface: commands go in with [`Engine::submit`], events come out of
+//! [`Engine::poll_event`]. Sessions are placed on workers by their id modulo the number of workers,
+//! which needs no table; the port range is cut into one disjoint, pair-aligned slice per worker.
+
+mod config;
+mod counters;
+mod engine;
+mod error;
+
+pub use config::{Dscp, EngineConfig, NotADscp, RingSizes};
+pub use counters::WorkerCounters;
+pub use engine::{Engine, Wake};
+pub use error::{StartError, SubmitError, WorkerHealth, WorkerState};

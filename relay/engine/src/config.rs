@@ -1,0 +1,148 @@
+//! What an engine is started with.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::error::StartError;
+
+/// A Differentiated Services code point (RFC 2474), 0..=63.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dscp(u8);
+
+impl Dscp {
+    /// Expedited forwarding (RFC 3246), what RFC 4594 4.1 asks for telephony.
+    pub const EXPEDITED: Dscp = Dscp(46);
+    /// Best effort.
+    pub const BEST_EFFORT: Dscp = Dscp(0);
+
+    /// The code point with this number, 0..=63.
+    ///
+    /// # Errors
+    /// [`NotADscp`] for a number above 63.
+    pub const fn new(code: u8) -> Result<Dscp, NotADscp> {
+        if code < 64 { Ok(Dscp(code)) } else { Err(NotADscp(code)) }
+    }
+
+    /// The byte of the IPv4 TOS or IPv6 traffic class field, its ECN bits zero.
+    #[must_use]
+    pub const fn traffic_class(self) -> u8 {
+        self.0 << 2
+    }
+}
+
+/// The number is not that of a code point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("DSCP {0} is not one of 0..=63")]
+pub struct NotADscp(pub u8);
+
+/// Sizes of a worker's ring. The defaults suit every load; tests make them small to force the
+/// cases that a busy ring meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingSizes {
+    /// Submission queue entries, a power of two: how many packets are sent with one system call.
+    pub submissions: u32,
+    /// Completion queue entries, a power of two, at least as many as `submissions`.
+    pub completions: u32,
+}
+
+impl Default for RingSizes {
+    /// 1,024 submissions: a batch is bounded by the receive buffers long before. 8,192 completions:
+    /// one for every receive buffer of the default, and as many again for everything else.
+    fn default() -> RingSizes {
+        RingSizes { submissions: 1024, completions: 8192 }
+    }
+}
+
+/// What an [`Engine`](crate::Engine) is started with.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// One entry a worker: the core that it is pinned to, `None` to leave it to the scheduler.
+    pub workers: Vec<Option<usize>>,
+    /// The member's media ports; cut into one slice per worker. Rounded inwards to whole pairs.
+    pub ports: RangeInclusive<u16>,
+    /// How long a closed port rests before it is used again.
+    pub rest: Duration,
+    /// A session whose peers announced that they send, and do not for this long, is closed;
+    /// `None`: never.
+    pub idle: Option<Duration>,
+    /// Most sockets that one worker holds; at most RLIMIT_NOFILE, which also limits the table of
+    /// a ring. The soft limit is raised to the hard one at start.
+    pub sockets_per_worker: u32,
+    /// Receive buffers of one worker, a power of two up to 32,768.
+    pub buffers_per_worker: u16,
+    /// Bytes of one receive buffer; 64 of them are not payload. A longer datagram is dropped and
+    /// counted.
+    pub buffer_bytes: u32,
+    /// Marks every packet that is sent.
+    pub dscp: Dscp,
+    /// SO_RCVBUF of each socket in bytes; `None`: the system's default.
+    pub socket_receive_bytes: Option<usize>,
+    /// Most commands of one worker that may be under way at once, 1..=65,536.
+    pub commands_outstanding_max: usize,
+    /// Decides the order in which ports are given out: draw it from the system's randomness.
+    pub seed: [u8; 32],
+    /// Sizes of the rings.
+    pub ring: RingSizes,
+}
+
+impl EngineConfig {
+    /// `workers` and `seed` as given; ports 10000..=59999, 30 s of rest, 60 s idle, up to 16,384
+    /// sockets and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding.
+    #[must_use]
+    pub fn new(workers: Vec<Option<usize>>, seed: [u8; 32]) -> EngineConfig {
+        EngineConfig {
+            workers,
+            ports: 10_000..=59_999,
+            rest: Duration::from_secs(30),
+            idle: Some(Duration::from_secs(60)),
+            sockets_per_worker: 16_384,
+            buffers_per_worker: 4096,
+            buffer_bytes: 2048,
+            dscp: Dscp::EXPEDITED,
+            socket_receive_bytes: None,
+            commands_outstanding_max: 1024,
+            seed,
+            ring: RingSizes::default(),
+        }
+    }
+
+    /// Checks everything that needs no system call.
+    ///
+    /// # Errors
+    /// [`StartError::Config`] names the first field that cannot be used.
+    pub fn validate(&self) -> Result<(), StartError> {
+        let bad = |field, why| Err(StartError::Config { field, why });
+        if self.workers.is_empty() || self.workers.len() > WORKERS_MAX {
+            return bad("workers", "between 1 and 256 workers are needed");
+        }
+        if self.sockets_per_worker == 0 {
+            return bad("sockets_per_worker", "must not be 0");
+        }
+        if !self.buffers_per_worker.is_power_of_two() {
+            return bad("buffers_per_worker", "must be a power of two up to 32768");
+        }
+        if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&self.buffer_bytes) {
+            return bad("buffer_bytes", "must be between 256 and 65536");
+        }
+        if !(1..=COMMANDS_OUTSTANDING_MAX).contains(&self.commands_outstanding_max) {
+            return bad("commands_outstanding_max", "must be between 1 and 65536");
+        }
+        let RingSizes { submissions, completions } = self.ring;
+        if !submissions.is_power_of_two()
+            || !completions.is_power_of_two()
+            || completions < submissions
+        {
+            return bad("ring", "sizes must be powers of two, completions at least submissions");
+        }
+        Ok(())
+    }
+}
+
+/// More workers than any host of today has use for; a worker's number fits one byte.
+const WORKERS_MAX: usize = 256;
+/// The header, an IPv6 source address and a G.711 packet of 20 ms.
+const BUFFER_BYTES_MIN: u32 = 256;
+/// A UDP datagram has at most 65,507 bytes.
+const BUFFER_BYTES_MAX: u32 = 65_536;
+/// Bounds the memory of the queues: an event takes a few hundred bytes.
+const COMMANDS_OUTSTANDING_MAX: usize = 65_536;

@@ -1,0 +1,81 @@
+//! What can go wrong, in words for the operator.
+
+use std::time::Duration;
+
+use relay_core::api::Command;
+
+/// Why an engine did not start. Nothing of it is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A field of the configuration cannot be used.
+    #[error("relay configuration: {field}: {why}")]
+    Config {
+        /// Which field.
+        field: &'static str,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The range has fewer port pairs than there are workers.
+    #[error("relay configuration: ports {first}-{last} are too few for {workers} workers")]
+    TooFewPorts {
+        /// First port of the range.
+        first: u16,
+        /// Last port of the range.
+        last: u16,
+        /// Workers that share it.
+        workers: usize,
+    },
+    /// More sockets are asked for than the process may have.
+    #[error(
+        "sockets_per_worker is {asked}, but RLIMIT_NOFILE (ulimit -Hn) is {limit} and limits the table of a ring"
+    )]
+    TooManySockets {
+        /// From the configuration.
+        asked: u32,
+        /// The hard limit.
+        limit: u64,
+    },
+    /// The system refused an operation.
+    #[error("{operation}: {error}")]
+    Os {
+        /// What was tried.
+        operation: &'static str,
+        /// The system's words.
+        error: std::io::Error,
+    },
+}
+
+/// Why a command was not taken. It comes back unchanged, and no event will answer it.
+#[derive(Debug, PartialEq, thiserror::Error)]
+pub enum SubmitError {
+    /// As many commands as are allowed are under way: answer 503, or try again after an event.
+    #[error("the relay worker has as many commands under way as are allowed")]
+    Overloaded(Command),
+    /// The worker that the session belongs to has died.
+    #[error("the relay worker has stopped")]
+    WorkerDown(Command),
+}
+
+/// Whether a worker works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerHealth {
+    /// Its state.
+    pub state: WorkerState,
+    /// How long ago it last went round its loop. A healthy worker does so at least once a second,
+    /// also when idle.
+    pub last_beat: Duration,
+}
+
+/// The state of a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerState {
+    /// It runs.
+    Running,
+    /// It was stopped.
+    Stopped,
+    /// It died: its sessions carry no media and its commands are never answered.
+    Died {
+        /// The panic's or the error's words.
+        reason: String,
+    },
+}
