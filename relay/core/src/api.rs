@@ -168,6 +168,10 @@ impl fmt::Debug for PayloadTypes {
 
 /// An order to a relay worker. Each is answered by exactly one [`Event`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every command is an Apply: a box would cost an allocation each and save nothing"
+)]
 pub enum Command {
     /// Creates the session or brings it to this state. Answered by [`Event::Applied`] once every
     /// port that it names receives, or by [`Event::Refused`], which leaves the session as it was
@@ -306,7 +310,13 @@ pub struct DirectionReport {
     /// RTP packets lost before they reached us, by sequence number (RFC 3550 A.3); duplicates can
     /// make it negative there, here it stops at 0.
     pub lost: u64,
-    /// Interarrival jitter at the end, in RTP timestamp units (RFC 3550 6.4.1).
+    /// RTP packets that had arrived before and were relayed all the same.
+    pub duplicates: u64,
+    /// RTP packets that arrived after one with a later sequence number.
+    pub reordered: u64,
+    /// Interarrival jitter at the end, in RTP timestamp units (RFC 3550 6.4.1), of the source
+    /// (SSRC) that was heard last. A dynamic payload type does not say its clock rate: it is taken
+    /// from how fast the timestamps run, and until that is settled (2 s) this is 0.
     pub jitter: u32,
     /// RTCP packets relayed.
     pub rtcp_packets: u64,

@@ -6,3 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod ports;
+
+#[cfg(test)]
+mod testing;

@@ -1,0 +1,73 @@
+//! A range of ports that is made of whole pairs.
+
+use std::ops::RangeInclusive;
+
+/// A range of media ports: an even first and an odd last one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortRange {
+    first: u16,
+    last: u16,
+}
+
+/// The range holds no whole pair of ports above 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the port range {first}-{last} holds no pair of an even and the next odd port")]
+pub struct BadRange {
+    /// As given.
+    pub first: u16,
+    /// As given.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// The whole pairs within `range`; port 0 and its neighbour are never part of it.
+    ///
+    /// # Errors
+    /// [`BadRange`] if there is none.
+    pub fn new(range: RangeInclusive<u16>) -> Result<PortRange, BadRange> {
+        let (first, last) = (*range.start(), *range.end());
+        let bad = BadRange { first, last };
+        let even = first.max(2).checked_next_multiple_of(2).ok_or(bad)?;
+        let odd = if last % 2 == 1 { last } else { last.checked_sub(1).ok_or(bad)? };
+        if even < odd { Ok(PortRange { first: even, last: odd }) } else { Err(bad) }
+    }
+
+    /// The first port, even.
+    #[must_use]
+    pub const fn first(self) -> u16 {
+        self.first
+    }
+
+    /// The last port, odd.
+    #[must_use]
+    pub const fn last(self) -> u16 {
+        self.last
+    }
+
+    /// How many ports it has, an even number.
+    #[must_use]
+    pub const fn ports(self) -> u32 {
+        (self.last - self.first) as u32 + 1
+    }
+
+    pub(super) fn even_ports(self) -> impl Iterator<Item = u16> {
+        (self.first..self.last).step_by(2)
+    }
+
+    /// Cuts the range into `parts` disjoint ranges of whole pairs whose sizes differ by one pair at
+    /// most; `None` if there are more parts than pairs, or no part.
+    #[must_use]
+    pub fn split(self, parts: usize) -> Option<Vec<PortRange>> {
+        let pairs = self.ports() as usize / 2;
+        if parts == 0 || parts > pairs {
+            return None;
+        }
+        let cut = |part: usize| self.first as usize + part * pairs / parts * 2;
+        let ranges = (0..parts).map(|part| PortRange {
+            // Both are within the range, so they fit 16 bits.
+            first: cut(part) as u16,
+            last: (cut(part + 1) - 1) as u16,
+        });
+        Some(ranges.collect())
+    }
+}
