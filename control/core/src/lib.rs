@@ -1,2 +1,7 @@
-//! control/core
+//! The control side as pure state. For now: settings.
+//!
+//! This crate knows no file, no socket, no clock and neither SIP nor media: a settings text comes in
+//! as an argument, validated settings or a list of problems go out as values.
 #![forbid(unsafe_code)]
+
+pub mod settings;

@@ -1,0 +1,164 @@
+//! Settings: read from TOML, checked as a whole before anything is bound, every key with a default.
+//!
+//! Each key is declared once, by [`settings_table`](table): its documentation becomes the comment in
+//! [`default_file`]. [`check`] finds every problem of a text, not just the first.
+
+mod hint;
+mod limits;
+mod media;
+mod node;
+mod print;
+mod problem;
+mod read;
+mod routing;
+mod rules;
+mod sip;
+mod table;
+mod users;
+mod values;
+
+use std::net::SocketAddr;
+
+use toml::de::DeTable;
+
+pub use limits::Limits;
+pub use media::{Learning, Media, PORTS_PER_AV_SESSION, PortRange, WanIp};
+pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, Workers};
+pub use print::default_file;
+pub use problem::{Position, Problem};
+pub use routing::{Peers, Route};
+pub use rules::Host;
+pub use sip::{Listen, Realm, Registrar, Sip};
+pub use table::{Effect, Key, Shape};
+pub use users::{Credentials, Open, User, UserName, Users};
+pub use values::{Domain, Seconds, Secret, Transport};
+
+use problem::{Places, Wrong};
+use read::Reader;
+use table::{Rules, Table, settings_table};
+
+/// Longest settings text, in bytes: ten thousand users, a hundred bytes each, with room to spare.
+pub const TEXT_BYTES_MAX: usize = 4 << 20;
+
+settings_table! {
+    /// All settings of a node.
+    section Settings {
+        /// The process itself.
+        table node: Node = default(Node::default());
+
+        /// SIP: where it is listened for, and whom the node serves.
+        table sip: Sip = default(Sip::default());
+
+        /// Who may register and call.
+        table users: Users = default(Users::default());
+
+        /// The way to other domains: no other domain is reached (there is no DNS yet).
+        live routes: Vec<Route> = default(Vec::new());
+
+        /// Other SIP servers.
+        table peers: Peers = default(Peers::default());
+
+        /// Ports and addresses of the media that this node relays.
+        table media: Media = default(Media::default());
+
+        /// How much the node takes on. At each bound new work is refused and what exists goes on.
+        table limits: Limits = default(Limits::default());
+    }
+}
+
+/// What the command line says in place of the text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Overrides {
+    /// `--listen`: listen here, on UDP and TCP, and nowhere else. Empty: as the text says.
+    pub listen: Vec<SocketAddr>,
+}
+
+/// Settings that are right in themselves, with the places of their keys, so that they can still be
+/// compared with a machine ([`Checked::against`]).
+pub struct Checked {
+    /// The settings.
+    pub settings: Settings,
+    places: Places,
+}
+
+/// Reads and checks a settings text.
+///
+/// # Errors
+/// Every problem of the text, in its order; where the text is not TOML, only how it is not.
+pub fn check(text: &str) -> Result<Settings, Vec<Problem>> {
+    check_with(text, &Overrides::default()).map(|checked| checked.settings)
+}
+
+/// Reads a settings text, puts `overrides` in its place and checks the whole.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_with(text: &str, overrides: &Overrides) -> Result<Checked, Vec<Problem>> {
+    let mut reader = Reader::new(text, paths("", &Settings::keys(None)));
+    let Some(mut settings) = parse(text, &mut reader) else {
+        return Err(reader.finish().1);
+    };
+    if !overrides.listen.is_empty() {
+        settings.sip.listen = everywhere(&overrides.listen);
+        reader.places.note_outside("sip.listen", "--listen");
+        check_overridden(&settings.sip.listen, &mut reader);
+    }
+    settings.check("", &mut reader);
+    match reader.finish() {
+        (places, problems) if problems.is_empty() => Ok(Checked { settings, places }),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// `None`: not TOML, or the whole of it is unreadable; the reader has been told.
+fn parse(text: &str, reader: &mut Reader) -> Option<Settings> {
+    if text.len() > TEXT_BYTES_MAX {
+        let what = format!("the text is longer than {TEXT_BYTES_MAX} bytes");
+        reader.tell("", Wrong::new(what, "is this a settings file?"));
+        return None;
+    }
+    let (table, errors) = DeTable::parse_recoverable(text);
+    if errors.is_empty() {
+        return Settings::read_keys("", table.get_ref(), reader);
+    }
+    for error in errors {
+        let at = error.span().map_or(0, |span| span.start);
+        reader.not_toml(at, error.message());
+    }
+    None
+}
+
+fn everywhere(addresses: &[SocketAddr]) -> Vec<Listen> {
+    let on = |address| Transport::ALL.map(|transport| Listen::on(transport, address));
+    addresses.iter().copied().flat_map(on).collect()
+}
+
+/// What reading an entry of the text would have checked. UDP and TCP have the same address, so
+/// every second entry is enough.
+fn check_overridden(listen: &[Listen], reader: &mut Reader) {
+    for (index, entry) in listen.iter().enumerate().step_by(Transport::ALL.len()) {
+        entry.check(&reader.places.entry("sip.listen", index), reader);
+    }
+}
+
+/// Every key under `keys`, as paths without indexes.
+fn paths(path: &str, keys: &[Key]) -> Vec<String> {
+    let mut found = Vec::new();
+    for key in keys {
+        let path = read::join(path, key.name);
+        match &key.shape {
+            Shape::Table(inner) | Shape::Tables { example: inner, .. } => {
+                found.extend(paths(&path, inner));
+            }
+            Shape::Scalar(_) | Shape::Absent(_) => {}
+        }
+        found.push(path);
+    }
+    found
+}
+
+/// Every key of the settings with its documentation and default, for tools that list them.
+#[must_use]
+pub fn keys() -> Vec<Key> {
+    Settings::keys(Some(&Settings::default()))
+}

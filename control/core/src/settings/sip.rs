@@ -1,0 +1,193 @@
+//! `[sip]`: where SIP is listened for, and whom the node serves.
+
+use std::net::SocketAddr;
+
+use super::problem::Wrong;
+use super::read::{Reader, Text, quoted};
+use super::table::{Rules, settings_table};
+use super::values::{Domain, Seconds, Transport, not_unicast, text_values};
+
+settings_table! {
+    /// SIP: where it is listened for, and whom the node serves.
+    section Sip {
+        /// Domains whose users register here, besides the node's own addresses, for example
+        /// ["example.com"].
+        live domains: Vec<Domain> = default(Vec::new());
+
+        /// Digest realm. By default the first of `domains`, else "ringfarm". HA1 hashes (see users)
+        /// hold for one realm only.
+        live realm: Option<Realm> = optional("\"example.com\"");
+
+        /// Seconds for which a digest nonce is good; afterwards clients are given a fresh one and
+        /// answer by themselves.
+        live nonce_life_s: Seconds = default(Seconds(300)) in 10..=86_400;
+
+        /// For how long registrations hold.
+        table registrar: Registrar = default(Registrar::default());
+
+        /// The sockets that SIP is received on, at least one. An IPv6 wildcard, "[::]:5060", receives
+        /// IPv6 alone.
+        restart listen: Vec<Listen> = default(vec![
+            Listen::on(Transport::Udp, SIP_ANY),
+            Listen::on(Transport::Tcp, SIP_ANY),
+        ]);
+    }
+}
+
+settings_table! {
+    /// For how long registrations hold (RFC 3261 10.3).
+    section Registrar {
+        /// The shortest, in seconds; a client that asks for less is told this (423 Interval Too Brief).
+        live min_expires_s: Seconds = default(Seconds(60)) in 1..=86_400;
+
+        /// The longest, in seconds; a client that asks for more is given this.
+        live max_expires_s: Seconds = default(Seconds(7200)) in 60..=604_800;
+
+        /// What a client is given that asks for nothing, in seconds.
+        live default_expires_s: Seconds = default(Seconds(3600)) in 1..=604_800;
+    }
+}
+
+settings_table! {
+    /// One socket that SIP is received on.
+    entry Listen {
+        /// "udp" or "tcp".
+        restart transport: Transport = required("\"udp\"");
+
+        /// Address and port; "0.0.0.0" and "[::]" stand for every address of the host. Port 0: any
+        /// free one, which the node then prints.
+        restart address: SocketAddr = required("\"0.0.0.0:5060\"");
+
+        /// What peers are told instead, where they reach this socket through a NAT or a balancer.
+        restart advertise: Option<SocketAddr> = optional("\"203.0.113.5:5060\"");
+    }
+}
+
+text_values!(Realm);
+
+const SIP_ANY: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 5060);
+
+impl Listen {
+    /// A socket that advertises its own address.
+    #[must_use]
+    pub const fn on(transport: Transport, address: SocketAddr) -> Listen {
+        Listen { transport, address, advertise: None }
+    }
+}
+
+/// A digest realm.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Realm(String);
+
+impl Realm {
+    /// Its characters, without quotes.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text for Realm {
+    /// A quoted-string (RFC 3261 25.1) that needs no escapes.
+    fn parse(text: &str) -> Result<Realm, Wrong> {
+        let plain = |c: char| (c.is_ascii_graphic() || c == ' ') && c != '"' && c != '\\';
+        if (1..=128).contains(&text.len()) && text.chars().all(plain) {
+            return Ok(Realm(text.to_owned()));
+        }
+        let fix = "write 1 to 128 printable ASCII characters without quotes and backslashes";
+        Err(Wrong::new(format!("{} is not a realm", quoted(text)), fix))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+impl Sip {
+    /// The digest realm.
+    #[must_use]
+    pub fn realm(&self) -> &str {
+        match (&self.realm, self.domains.first()) {
+            (Some(realm), _) => realm.as_str(),
+            (None, Some(domain)) => domain.as_str(),
+            (None, None) => "ringfarm",
+        }
+    }
+}
+
+impl Rules for Sip {
+    fn check(&self, path: &str, reader: &mut Reader) {
+        for (index, domain) in self.domains.iter().enumerate() {
+            if self.domains[..index].contains(domain) {
+                let at = reader.places.entry(&format!("{path}.domains"), index);
+                let wrong = Wrong::new(format!("{domain} is listed twice"), "list it once");
+                reader.tell(&at, wrong);
+            }
+        }
+    }
+}
+
+impl Rules for Registrar {
+    fn check(&self, path: &str, reader: &mut Reader) {
+        if !reader.sound(&[path]) {
+            return;
+        }
+        let Registrar { min_expires_s: min, max_expires_s: max, default_expires_s: default } = self;
+        if min > max {
+            let what = format!("{} is more than max_expires_s = {}", min.0, max.0);
+            let wrong = Wrong::new(what, "choose a minimum that is not above the maximum");
+            reader.tell(&format!("{path}.min_expires_s"), wrong);
+        } else if !(min..=max).contains(&default) {
+            let what = format!("{} lies outside {} to {}", default.0, min.0, max.0);
+            let wrong = Wrong::new(what, "choose it from min_expires_s to max_expires_s");
+            reader.tell(&format!("{path}.default_expires_s"), wrong);
+        }
+    }
+}
+
+impl Rules for Listen {
+    fn check(&self, path: &str, reader: &mut Reader) {
+        let address = format!("{path}.address");
+        let ip = self.address.ip();
+        if !ip.is_unspecified()
+            && let Some(why) = not_unicast(ip)
+        {
+            let fix = "write an address of this host, or a wildcard (\"0.0.0.0\", \"[::]\")";
+            reader.tell(&address, Wrong::new(format!("{ip} {why}"), fix));
+        }
+        if let SocketAddr::V6(v6) = self.address
+            && v6.ip().is_unicast_link_local()
+            && v6.scope_id() == 0
+        {
+            let fix = format!("name it by its index: \"[{}%2]:{}\"", v6.ip(), v6.port());
+            let wrong = Wrong::new(format!("{ip} is link-local and names no interface"), fix);
+            reader.tell(&address, wrong);
+        }
+        if let Some(advertise) = self.advertise {
+            self.check_advertise(advertise, path, reader);
+        }
+    }
+}
+
+impl Listen {
+    fn check_advertise(&self, advertise: SocketAddr, path: &str, reader: &mut Reader) {
+        let at = format!("{path}.advertise");
+        if let Some(why) = not_unicast(advertise.ip()) {
+            let wrong = Wrong::new(
+                format!("{} {why}", advertise.ip()),
+                "write the address that peers send to, or leave the key out",
+            );
+            reader.tell(&at, wrong);
+        } else if advertise.port() == 0 {
+            let wrong = Wrong::new("port 0 cannot be sent to", "write the port that peers send to");
+            reader.tell(&at, wrong);
+        } else if advertise.is_ipv4() != self.address.is_ipv4() {
+            let wrong = Wrong::new(
+                format!("{advertise} is not of the address family of {}", self.address),
+                "use IPv4 for both or IPv6 for both",
+            );
+            reader.tell(&at, wrong);
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `[[routes]]` and `[peers]`.
+
+use control_core::settings::Transport;
+
+use crate::{bad, good};
+
+const CLOSED: &str = "[users]\nopen = false\n";
+
+fn route(domain: &str, next_hop: &str) -> String {
+    format!("[[routes]]\ndomain = \"{domain}\"\nnext_hop = \"{next_hop}\"\n")
+}
+
+#[test]
+fn a_route_goes_over_udp_unless_it_says_otherwise() {
+    let text = route("PBX.example", "192.0.2.7:5060");
+    let settings = good(&format!("{CLOSED}{text}"));
+    assert_eq!(settings.routes[0].domain.as_str(), "pbx.example");
+    assert_eq!(settings.routes[0].transport, Transport::Udp);
+    let settings = good(&format!("{CLOSED}{text}transport = \"tcp\"\n"));
+    assert_eq!(settings.routes[0].transport, Transport::Tcp);
+}
+
+#[test]
+fn a_second_route_to_a_domain_is_reported_with_both_lines() {
+    let text = format!(
+        "{CLOSED}{}{}",
+        route("pbx.example", "192.0.2.7:5060"),
+        route("PBX.example", "192.0.2.8:5060")
+    );
+    assert_eq!(
+        bad(&text),
+        "7:10: routes[1].domain: pbx.example has two routes, the first on line 4; keep one of the two"
+    );
+}
+
+#[test]
+fn a_domain_that_is_served_here_has_no_route() {
+    let text = format!(
+        "{CLOSED}[sip]\ndomains = [\"a.example\"]\n{}",
+        route("a.example", "192.0.2.7:5060")
+    );
+    let problems = bad(&text);
+    assert!(
+        problems
+            .starts_with("6:10: routes[0].domain: a.example is served here (sip.domains, line 4)"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_next_hop_can_be_sent_to() {
+    for (next_hop, what) in [
+        ("0.0.0.0:5060", "is a wildcard"),
+        ("239.1.1.1:5060", "is a multicast address"),
+        ("192.0.2.7:0", "port 0 cannot be sent to"),
+        ("192.0.2.7", "add a port"),
+        ("pbx.example:5060", "write numbers"),
+    ] {
+        let problems = bad(&format!("{CLOSED}{}", route("pbx.example", next_hop)));
+        assert!(problems.starts_with("5:12: routes[0].next_hop: "), "{problems}");
+        assert!(problems.contains(what), "{problems}");
+    }
+}
+
+#[test]
+fn a_route_that_leads_back_here_is_refused() {
+    let listen = "[[sip.listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:5060\"\nadvertise = \"203.0.113.5:5060\"\n";
+    for ours in ["192.0.2.1:5060", "203.0.113.5:5060"] {
+        let problems = bad(&format!("{CLOSED}{listen}{}", route("pbx.example", ours)));
+        assert!(
+            problems.contains(&format!("routes[0].next_hop: {ours} is this node itself")),
+            "{problems}"
+        );
+    }
+}
+
+#[test]
+fn a_route_needs_a_socket_of_its_transport_and_family() {
+    let problems = bad(&format!("{CLOSED}{}", route("pbx.example", "[2001:db8::7]:5060")));
+    assert!(problems.contains("no socket of sip.listen can send udp over IPv6"), "{problems}");
+    let listen = "[[sip.listen]]\ntransport = \"tcp\"\naddress = \"0.0.0.0:5060\"\n";
+    let problems = bad(&format!("{CLOSED}{listen}{}", route("pbx.example", "192.0.2.7:5060")));
+    assert!(problems.contains("can send udp over IPv4"), "{problems}");
+}
+
+#[test]
+fn trusted_peers_are_networks_or_addresses() {
+    let settings =
+        good("[peers]\ntrusted = [\"192.0.2.0/24\", \"198.51.100.7\", \"2001:db8::/32\"]\n");
+    let shown: Vec<_> = settings.peers.trusted.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"]);
+    let problems = bad("[peers]\ntrusted = [\"pbx.example\", \"192.0.2.0/33\"]\n");
+    assert!(
+        problems.contains("peers.trusted[0]") && problems.contains("peers.trusted[1]"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_network_with_host_bits_is_asked_what_it_means() {
+    assert_eq!(
+        bad("[peers]\ntrusted = [\"192.0.2.7/24\"]\n"),
+        "2:12: peers.trusted[0]: 192.0.2.7/24 has bits set behind its prefix; \
+         write \"192.0.2.0/24\" for the network or \"192.0.2.7\" for the host"
+    );
+}
+
+#[test]
+fn nobody_trusts_the_whole_world() {
+    for world in ["0.0.0.0/0", "::/0"] {
+        let problems = bad(&format!("[peers]\ntrusted = [\"{world}\"]\n"));
+        assert!(problems.contains("trusts everybody"), "{problems}");
+    }
+}

@@ -1,0 +1,205 @@
+//! `[sip]`: listeners, domains, registrar.
+
+use std::time::Duration;
+
+use control_core::settings::{Listen, Transport};
+
+use crate::{bad, good};
+
+fn listen(entries: &[(&str, &str)]) -> String {
+    let entry = |(transport, address): &(&str, &str)| {
+        format!("[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{address}\"\n")
+    };
+    entries.iter().map(entry).collect()
+}
+
+#[test]
+fn by_default_udp_and_tcp_are_listened_on_everywhere() {
+    let any = "0.0.0.0:5060".parse().unwrap();
+    let expected = [Listen::on(Transport::Udp, any), Listen::on(Transport::Tcp, any)];
+    assert_eq!(good("").sip.listen, expected);
+}
+
+#[test]
+fn an_address_needs_a_port_and_numbers() {
+    let problems = bad(&listen(&[("udp", "192.0.2.1")]));
+    assert_eq!(
+        problems,
+        "3:11: sip.listen[0].address: \"192.0.2.1\" is not an address with a port; \
+         add a port: \"192.0.2.1:5060\""
+    );
+    let problems = bad(&listen(&[("udp", "[2001:db8::1]")]));
+    assert!(problems.ends_with("add a port: \"[2001:db8::1]:5060\""), "{problems}");
+    let problems = bad(&listen(&[("udp", "sip.example.com:5060")]));
+    assert!(problems.contains("write numbers"), "{problems}");
+}
+
+#[test]
+fn an_unknown_transport_is_told_the_known_ones() {
+    let problems = bad(&listen(&[("tls", "0.0.0.0:5061")]));
+    assert_eq!(
+        problems,
+        "2:13: sip.listen[0].transport: unknown transport \"tls\"; write \"udp\" or \"tcp\""
+    );
+}
+
+#[test]
+fn a_listener_names_transport_and_address() {
+    let problems = bad("[[sip.listen]]\nadvertise = \"203.0.113.5:5060\"\n");
+    assert!(problems.contains("sip.listen[0].transport: is missing; add it"), "{problems}");
+    assert!(problems.contains("sip.listen[0].address: is missing; add it"), "{problems}");
+}
+
+#[test]
+fn two_listeners_on_one_address_are_reported_with_both_lines() {
+    let text =
+        listen(&[("udp", "192.0.2.1:5060"), ("tcp", "192.0.2.1:5060"), ("udp", "192.0.2.1:5060")]);
+    assert_eq!(
+        bad(&text),
+        "9:11: sip.listen[2].address: udp 192.0.2.1:5060 is taken by 192.0.2.1:5060 (line 1); \
+         keep one of the two, or use another port"
+    );
+}
+
+/// Row S52: UDP uses two sockets, VIP:5060 and all:5060. TCP refuses the like.
+#[test]
+fn a_wildcard_may_stand_beside_one_address_on_udp_alone() {
+    good(&listen(&[("udp", "0.0.0.0:5060"), ("udp", "192.0.2.1:5060")]));
+    let problems = bad(&listen(&[("tcp", "0.0.0.0:5060"), ("tcp", "192.0.2.1:5060")]));
+    assert!(problems.contains("is taken by 0.0.0.0:5060"), "{problems}");
+}
+
+#[test]
+fn the_wildcards_of_both_families_and_free_ports_do_not_collide() {
+    good(&listen(&[("tcp", "0.0.0.0:5060"), ("tcp", "[::]:5060")]));
+    good(&listen(&[("udp", "127.0.0.1:0"), ("udp", "127.0.0.1:0")]));
+}
+
+#[test]
+fn no_listener_at_all_is_a_problem() {
+    let problems = bad("[sip]\nlisten = []\n");
+    assert!(problems.starts_with("2:10: sip.listen: no socket is listed"), "{problems}");
+}
+
+#[test]
+fn there_are_256_listeners_at_most() {
+    let listeners =
+        |count: u32| (1..=count).map(|port| listen(&[("tcp", &format!("192.0.2.1:{port}"))]));
+    good(&listeners(256).collect::<String>());
+    let problems = bad(&listeners(257).collect::<String>());
+    assert!(
+        problems.contains("sip.listen: 257 sockets are listed; list at most 256"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn only_addresses_that_a_host_can_have_are_listened_on() {
+    for address in [
+        "224.0.0.1:5060",
+        "255.255.255.255:5060",
+        "0.0.0.7:5060",
+        "[ff02::1]:5060",
+        "[::ffff:192.0.2.1]:5060",
+    ] {
+        let problems = bad(&listen(&[("udp", address)]));
+        assert!(problems.starts_with("3:11: sip.listen[0].address: "), "{problems}");
+        assert!(problems.contains("write an address of this host"), "{problems}");
+    }
+}
+
+#[test]
+fn a_link_local_address_names_its_interface() {
+    good(&listen(&[("udp", "[fe80::1%2]:5060")]));
+    let problems = bad(&listen(&[("udp", "[fe80::1]:5060")]));
+    assert!(problems.ends_with("name it by its index: \"[fe80::1%2]:5060\""), "{problems}");
+}
+
+#[test]
+fn an_advertised_address_can_be_sent_to_and_is_of_the_same_family() {
+    let with = |advertise: &str| {
+        listen(&[("udp", "0.0.0.0:5060")]) + &format!("advertise = \"{advertise}\"\n")
+    };
+    let settings = good(&with("203.0.113.5:5060"));
+    assert_eq!(settings.sip.listen[0].advertise, Some("203.0.113.5:5060".parse().unwrap()));
+    for (advertise, what) in [
+        ("0.0.0.0:5060", "is a wildcard"),
+        ("203.0.113.5:0", "port 0 cannot be sent to"),
+        ("[2001:db8::1]:5060", "is not of the address family"),
+        ("239.1.1.1:5060", "is a multicast address"),
+    ] {
+        let problems = bad(&with(advertise));
+        assert!(problems.starts_with("4:13: sip.listen[0].advertise: "), "{problems}");
+        assert!(problems.contains(what), "{problems}");
+    }
+}
+
+#[test]
+fn a_problem_with_one_listener_does_not_hide_those_of_another() {
+    let problems = bad(&listen(&[("sctp", "0.0.0.0:5060"), ("udp", "224.0.0.1:5060")]));
+    assert!(problems.contains("sip.listen[0].transport"), "{problems}");
+    assert!(problems.contains("sip.listen[1].address"), "{problems}");
+}
+
+#[test]
+fn domains_are_names_without_scheme_port_or_wildcard() {
+    assert_eq!(good("[sip]\ndomains = [\"Example.COM\"]\n").sip.domains[0].as_str(), "example.com");
+    for domain in
+        ["", "sip:example.com", "example.com:5060", "*.example.com", "a..b", "-a.b", "a b"]
+    {
+        let problems = bad(&format!("[sip]\ndomains = [\"ok.example\", \"{domain}\"]\n"));
+        assert!(problems.starts_with("2:26: sip.domains[1]: "), "{problems}");
+    }
+}
+
+#[test]
+fn a_domain_is_listed_once_whatever_its_case() {
+    let problems = bad("[sip]\ndomains = [\"a.example\", \"A.Example\"]\n");
+    assert_eq!(problems, "2:25: sip.domains[1]: a.example is listed twice; list it once");
+}
+
+#[test]
+fn the_realm_is_the_stated_one_else_the_first_domain_else_ringfarm() {
+    assert_eq!(good("").sip.realm(), "ringfarm");
+    assert_eq!(good("[sip]\ndomains = [\"a.example\", \"b.example\"]\n").sip.realm(), "a.example");
+    assert_eq!(
+        good("[sip]\ndomains = [\"a.example\"]\nrealm = \"Our phones\"\n").sip.realm(),
+        "Our phones"
+    );
+}
+
+/// RFC 3261 25.1: a realm is a quoted-string.
+#[test]
+fn a_realm_needs_no_escapes() {
+    for realm in ["", "a\\\"b", "a\\\\b", "ä", "a\\nb"] {
+        let problems = bad(&format!("[sip]\nrealm = \"{realm}\"\n"));
+        assert!(problems.starts_with("2:9: sip.realm: "), "{problems}");
+    }
+}
+
+#[test]
+fn the_default_expiry_lies_between_the_bounds() {
+    let text = |min, max, default| {
+        format!(
+            "[sip.registrar]\nmin_expires_s = {min}\nmax_expires_s = {max}\ndefault_expires_s = {default}\n"
+        )
+    };
+    let settings = good(&text(30, 90, 60));
+    assert_eq!(settings.sip.registrar.default_expires_s.duration(), Duration::from_secs(60));
+    assert!(
+        bad(&text(30, 90, 100))
+            .starts_with("4:21: sip.registrar.default_expires_s: 100 lies outside 30 to 90")
+    );
+    assert!(
+        bad(&text(100, 90, 95)).starts_with("2:17: sip.registrar.min_expires_s: 100 is more than")
+    );
+}
+
+#[test]
+fn a_nonce_lives_for_seconds_in_range() {
+    assert_eq!(
+        good("[sip]\nnonce_life_s = 60\n").sip.nonce_life_s.duration(),
+        Duration::from_secs(60)
+    );
+    assert!(bad("[sip]\nnonce_life_s = 1\n").contains("1 is out of range; choose 10 to 86400"));
+}
