@@ -8,3 +8,4 @@
 pub mod auth;
 pub mod timer;
 pub mod transport;
+pub mod wire;

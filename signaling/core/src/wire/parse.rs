@@ -1,0 +1,332 @@
+//! The parser: one pass over the head that notes positions, then the checks that every message must
+//! stand (RFC 3261 7, 8.1.1, 20; RFC 4475).
+
+use super::addr::AddrSpans;
+use super::chars;
+use super::index::{Entries, Entry, Index, StartLine};
+use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::malformed::Defect;
+use super::method::Method;
+use super::name::HeaderName;
+use super::span::Span;
+use super::uri::Uri;
+use super::via::ViaSpans;
+
+/// What is wrong and where.
+pub(super) type Flaw = (Defect, usize);
+
+/// Largest CSeq number (RFC 3261 8.1.1.5: less than 2^31).
+pub const CSEQ_MAX: u32 = (1 << 31) - 1;
+
+/// How a message's end is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Framing {
+    /// A datagram: what follows Content-Length bytes is dropped, and without one the body goes to the
+    /// end (RFC 3261 18.3).
+    Datagram,
+    /// Cut out of a stream: Content-Length is there and fits.
+    Stream,
+}
+
+/// Parses `raw`, which starts with the start line. Returns the index and where the message ends.
+pub(super) fn parse(raw: &[u8], framing: Framing) -> Result<(Index, usize), Flaw> {
+    let (start, method, first_header) = start_line(raw)?;
+    let (entries, head_end) = header_lines(raw, first_header)?;
+    let known = Known::collect(raw, &entries)?;
+    check(raw, start, method, entries, &known, head_end, framing)
+}
+
+/// Returns where the line that starts at `at` ends (its CR).
+#[inline]
+fn line_end(raw: &[u8], at: usize) -> Result<usize, Flaw> {
+    let rest = raw.get(at..).unwrap_or_default();
+    let Some(hit) = memchr::memchr2(b'\r', b'\n', rest).map(|i| at + i) else {
+        return Err((Defect::HeadEnd, raw.len()));
+    };
+    if raw[hit] == b'\r' && raw.get(hit + 1) == Some(&b'\n') {
+        return Ok(hit);
+    }
+    if hit + 1 == raw.len() { Err((Defect::HeadEnd, hit)) } else { Err((Defect::LineEnd, hit)) }
+}
+
+/// Reads the first line. For a response the method is not known yet.
+fn start_line(raw: &[u8]) -> Result<(StartLine, Option<Method>, usize), Flaw> {
+    let end = line_end(raw, 0).map_err(|(defect, at)| {
+        let defect = if defect == Defect::HeadEnd { Defect::NotSip } else { defect };
+        (defect, at)
+    })?;
+    let line = &raw[..end];
+    if is_version_prefix(line) {
+        return status_line(line).map(|start| (start, None, end + 2));
+    }
+    let (start, method) = request_line(line)?;
+    Ok((start, Some(method), end + 2))
+}
+
+pub(super) fn is_version_prefix(line: &[u8]) -> bool {
+    line.get(..4).is_some_and(|p| p.eq_ignore_ascii_case(b"SIP/"))
+}
+
+/// `SIP/2.0 200 OK`; the reason may be empty, and peers leave out the space before it then.
+fn status_line(line: &[u8]) -> Result<StartLine, Flaw> {
+    let rest = match line.get(..8) {
+        Some(version) if version.eq_ignore_ascii_case(b"SIP/2.0 ") => &line[8..],
+        _ => return Err((Defect::Version, 0)),
+    };
+    let digits = rest.get(..3).filter(|_| matches!(rest.get(3), None | Some(b' ')));
+    let status = digits.and_then(|digits| chars::number(digits, 699)).filter(|n| *n >= 100);
+    let Some(status) = status else { return Err((Defect::StatusLine, 8)) };
+    let reason = Span::new(line.len().min(12), line.len());
+    Ok(StartLine::Response { status: status as u16, reason })
+}
+
+/// `INVITE sip:a@b SIP/2.0` with exactly one space between (RFC 3261 7.1).
+fn request_line(line: &[u8]) -> Result<(StartLine, Method), Flaw> {
+    let Some(space) = memchr::memchr(b' ', line) else { return Err((Defect::NotSip, 0)) };
+    let Some(method) = Method::from_token(&line[..space]) else { return Err((Defect::NotSip, 0)) };
+    let uri_start = space + 1;
+    let Some(uri_end) = memchr::memchr(b' ', &line[uri_start..]).map(|i| uri_start + i) else {
+        return Err((Defect::RequestLine, uri_start));
+    };
+    let version = &line[uri_end + 1..];
+    if !version.eq_ignore_ascii_case(b"SIP/2.0") {
+        return Err(bad_version(version, uri_end + 1));
+    }
+    check_request_uri(&line[uri_start..uri_end]).map_err(|defect| (defect, uri_start))?;
+    Ok((StartLine::Request { uri: Span::new(uri_start, uri_end) }, method))
+}
+
+/// Tells another version (505) from a URI with a space in it or stray white space (400).
+fn bad_version(text: &[u8], at: usize) -> Flaw {
+    let number = |b: &u8| b.is_ascii_digit() || *b == b'.';
+    let defect = if is_version_prefix(text) && text.len() > 4 && text[4..].iter().all(number) {
+        Defect::Version
+    } else {
+        Defect::RequestLine
+    };
+    (defect, at)
+}
+
+fn check_request_uri(text: &[u8]) -> Result<(), Defect> {
+    let uri = Uri::parse(chars::text(text)).map_err(|_| Defect::RequestUri)?;
+    if uri.headers().is_some() { Err(Defect::RequestUriHeaders) } else { Ok(()) }
+}
+
+/// Notes every header line up to the empty line; returns where that one starts.
+fn header_lines(raw: &[u8], mut at: usize) -> Result<(Entries, usize), Flaw> {
+    let mut entries = Entries::new();
+    loop {
+        if raw.get(at) == Some(&b'\r') && raw.get(at + 1) == Some(&b'\n') {
+            return Ok((entries, at));
+        }
+        if at > HEAD_BYTES_MAX {
+            return Err((Defect::HeadSize, at));
+        }
+        if entries.len() == HEADERS_MAX {
+            return Err((Defect::HeaderCount, at));
+        }
+        let (entry, next) = header_line(raw, at)?;
+        entries.push(entry);
+        at = next;
+    }
+}
+
+#[inline]
+fn header_line(raw: &[u8], start: usize) -> Result<(Entry, usize), Flaw> {
+    let name_end = chars::run(raw, start, chars::TOKEN);
+    let mut at = name_end;
+    while matches!(raw.get(at), Some(b' ' | b'\t')) {
+        at += 1;
+    }
+    if name_end == start || raw.get(at) != Some(&b':') {
+        // An unfinished head is named as such, whatever its last line holds.
+        line_end(raw, start)?;
+        return Err((Defect::HeaderLine, start));
+    }
+    let mut end = line_end(raw, at + 1)?;
+    // RFC 3261 7.3.1: a line that starts with white space continues the one before.
+    while matches!(raw.get(end + 2), Some(b' ' | b'\t')) {
+        end = line_end(raw, end + 2)?;
+    }
+    let value_start = chars::skip_lws(&raw[..end], at + 1);
+    let mut value_end = end;
+    while value_end > value_start && chars::is_lws(raw[value_end - 1]) {
+        value_end -= 1;
+    }
+    let name_len = u16::try_from(name_end - start).map_err(|_| (Defect::HeaderLine, start))?;
+    let entry = Entry {
+        start: start as u32,
+        name_len,
+        name: HeaderName::from_bytes(&raw[start..name_end]),
+        value: Span::new(value_start, value_end),
+    };
+    Ok((entry, end + 2))
+}
+
+/// The header fields that every message must have, and the others that are read at once.
+#[derive(Default)]
+struct Known {
+    via: Option<Span>,
+    from: Option<Span>,
+    to: Option<Span>,
+    call_id: Option<Span>,
+    cseq: Option<Span>,
+    max_forwards: Option<Span>,
+    content_length: Option<Span>,
+}
+
+impl Known {
+    fn collect(raw: &[u8], entries: &Entries) -> Result<Known, Flaw> {
+        let mut known = Known::default();
+        let mut seen = 0u128;
+        for entry in entries {
+            let Some(name) = entry.name else { continue };
+            let bit = 1u128 << (name as u8);
+            if seen & bit != 0 {
+                if name.is_single() {
+                    return Err((Defect::Repeated(name), entry.start as usize));
+                }
+                continue;
+            }
+            seen |= bit;
+            if let Some(slot) = known.slot(name) {
+                *slot = Some(entry.value);
+            }
+        }
+        known.require_all(raw)?;
+        Ok(known)
+    }
+
+    fn slot(&mut self, name: HeaderName) -> Option<&mut Option<Span>> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "seven of seventy are read here")]
+        match name {
+            HeaderName::Via => Some(&mut self.via),
+            HeaderName::From => Some(&mut self.from),
+            HeaderName::To => Some(&mut self.to),
+            HeaderName::CallId => Some(&mut self.call_id),
+            HeaderName::CSeq => Some(&mut self.cseq),
+            HeaderName::MaxForwards => Some(&mut self.max_forwards),
+            HeaderName::ContentLength => Some(&mut self.content_length),
+            _ => None,
+        }
+    }
+
+    /// RFC 3261 8.1.1, Max-Forwards aside, which RFC 2543 elements do not send.
+    fn require_all(&self, raw: &[u8]) -> Result<(), Flaw> {
+        let needed = [
+            (self.via, HeaderName::Via),
+            (self.from, HeaderName::From),
+            (self.to, HeaderName::To),
+            (self.call_id, HeaderName::CallId),
+            (self.cseq, HeaderName::CSeq),
+        ];
+        for (value, name) in needed {
+            if value.is_none() {
+                return Err((Defect::Missing(name), raw.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check(
+    raw: &[u8],
+    start: StartLine,
+    method: Option<Method>,
+    entries: Entries,
+    known: &Known,
+    head_end: usize,
+    framing: Framing,
+) -> Result<(Index, usize), Flaw> {
+    let via_at = known.via.unwrap_or_default();
+    let (via, via_len) =
+        ViaSpans::parse_prefix(via_at.of(raw)).ok_or_else(|| bad(HeaderName::Via, via_at))?;
+    let (from_at, from) = address(raw, known.from, HeaderName::From)?;
+    let (to_at, to) = address(raw, known.to, HeaderName::To)?;
+    let call_id = known.call_id.unwrap_or_default();
+    if !chars::all(call_id.of(raw), chars::WORD) {
+        return Err(bad(HeaderName::CallId, call_id));
+    }
+    let (cseq, method) = cseq(raw, known.cseq.unwrap_or_default(), method)?;
+    let max_forwards =
+        number(raw, known.max_forwards, u64::from(u8::MAX), HeaderName::MaxForwards)?;
+    let content_length =
+        number(raw, known.content_length, u64::from(u32::MAX), HeaderName::ContentLength)?;
+    let body = head_end + 2;
+    let end = message_end(raw, body, content_length, framing)?;
+    let index = Index {
+        start,
+        method,
+        entries,
+        head_end: head_end as u32,
+        body: body as u32,
+        via_at: Span { start: via_at.start, end: via_at.start + via_len as u32 },
+        via,
+        from_at,
+        from,
+        to_at,
+        to,
+        call_id,
+        cseq,
+        max_forwards: max_forwards.map(|n| n as u8),
+        content_length,
+    };
+    Ok((index, end))
+}
+
+fn bad(name: HeaderName, at: Span) -> Flaw {
+    (Defect::Bad(name), at.start as usize)
+}
+
+fn address(raw: &[u8], at: Option<Span>, name: HeaderName) -> Result<(Span, AddrSpans), Flaw> {
+    let at = at.unwrap_or_default();
+    match AddrSpans::parse(at.of(raw)) {
+        Some(spans) => Ok((at, spans)),
+        None => Err(bad(name, at)),
+    }
+}
+
+/// Reads CSeq; for a request its method must be that of the request line (RFC 3261 8.1.1.5).
+fn cseq(raw: &[u8], at: Span, method: Option<Method>) -> Result<(u32, Method), Flaw> {
+    let text = at.of(raw);
+    let flaw = bad(HeaderName::CSeq, at);
+    let digits = text.iter().position(|b| !b.is_ascii_digit()).ok_or(flaw)?;
+    let number = chars::number(&text[..digits], u64::from(CSEQ_MAX)).ok_or(flaw)?;
+    let name_at = chars::skip_lws(text, digits);
+    if name_at == digits {
+        return Err(flaw);
+    }
+    let name = &text[name_at..];
+    let method = match method {
+        Some(method) if method.as_str().as_bytes() == name => method,
+        Some(_) if chars::is_token(name) => return Err((Defect::CSeqMethod, at.start as usize)),
+        Some(_) => return Err(flaw),
+        None => Method::from_token(name).ok_or(flaw)?,
+    };
+    Ok((number as u32, method))
+}
+
+fn number(raw: &[u8], at: Option<Span>, max: u64, name: HeaderName) -> Result<Option<u32>, Flaw> {
+    let Some(at) = at else { return Ok(None) };
+    match chars::number(at.of(raw), max) {
+        Some(n) => Ok(Some(n as u32)),
+        None => Err(bad(name, at)),
+    }
+}
+
+/// Where the body ends (RFC 3261 18.3).
+fn message_end(
+    raw: &[u8],
+    body: usize,
+    length: Option<u32>,
+    framing: Framing,
+) -> Result<usize, Flaw> {
+    let Some(length) = length else {
+        return match framing {
+            Framing::Datagram => Ok(raw.len()),
+            Framing::Stream => Err((Defect::Missing(HeaderName::ContentLength), body)),
+        };
+    };
+    let end = body.saturating_add(length as usize);
+    if end > raw.len() { Err((Defect::BodyShort, raw.len())) } else { Ok(end) }
+}

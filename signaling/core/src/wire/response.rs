@@ -1,0 +1,138 @@
+//! Building responses (RFC 3261 8.2.6).
+
+use std::io::Write as _;
+
+use bytes::Bytes;
+
+use super::malformed::Malformed;
+use super::message::Message;
+use super::name::{FieldName, HeaderName};
+use super::reason::default_reason;
+use super::write::{push_header, push_value};
+
+/// A response to a request: its Vias, From, To, Call-ID and CSeq (and the Timestamp of a request that is
+/// answered with 100, RFC 3261 8.2.6.1), then what is added.
+#[derive(Clone, Debug)]
+pub struct ResponseBuilder<'r> {
+    request: &'r Message,
+    status: u16,
+    reason: &'r str,
+    to_tag: Option<&'r str>,
+    record_route: bool,
+    extra: Vec<u8>,
+    body: Option<(&'r str, Bytes)>,
+}
+
+impl<'r> ResponseBuilder<'r> {
+    /// A response to `request` with `status` (100..=699) and `reason`, by default the one that goes with
+    /// the status. The request's top Via must have been stamped ([`stamp_source`](super::stamp_source)).
+    #[must_use]
+    pub fn new(
+        request: &'r Message,
+        status: u16,
+        reason: impl Into<Option<&'r str>>,
+    ) -> ResponseBuilder<'r> {
+        ResponseBuilder {
+            request,
+            status,
+            reason: reason.into().unwrap_or_else(|| default_reason(status)),
+            to_tag: None,
+            record_route: false,
+            extra: Vec::new(),
+            body: None,
+        }
+    }
+
+    /// Adds `;tag=` to the To, unless the request's To has one already or the status is 100.
+    pub fn to_tag(&mut self, tag: &'r str) -> &mut Self {
+        self.to_tag = Some(tag);
+        self
+    }
+
+    /// Copies the Record-Routes, as a response that forms a dialog must (RFC 3261 12.1.1).
+    pub fn copy_record_route(&mut self) -> &mut Self {
+        self.record_route = true;
+        self
+    }
+
+    /// Adds a header line.
+    pub fn header<'n>(
+        &mut self,
+        name: impl Into<FieldName<'n>>,
+        value: impl AsRef<[u8]>,
+    ) -> &mut Self {
+        push_header(&mut self.extra, name.into().as_str(), value.as_ref());
+        self
+    }
+
+    /// Gives it a body.
+    pub fn body(&mut self, content_type: &'r str, body: impl Into<Bytes>) -> &mut Self {
+        self.body = Some((content_type, body.into()));
+        self
+    }
+
+    /// Writes the response.
+    #[must_use]
+    pub fn finish(&self) -> Bytes {
+        let mut out =
+            Vec::with_capacity(self.request.raw().len().min(1024) + self.extra.len() + 256);
+        // Writing to a Vec does not fail.
+        let _ = write!(out, "SIP/2.0 {} ", self.status);
+        push_value(&mut out, self.reason.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        self.copy(&mut out, HeaderName::Via);
+        if self.record_route {
+            self.copy(&mut out, HeaderName::RecordRoute);
+        }
+        push_header(&mut out, "From", self.request.from().as_bytes());
+        self.push_to(&mut out);
+        push_header(&mut out, "Call-ID", self.request.call_id().as_bytes());
+        let cseq = self.request.cseq();
+        let _ = write!(out, "CSeq: {} {}\r\n", cseq.number, cseq.method);
+        if self.status == 100 {
+            self.copy(&mut out, HeaderName::Timestamp);
+        }
+        out.extend_from_slice(&self.extra);
+        push_body(&mut out, self.body.as_ref());
+        Bytes::from(out)
+    }
+
+    /// Writes the response and parses it.
+    ///
+    /// # Errors
+    /// [`Malformed`] if an added header may not stand there (a second CSeq, say).
+    pub fn finish_message(&self) -> Result<Message, Malformed> {
+        Message::parse_datagram(self.finish())
+    }
+
+    fn copy(&self, out: &mut Vec<u8>, name: HeaderName) {
+        for value in self.request.lines(name) {
+            push_header(out, name.as_str(), value);
+        }
+    }
+
+    fn push_to(&self, out: &mut Vec<u8>) {
+        let to = self.request.to();
+        out.extend_from_slice(b"To: ");
+        push_value(out, to.as_bytes());
+        if let Some(tag) = self.to_tag
+            && to.tag().is_none()
+            && self.status != 100
+        {
+            out.extend_from_slice(b";tag=");
+            push_value(out, tag.as_bytes());
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Appends Content-Type, Content-Length, the empty line and the body.
+pub(super) fn push_body(out: &mut Vec<u8>, body: Option<&(&str, Bytes)>) {
+    let (content_type, body) = body.map_or((None, &[][..]), |(text, body)| (Some(text), &body[..]));
+    if let Some(text) = content_type {
+        push_header(out, HeaderName::ContentType.as_str(), text.as_bytes());
+    }
+    // Writing to a Vec does not fail.
+    let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
+    out.extend_from_slice(body);
+}

@@ -1,0 +1,54 @@
+//! Filling in where a request really came from (RFC 3261 18.2.1, RFC 3581 4).
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+
+use super::chars;
+use super::edit::Edit;
+use super::message::Message;
+use super::name::HeaderName;
+use super::via::{Rport, Via};
+
+/// The top Via of `request` with `received` and `rport` filled in for the source that it came from;
+/// `None` if it is right as it stands. What a peer wrote there itself is overwritten, so that it
+/// cannot steer the response elsewhere.
+#[must_use]
+pub fn stamp_source(request: &Message, source: SocketAddr) -> Option<Edit<'_>> {
+    let value = stamped(&request.top_via(), source)?;
+    let mut edit = request.edit();
+    edit.replace_value(HeaderName::Via, 0, value);
+    Some(edit)
+}
+
+/// The Via value with `received` and `rport` filled in; `None` if nothing changes.
+pub(super) fn stamped(via: &Via<'_>, source: SocketAddr) -> Option<Vec<u8>> {
+    let ip = source.ip().to_canonical();
+    let asked = via.rport() != Rport::Absent;
+    let had_received = via.params().has("received");
+    // RFC 3581 4: with rport, received is added even if it equals sent-by.
+    let needs_received = asked || had_received || !via.host().is_ip(ip);
+    if !needs_received {
+        return None;
+    }
+    if via.received() == Some(ip) && (!asked || via.rport() == Rport::Port(source.port())) {
+        return None;
+    }
+    let mut value = Vec::with_capacity(via.as_bytes().len() + 48);
+    value.extend_from_slice(chars::trim(via.before_params()));
+    for param in via.params() {
+        if param.name.eq_ignore_ascii_case("received") {
+            continue;
+        }
+        value.push(b';');
+        value.extend_from_slice(param.name.as_bytes());
+        if param.name.eq_ignore_ascii_case("rport") {
+            // Writing to a Vec does not fail.
+            let _ = write!(value, "={}", source.port());
+        } else if let Some(text) = param.value {
+            value.push(b'=');
+            value.extend_from_slice(text);
+        }
+    }
+    let _ = write!(value, ";received={ip}");
+    Some(value)
+}

@@ -1,0 +1,219 @@
+//! URIs (RFC 3261 19.1).
+
+use super::host::Host;
+use super::params::{self, Params};
+use super::{chars, uri_compare};
+
+/// The scheme of a URI.
+#[derive(Clone, Copy, Debug)]
+pub enum Scheme<'a> {
+    /// `sip`.
+    Sip,
+    /// `sips`.
+    Sips,
+    /// `tel` (RFC 3966).
+    Tel,
+    /// Any other, as written.
+    Other(&'a str),
+}
+
+/// The text is not a URI.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a URI")]
+pub struct BadUri;
+
+/// A URI, with borrowed parts.
+///
+/// Only `sip` and `sips` URIs are taken apart. Of any other, [`Uri::user`] is `None`, [`Uri::host`]
+/// the empty name and [`Uri::params`] empty; what follows the scheme is in [`Uri::opaque`].
+#[derive(Clone, Copy, Debug)]
+pub struct Uri<'a> {
+    text: &'a str,
+    scheme: Scheme<'a>,
+    opaque: &'a str,
+    user: Option<&'a str>,
+    password: Option<&'a str>,
+    host: Host<'a>,
+    port: Option<u16>,
+    params: Params<'a>,
+    headers: Option<&'a str>,
+}
+
+impl<'a> Uri<'a> {
+    /// Reads a URI that stands alone (no `<>`).
+    ///
+    /// # Errors
+    /// [`BadUri`] if it holds characters that no URI has, has no scheme, or is a `sip`/`sips` URI
+    /// against the grammar of RFC 3261 25.1.
+    pub fn parse(text: &'a str) -> Result<Uri<'a>, BadUri> {
+        parse(text).ok_or(BadUri)
+    }
+
+    /// The whole URI as written.
+    #[must_use]
+    pub const fn as_str(&self) -> &'a str {
+        self.text
+    }
+
+    /// The scheme.
+    #[must_use]
+    pub const fn scheme(&self) -> Scheme<'a> {
+        self.scheme
+    }
+
+    /// Whether it is a `sip` or `sips` URI.
+    #[must_use]
+    pub const fn is_sip(&self) -> bool {
+        matches!(self.scheme, Scheme::Sip | Scheme::Sips)
+    }
+
+    /// Everything after the scheme's colon, as written.
+    #[must_use]
+    pub const fn opaque(&self) -> &'a str {
+        self.opaque
+    }
+
+    /// The user part as written, escapes included (`;` parameters of a telephone-subscriber are part
+    /// of it).
+    #[must_use]
+    pub const fn user(&self) -> Option<&'a str> {
+        self.user
+    }
+
+    /// The user part with its `%HH` escapes undone; `None` if there is no user or the result is not
+    /// UTF-8.
+    #[must_use]
+    pub fn user_unescaped(&self) -> Option<std::borrow::Cow<'a, str>> {
+        uri_compare::unescape(self.user?)
+    }
+
+    /// The password as written.
+    #[must_use]
+    pub const fn password(&self) -> Option<&'a str> {
+        self.password
+    }
+
+    /// The host.
+    #[must_use]
+    pub const fn host(&self) -> Host<'a> {
+        self.host
+    }
+
+    /// The port, if one is written.
+    #[must_use]
+    pub const fn port(&self) -> Option<u16> {
+        self.port
+    }
+
+    /// The `;` parameters after the host.
+    #[must_use]
+    pub const fn params(&self) -> Params<'a> {
+        self.params
+    }
+
+    /// The headers after `?`, without it, as written.
+    #[must_use]
+    pub const fn headers(&self) -> Option<&'a str> {
+        self.headers
+    }
+
+    /// Whether the two mean the same by RFC 3261 19.1.4. Not transitive.
+    #[must_use]
+    pub fn equivalent(&self, other: &Uri<'_>) -> bool {
+        uri_compare::equivalent(self, other)
+    }
+
+    /// The canonical address of record (RFC 3261 10.3 step 5): scheme, user with escapes of plain
+    /// characters undone, lower-case host, port if written; no password, parameters or headers. For
+    /// other schemes the URI as written with its scheme in lower case.
+    #[must_use]
+    pub fn address_of_record(&self) -> String {
+        uri_compare::address_of_record(self)
+    }
+}
+
+fn parse(text: &str) -> Option<Uri<'_>> {
+    let bytes = text.as_bytes();
+    let colon = memchr::memchr(b':', bytes)?;
+    let scheme = match bytes.get(..colon)? {
+        s if s.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
+        s if s.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
+        s if s.eq_ignore_ascii_case(b"tel") => Scheme::Tel,
+        s if is_scheme(s) => Scheme::Other(&text[..colon]),
+        _ => return None,
+    };
+    let opaque = &text[colon + 1..];
+    if !chars::all(opaque.as_bytes(), chars::URI) {
+        return None;
+    }
+    let mut uri = Uri {
+        text,
+        scheme,
+        opaque,
+        user: None,
+        password: None,
+        host: Host::Name(""),
+        port: None,
+        params: Params::default(),
+        headers: None,
+    };
+    match scheme {
+        Scheme::Sip | Scheme::Sips => parse_sip(&mut uri)?,
+        Scheme::Tel | Scheme::Other(_) => {}
+    }
+    Some(uri)
+}
+
+/// RFC 3986 3.1.
+fn is_scheme(text: &[u8]) -> bool {
+    text.first().is_some_and(u8::is_ascii_alphabetic)
+        && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+fn parse_sip<'a>(uri: &mut Uri<'a>) -> Option<()> {
+    let rest = uri.opaque;
+    // `@` must be escaped everywhere but after the userinfo (RFC 3261 25.1).
+    let hostport = match memchr::memchr(b'@', rest.as_bytes()) {
+        None => rest,
+        Some(at) => {
+            let (user, password) = match rest[..at].split_once(':') {
+                None => (&rest[..at], None),
+                Some((user, password)) => (user, Some(password)),
+            };
+            if user.is_empty() {
+                return None;
+            }
+            uri.user = Some(user);
+            uri.password = password;
+            &rest[at + 1..]
+        }
+    };
+    let (address, headers) = match memchr::memchr(b'?', hostport.as_bytes()) {
+        None => (hostport, None),
+        Some(mark) => (&hostport[..mark], Some(&hostport[mark + 1..])),
+    };
+    uri.headers = headers;
+    let (address, params) = match memchr::memchr(b';', address.as_bytes()) {
+        None => (address, ""),
+        Some(semi) => address.split_at(semi),
+    };
+    let (host, port) = split_port(address)?;
+    uri.host = Host::parse(host)?;
+    uri.port = port;
+    params::scan(params.as_bytes(), 0)?;
+    uri.params = Params::new(params.as_bytes());
+    Some(())
+}
+
+/// Splits `host[:port]`.
+pub(super) fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let bytes = text.as_bytes();
+    let after = if bytes.first() == Some(&b'[') { memchr::memchr(b']', bytes)? + 1 } else { 0 };
+    match memchr::memchr(b':', &bytes[after..]) {
+        None => Some((text, None)),
+        Some(colon) => {
+            let port = chars::number(&bytes[after + colon + 1..], u64::from(u16::MAX))?;
+            Some((&text[..after + colon], Some(port as u16)))
+        }
+    }
+}
