@@ -1,0 +1,292 @@
+//! Many datagrams a system call: `sendmmsg` and `recvmmsg`.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::{io, mem, ptr};
+
+use crate::media::packet::{HEAD_BYTES, PAYLOAD_BYTES_MAX, RTP_HEADER_BYTES};
+
+/// Datagrams a call: past some 32 the gain is lost in the noise, and one bit each fits a word.
+pub(crate) const BATCH: usize = 64;
+
+/// Room for one datagram; a longer one is cut and then fails its check.
+const DATAGRAM_BYTES: usize = (RTP_HEADER_BYTES + PAYLOAD_BYTES_MAX + 1).next_multiple_of(64);
+
+/// Room for one SCM_TIMESTAMPNS message: a header of 16 bytes and a timespec of 16.
+const CONTROL_BYTES: usize = 64;
+
+/// Tries of one `sendmmsg` that is interrupted or told to come back, before its packet is given up.
+const SEND_TRIES_MAX: u32 = 8;
+
+const ADDRESS_BYTES: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+
+const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+
+const NOTHING: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
+
+/// A kernel structure that holds pointers into the batch that owns it.
+struct Owned<T>(T);
+
+// SAFETY: the pointers lead into heap memory of the same batch, which moves to another thread as a
+// whole and is only reached through `&mut`.
+unsafe impl<T> Send for Owned<T> {}
+
+/// How many datagrams the kernel took of a batch, and which it refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Sent {
+    pub(crate) taken: usize,
+    /// Bit `n` is set if datagram `n` was refused.
+    pub(crate) refused: u64,
+}
+
+/// Datagrams that wait to be sent from one socket: a head that is written for each, and a filling
+/// that is borrowed, so that the bulk is copied once only, by the kernel.
+pub(crate) struct SendBatch {
+    heads: Box<[[u8; HEAD_BYTES]; BATCH]>,
+    names: Box<[libc::sockaddr_in; BATCH]>,
+    parts: Owned<Box<[[libc::iovec; 2]; BATCH]>>,
+    headers: Owned<Box<[libc::mmsghdr; BATCH]>>,
+    length: usize,
+}
+
+impl SendBatch {
+    pub(crate) fn new() -> SendBatch {
+        SendBatch {
+            heads: Box::new([[0; HEAD_BYTES]; BATCH]),
+            names: Box::new([raw_address(NOWHERE); BATCH]),
+            parts: Owned(Box::new([[NOTHING; 2]; BATCH])),
+            headers: Owned(Box::new([empty_header(); BATCH])),
+            length: 0,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.length
+    }
+
+    pub(crate) const fn is_full(&self) -> bool {
+        self.length == BATCH
+    }
+
+    /// Adds a datagram to `destination`: `write` fills its head and returns the filling.
+    ///
+    /// # Panics
+    /// The batch is full; ask [`SendBatch::is_full`] first.
+    pub(crate) fn push<'a>(
+        &mut self,
+        destination: SocketAddrV4,
+        write: impl FnOnce(&mut [u8; HEAD_BYTES]) -> &'a [u8],
+    ) {
+        let at = self.length;
+        let filling = write(&mut self.heads[at]);
+        let head = libc::iovec { iov_base: self.heads[at].as_mut_ptr().cast(), iov_len: HEAD_BYTES };
+        let body =
+            libc::iovec { iov_base: filling.as_ptr().cast_mut().cast(), iov_len: filling.len() };
+        self.names[at] = raw_address(destination);
+        self.parts.0[at] = [head, body];
+        let header = &mut self.headers.0[at].msg_hdr;
+        header.msg_name = (&raw mut self.names[at]).cast();
+        header.msg_namelen = ADDRESS_BYTES;
+        header.msg_iov = self.parts.0[at].as_mut_ptr();
+        header.msg_iovlen = 2;
+        self.length += 1;
+    }
+
+    /// Sends and empties the batch. A datagram that the kernel refuses is given up and the rest
+    /// goes on.
+    ///
+    /// # Safety
+    /// Every filling that was pushed since the last flush must still be alive.
+    pub(crate) unsafe fn flush(&mut self, socket: BorrowedFd<'_>) -> Sent {
+        let length = mem::take(&mut self.length);
+        let mut sent = Sent::default();
+        let (mut at, mut tries) = (0, 0);
+        while at < length {
+            let rest = &mut self.headers.0[at..length];
+            // SAFETY: `rest` holds headers that `push` pointed at our heads, names and parts and, by
+            // this function's contract, at living fillings; the kernel only reads them.
+            let result = unsafe {
+                libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0)
+            };
+            match usize::try_from(result) {
+                Ok(taken) => {
+                    sent.taken += taken;
+                    at += taken;
+                    tries = 0;
+                }
+                Err(_) if tries < SEND_TRIES_MAX && is_passing(&io::Error::last_os_error()) => {
+                    tries += 1;
+                }
+                Err(_) => {
+                    sent.refused |= 1 << at;
+                    at += 1;
+                    tries = 0;
+                }
+            }
+        }
+        sent
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+}
+
+/// One datagram that arrived.
+pub(crate) struct Datagram<'a> {
+    pub(crate) bytes: &'a [u8],
+    pub(crate) source: SocketAddrV4,
+    /// `CLOCK_REALTIME` when the kernel received it; 0 if it did not say.
+    pub(crate) received_realtime_ns: u64,
+}
+
+/// Buffers to receive into.
+pub(crate) struct ReceiveBatch {
+    buffers: Box<[[u8; DATAGRAM_BYTES]; BATCH]>,
+    controls: Box<[Control; BATCH]>,
+    names: Box<[libc::sockaddr_in; BATCH]>,
+    parts: Owned<Box<[libc::iovec; BATCH]>>,
+    headers: Owned<Box<[libc::mmsghdr; BATCH]>>,
+}
+
+/// Aligned as `cmsghdr` wants it.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+impl ReceiveBatch {
+    pub(crate) fn new() -> ReceiveBatch {
+        ReceiveBatch {
+            buffers: Box::new([[0; DATAGRAM_BYTES]; BATCH]),
+            controls: Box::new([Control([0; CONTROL_BYTES]); BATCH]),
+            names: Box::new([raw_address(NOWHERE); BATCH]),
+            parts: Owned(Box::new([NOTHING; BATCH])),
+            headers: Owned(Box::new([empty_header(); BATCH])),
+        }
+    }
+
+    /// Receives what is there, without waiting, and returns how many datagrams; `0` when there is
+    /// none or the socket has an error to report.
+    pub(crate) fn receive(&mut self, socket: BorrowedFd<'_>) -> usize {
+        for (at, message) in self.headers.0.iter_mut().enumerate() {
+            let buffer: *mut [u8; DATAGRAM_BYTES] = &raw mut self.buffers[at];
+            self.parts.0[at] = libc::iovec { iov_base: buffer.cast(), iov_len: DATAGRAM_BYTES };
+            let header = &mut message.msg_hdr;
+            header.msg_name = (&raw mut self.names[at]).cast();
+            header.msg_namelen = ADDRESS_BYTES;
+            header.msg_iov = &raw mut self.parts.0[at];
+            header.msg_iovlen = 1;
+            header.msg_control = (&raw mut self.controls[at]).cast();
+            header.msg_controllen = CONTROL_BYTES;
+        }
+        let headers = self.headers.0.as_mut_ptr();
+        // SAFETY: the headers point at `buffers`, `controls`, `names` and `parts`, which live in
+        // boxes of `self` that nothing else touches during the call.
+        let result = unsafe {
+            libc::recvmmsg(
+                socket.as_raw_fd(),
+                headers,
+                BATCH as u32,
+                libc::MSG_DONTWAIT,
+                ptr::null_mut(),
+            )
+        };
+        usize::try_from(result).unwrap_or(0)
+    }
+
+    /// Datagram `at` of the last [`ReceiveBatch::receive`].
+    pub(crate) fn datagram(&self, at: usize) -> Datagram<'_> {
+        let message = &self.headers.0[at];
+        let length = (message.msg_len as usize).min(DATAGRAM_BYTES);
+        Datagram {
+            bytes: &self.buffers[at][..length],
+            source: address(&self.names[at]),
+            received_realtime_ns: timestamp_ns(&message.msg_hdr),
+        }
+    }
+}
+
+fn empty_header() -> libc::mmsghdr {
+    // SAFETY: all-zero is a valid `mmsghdr`: null pointers, zero lengths.
+    unsafe { mem::zeroed() }
+}
+
+/// The SCM_TIMESTAMPNS message of a received header.
+fn timestamp_ns(header: &libc::msghdr) -> u64 {
+    // SAFETY: the kernel filled the control buffer that `header` describes; CMSG_FIRSTHDR returns
+    // null when it is too short for one message.
+    let Some(first) = (unsafe { libc::CMSG_FIRSTHDR(header).as_ref() }) else { return 0 };
+    if (first.cmsg_level, first.cmsg_type) != (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) {
+        return 0;
+    }
+    // SAFETY: a SCM_TIMESTAMPNS message carries one timespec, for which the buffer has room; it may
+    // be unaligned.
+    let time = unsafe { libc::CMSG_DATA(first).cast::<libc::timespec>().read_unaligned() };
+    time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+fn raw_address(address: SocketAddrV4) -> libc::sockaddr_in {
+    libc::sockaddr_in {
+        sin_family: libc::AF_INET as libc::sa_family_t,
+        sin_port: address.port().to_be(),
+        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
+        sin_zero: [0; 8],
+    }
+}
+
+fn address(raw: &libc::sockaddr_in) -> SocketAddrV4 {
+    let ip = Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr));
+    SocketAddrV4::new(ip, u16::from_be(raw.sin_port))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::media::sockets::Binder;
+
+    #[test]
+    fn a_batch_arrives_whole_with_source_and_kernel_time() {
+        let mut binder = Binder::new(Ipv4Addr::LOCALHOST, None);
+        let (from, to) = (binder.pair().unwrap(), binder.pair().unwrap());
+        let filling = [7u8; 100];
+        let mut batch = SendBatch::new();
+        for number in 0..BATCH as u8 {
+            batch.push(to.address, |head| {
+                head.fill(number);
+                &filling
+            });
+        }
+        assert!(batch.is_full());
+        // SAFETY: `filling` is alive.
+        let sent = unsafe { batch.flush(from.rtp.as_fd()) };
+        assert_eq!(sent, Sent { taken: BATCH, refused: 0 });
+
+        let mut inbox = ReceiveBatch::new();
+        assert_eq!(inbox.receive(to.rtp.as_fd()), BATCH);
+        let last = inbox.datagram(BATCH - 1);
+        assert_eq!(last.source, from.address);
+        assert_eq!(last.bytes.len(), HEAD_BYTES + 100);
+        assert_eq!((last.bytes[0], last.bytes[HEAD_BYTES]), (BATCH as u8 - 1, 7));
+        assert!(last.received_realtime_ns > 0);
+        assert_eq!(inbox.receive(to.rtp.as_fd()), 0);
+    }
+
+    #[test]
+    fn a_refused_datagram_does_not_hold_up_the_others() {
+        let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let std::net::SocketAddr::V4(good) = receiver.local_addr().unwrap() else { panic!() };
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let filling = [0u8; 8];
+        let mut batch = SendBatch::new();
+        // Port 0 cannot be sent to: EINVAL.
+        for port in [good.port(), 0, good.port()] {
+            batch.push(SocketAddrV4::new(*good.ip(), port), |_| &filling);
+        }
+        // SAFETY: `filling` is alive.
+        let sent = unsafe { batch.flush(sender.as_fd()) };
+        assert_eq!(sent, Sent { taken: 2, refused: 0b010 });
+    }
+}

@@ -1,0 +1,220 @@
+//! The media side: threads that send RTP and RTCP and judge what arrives.
+
+pub(crate) mod end;
+pub(crate) mod flow;
+mod inbox;
+pub(crate) mod layout;
+mod mmsg;
+pub(crate) mod packet;
+mod rtcp;
+pub(crate) mod sockets;
+pub(crate) mod stats;
+mod window;
+mod worker;
+
+use std::collections::BinaryHeap;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+
+use crate::ids::{Kind, SessionId, Side};
+use crate::media::end::{End, Port};
+use crate::media::flow::Remote;
+use crate::media::inbox::Inbox;
+use crate::media::layout::Layout;
+use crate::media::mmsg::{BATCH, SendBatch};
+use crate::media::packet::{Press, Shape};
+use crate::media::sockets::{Binder, Pair};
+use crate::media::stats::{Live, Snapshot, Tally};
+use crate::media::worker::{Command, SocketKey, Worker};
+use crate::os;
+
+/// A session is started once and stopped once; one more command ends the thread.
+const COMMANDS_PER_SESSION: usize = 2;
+
+/// What the media side is to be.
+#[derive(Clone, Debug)]
+pub(crate) struct MediaConfig {
+    pub(crate) sessions: u32,
+    pub(crate) sessions_per_socket: u32,
+    /// One thread for each; `None`: one thread that runs where it likes.
+    pub(crate) cores: Option<Vec<usize>>,
+    pub(crate) bind: Ipv4Addr,
+    pub(crate) ports: Option<RangeInclusive<u16>>,
+    /// `None`: audio only.
+    pub(crate) video: Option<Shape>,
+    /// Tells this run's packets from any other's.
+    pub(crate) run: u64,
+}
+
+/// The running media threads.
+pub(crate) struct MediaPlane {
+    layout: Layout,
+    /// RTP addresses by group, side and kind.
+    addresses: Vec<[[Option<SocketAddrV4>; 2]; 2]>,
+    threads: Vec<MediaThread>,
+}
+
+struct MediaThread {
+    commands: SyncSender<Command>,
+    live: Arc<Live>,
+    handle: JoinHandle<Tally>,
+}
+
+impl MediaPlane {
+    /// Binds all sockets and starts the threads.
+    ///
+    /// # Errors
+    /// Sockets or threads cannot be had; the message says how many were wanted.
+    pub(crate) fn start(config: &MediaConfig) -> Result<MediaPlane> {
+        let threads = config.cores.as_ref().map_or(1, |cores| cores.len().max(1));
+        let layout = Layout {
+            sessions: config.sessions,
+            per_group: config.sessions_per_socket,
+            threads: threads as u32,
+        };
+        let shapes = [Shape::AUDIO, config.video.unwrap_or(Shape::AUDIO)];
+        let press = Arc::new(Press::new(config.run, shapes));
+        let mut binder = Binder::new(config.bind, config.ports.clone());
+        let mut addresses = Vec::new();
+        let mut ends: Vec<Vec<End>> = (0..threads).map(|_| Vec::new()).collect();
+        for group in 0..layout.groups() {
+            let mut of_group = [[None; 2]; 2];
+            for side in Side::BOTH {
+                let pairs = bind_pairs(&mut binder, config.video.is_some())
+                    .with_context(|| sockets_hint(config, layout))?;
+                of_group[side.index()] = pairs.each_ref().map(|pair| Some(pair.as_ref()?.address));
+                let end = End::new(group, side, pairs, config.sessions_per_socket);
+                ends[layout.thread(group) as usize].push(end);
+            }
+            addresses.push(of_group);
+        }
+        let mut plane = MediaPlane { layout, addresses, threads: Vec::new() };
+        for (index, ends) in ends.into_iter().enumerate() {
+            let core = config.cores.as_ref().and_then(|cores| cores.get(index).copied());
+            plane.threads.push(spawn(index, core, layout, &press, ends)?);
+        }
+        Ok(plane)
+    }
+
+    /// The RTP address at which `side` of `session` receives `kind`; its RTCP port is the next one.
+    pub(crate) fn address(
+        &self,
+        session: SessionId,
+        side: Side,
+        kind: Kind,
+    ) -> Option<SocketAddrV4> {
+        let group = self.layout.group(session) as usize;
+        self.addresses[group][side.index()][kind.index()]
+    }
+
+    /// Lets both ends of `session` send to their `remotes` (`[side][kind]`) and expect from them.
+    pub(crate) fn start_session(&self, session: SessionId, remotes: [[Option<Remote>; 2]; 2]) {
+        self.tell(session, Command::Start(session, Box::new(remotes)));
+    }
+
+    /// Lets both ends of `session` send no more.
+    pub(crate) fn stop_session(&self, session: SessionId) {
+        self.tell(session, Command::Stop(session));
+    }
+
+    fn tell(&self, session: SessionId, command: Command) {
+        let thread = self.layout.thread(self.layout.group(session)) as usize;
+        // A thread that is gone has panicked, which `finish` reports.
+        self.threads[thread].commands.send(command).ok();
+    }
+
+    /// The counts so far.
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let mut sum = Snapshot::default();
+        for thread in &self.threads {
+            sum.add(&thread.live);
+        }
+        sum
+    }
+
+    /// Ends the threads and returns what they counted.
+    ///
+    /// # Errors
+    /// A thread has panicked.
+    pub(crate) fn finish(self) -> Result<Tally> {
+        let mut sum = Tally::new();
+        for thread in self.threads {
+            thread.commands.send(Command::Finish).ok();
+            let tally = thread.handle.join().map_err(|_| anyhow!("a media thread panicked"))?;
+            sum.add(&tally);
+        }
+        Ok(sum)
+    }
+}
+
+fn bind_pairs(binder: &mut Binder, video: bool) -> Result<[Option<Pair>; 2]> {
+    let audio = binder.pair()?;
+    let video = if video { Some(binder.pair()?) } else { None };
+    Ok([Some(audio), video])
+}
+
+fn sockets_hint(config: &MediaConfig, layout: Layout) -> String {
+    let sockets = layout.groups() * if config.video.is_some() { 8 } else { 4 };
+    format!(
+        "{sockets} media sockets are wanted at {} sessions a socket (raise --sessions-per-socket to need fewer)",
+        config.sessions_per_socket
+    )
+}
+
+fn spawn(
+    index: usize,
+    core: Option<usize>,
+    layout: Layout,
+    press: &Arc<Press>,
+    ends: Vec<End>,
+) -> Result<MediaThread> {
+    let capacity = layout.sessions as usize * COMMANDS_PER_SESSION + 1;
+    let (commands, orders) = sync_channel(capacity);
+    let live = Arc::new(Live::default());
+    let worker = Worker {
+        layout,
+        press: Arc::clone(press),
+        live: Arc::clone(&live),
+        commands: orders,
+        epoll: watch(&ends)?,
+        inbox: Inbox::new(),
+        batch: SendBatch::new(),
+        batch_slots: [0; BATCH],
+        ends,
+        schedule: BinaryHeap::new(),
+        tally: Tally::new(),
+        sent: 0,
+    };
+    let handle = std::thread::Builder::new()
+        .name(format!("load-media-{index}"))
+        .spawn(move || {
+            if let Some(core) = core {
+                os::pin(core);
+            }
+            worker.run()
+        })
+        .context("starting a media thread")?;
+    Ok(MediaThread { commands, live, handle })
+}
+
+fn watch(ends: &[End]) -> Result<Epoll> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("creating an epoll")?;
+    for (at, end) in ends.iter().enumerate() {
+        for kind in Kind::BOTH {
+            let Some(pair) = &end.pairs[kind.index()] else { continue };
+            for (port, socket) in [(Port::Rtp, &pair.rtp), (Port::Rtcp, &pair.rtcp)] {
+                let key = SocketKey { end: at, kind, port };
+                epoll
+                    .add(socket, EpollEvent::new(EpollFlags::EPOLLIN, key.pack()))
+                    .context("watching a media socket")?;
+            }
+        }
+    }
+    Ok(epoll)
+}
