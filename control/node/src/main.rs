@@ -1,2 +1,28 @@
-//! The node.
-fn main() {}
+//! `ringfarm`: SIP proxy, registrar and media relay in one process.
+
+mod check;
+mod cli;
+mod config;
+mod demo;
+mod exit;
+mod output;
+mod run;
+mod settings_io;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Command, ConfigCommand};
+use exit::Stop;
+
+fn main() -> ExitCode {
+    let Cli { run, command } = Cli::parse();
+    let done = match command.unwrap_or(Command::Run(run)) {
+        Command::Run(args) => settings_io::load(&args).and_then(run::run),
+        Command::Demo(args) => demo::demo(&args),
+        Command::Check(args) => check::check(&args),
+        Command::Config { command: ConfigCommand::Default } => config::default(),
+    };
+    done.map_or_else(Stop::report, |()| ExitCode::SUCCESS)
+}

@@ -1,0 +1,175 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::exit::EXIT_CODES;
+
+const EXAMPLES: &str = "\
+Examples:
+  ringfarm demo                                 see it relay calls between its own phones
+  ringfarm                                      an open test domain on port 5060, udp and tcp
+  ringfarm run --config /etc/ringfarm.toml      a node with users
+  ringfarm config default > ringfarm.toml       every setting, explained
+  ringfarm check ringfarm.toml                  what is wrong with a settings file";
+
+/// SIP proxy, registrar and media relay in one process.
+///
+/// Without a command: `run`.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}")
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a node until it is told to stop (SIGINT or SIGTERM).
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Start a node and phones, set up calls with audio and video, and measure them.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo(DemoArgs),
+    /// Say what is wrong with a settings file, without starting anything.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Show what settings there are.
+    Config {
+        #[command(subcommand)]
+        command: ConfigCommand,
+    },
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ringfarm run                                  an open test domain on port 5060, udp and tcp
+  ringfarm run --listen 127.0.0.1:5070          the same, seen by this machine alone
+  ringfarm run --config /etc/ringfarm.toml      with the settings of a file
+
+Without --config, every setting has its default (`ringfarm config default` shows them).";
+
+/// What a node is run with.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct RunArgs {
+    /// Settings file (TOML); `ringfarm config default` prints one with every key.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Listen here, on UDP and TCP, in place of what the settings say. May be repeated.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Vec<SocketAddr>,
+}
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  ringfarm demo                                 50 calls for 8 seconds
+  ringfarm demo --sessions 500 --seconds 20     more calls for longer
+  ringfarm demo --json                          one JSON object, for programs
+
+It needs no settings, no privileges and no network beyond this machine's own 127.0.0.0/8.";
+
+/// The size of a demonstration.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct DemoArgs {
+    /// Calls at once, each with audio and video.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5000))]
+    pub(crate) sessions: u32,
+    /// How long media flows once all calls are answered, in seconds.
+    #[arg(long, value_name = "T", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    pub(crate) seconds: u32,
+    /// Print the result as one JSON object and nothing else.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  ringfarm check ringfarm.toml                  FILE:LINE:COLUMN: key: what is wrong; what to do
+  ringfarm check --json ringfarm.toml           the same as one JSON object
+  ringfarm check --elsewhere ringfarm.toml      for another machine: its cores are not known here
+
+Exit codes: 0 the file is good, 1 it has problems, 2 it cannot be read. Nothing is bound or started.";
+
+/// A settings file to look at.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct CheckArgs {
+    /// Settings file (TOML).
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The file is for another machine: do not compare it with this one.
+    #[arg(long)]
+    pub(crate) elsewhere: bool,
+}
+
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Print a settings file with every key, explained, and its default.
+    #[command(after_help = "Example:\n  ringfarm config default > ringfarm.toml")]
+    Default,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, error::ErrorKind};
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, ErrorKind> {
+        let words = std::iter::once("ringfarm").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_command_it_runs_with_the_same_options() {
+        let cli = parse("--listen 127.0.0.1:5070 --listen [::1]:5070").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.listen.len(), 2);
+        let cli = parse("run --config x.toml").unwrap();
+        assert!(
+            matches!(cli.command, Some(Command::Run(run)) if run.config == Some("x.toml".into()))
+        );
+    }
+
+    #[test]
+    fn options_of_run_do_not_go_before_another_command() {
+        assert!(parse("--config x.toml demo").is_err());
+    }
+
+    #[test]
+    fn the_demo_is_of_a_size_that_a_machine_can_be_asked_for() {
+        let size = |line: &str| match parse(line)?.command {
+            Some(Command::Demo(DemoArgs { sessions, seconds, .. })) => Ok((sessions, seconds)),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(size("demo"), Ok((50, 8)));
+        assert_eq!(size("demo --sessions 5000 --seconds 3600"), Ok((5000, 3600)));
+        for line in ["--sessions 0", "--sessions 5001", "--seconds 0", "--seconds 3601"] {
+            assert_eq!(size(&format!("demo {line}")), Err(ErrorKind::ValueValidation), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_shows_examples_and_exit_codes() {
+        let help = Cli::command().render_long_help().to_string();
+        assert!(
+            help.contains("ringfarm check ringfarm.toml") && help.contains("Exit codes:"),
+            "{help}"
+        );
+    }
+}

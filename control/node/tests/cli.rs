@@ -1,0 +1,146 @@
+//! The commands of the binary that start nothing, as a user or a script meets them.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::NamedTempFile;
+
+fn ringfarm(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringfarm")).args(args).output().expect("the binary runs")
+}
+
+fn file(content: impl AsRef<[u8]>) -> NamedTempFile {
+    let mut file = NamedTempFile::new().expect("a temporary file");
+    file.write_all(content.as_ref()).expect("it can be written");
+    file
+}
+
+fn name(path: &Path) -> &str {
+    path.to_str().expect("a temporary file's name is UTF-8")
+}
+
+/// Exit code, standard output and standard error.
+fn outcome(output: &Output) -> (i32, String, String) {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code().expect("it ended by itself"), text(&output.stdout), text(&output.stderr))
+}
+
+#[test]
+fn check_names_file_line_column_and_key_of_each_problem_and_exits_1() {
+    let file = file("[media]\nprots = \"20000-29999\"\nrest_s = 4000\n");
+    let path = name(file.path());
+    let (code, out, err) = outcome(&ringfarm(&["check", path]));
+    assert_eq!(
+        out,
+        format!(
+            "{path}:2:1: media.prots: no such key; did you mean `ports`?\n\
+             {path}:3:10: media.rest_s: 4000 is out of range; choose 0 to 3600\n"
+        )
+    );
+    assert_eq!((code, err.as_str()), (1, ""));
+}
+
+#[test]
+fn check_of_a_good_file_exits_0() {
+    let file = file("[sip]\ndomains = [\"ring.test\"]\n");
+    let (code, out, _) = outcome(&ringfarm(&["check", name(file.path())]));
+    assert_eq!((code, out), (0, format!("{}: no problems\n", name(file.path()))));
+}
+
+#[test]
+fn check_of_a_file_that_cannot_be_read_exits_2_and_names_it() {
+    let (code, out, err) = outcome(&ringfarm(&["check", "/nonexistent/ringfarm.toml"]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.starts_with("cannot read /nonexistent/ringfarm.toml: "), "{err}");
+    assert_eq!(outcome(&ringfarm(&["check"])).0, 2);
+}
+
+#[test]
+fn check_reports_bytes_that_are_not_text_where_they_are() {
+    let file = file(b"[node]\nname = \"\xff\"\n");
+    let (code, out, _) = outcome(&ringfarm(&["check", name(file.path())]));
+    assert_eq!(code, 1);
+    assert_eq!(
+        out,
+        format!("{}:2:9: this is not UTF-8; save the file as UTF-8 text\n", name(file.path()))
+    );
+}
+
+#[test]
+fn check_as_json_holds_the_same_for_programs() {
+    let bad = file("[node]\nname = 3\n");
+    let (code, out, _) = outcome(&ringfarm(&["check", "--json", name(bad.path())]));
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &report["ok"]), (1, &serde_json::json!(false)));
+    assert_eq!(
+        report["problems"][0],
+        serde_json::json!({
+            "line": 2, "column": 8, "key": "node.name",
+            "what": "expected a string, found integer", "fix": "write it in double quotes",
+        })
+    );
+    let good = file("");
+    let (code, out, _) = outcome(&ringfarm(&["check", "--json", name(good.path())]));
+    let report: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!((code, &report["ok"]), (0, &serde_json::json!(true)));
+}
+
+#[test]
+fn check_asks_for_the_cores_of_this_machine_unless_the_file_is_for_another() {
+    let file = file("[node]\ncores = [100000]\n");
+    let (code, out, _) = outcome(&ringfarm(&["check", name(file.path())]));
+    assert_eq!(code, 1);
+    assert!(out.contains("node.cores[0]: the process may not run on core 100000"), "{out}");
+    assert_eq!(outcome(&ringfarm(&["check", "--elsewhere", name(file.path())])).0, 0);
+}
+
+#[test]
+fn the_printed_default_file_is_good() {
+    let (code, default, _) = outcome(&ringfarm(&["config", "default"]));
+    assert_eq!(code, 0);
+    let file = file(&default);
+    assert_eq!(outcome(&ringfarm(&["check", name(file.path())])).0, 0);
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let script = format!(
+        "{} config default | head -n 1; exit ${{PIPESTATUS[0]}}",
+        env!("CARGO_BIN_EXE_ringfarm")
+    );
+    let output = Command::new("bash").args(["-c", &script]).output().expect("bash runs");
+    let (code, _, err) = outcome(&output);
+    assert_eq!((code, err.as_str()), (0, ""));
+}
+
+/// Exit code 2 for wrong settings, before anything is bound: the address is not even this host's.
+#[test]
+fn run_refuses_wrong_settings_before_it_binds_anything() {
+    let file = file("[media]\nwan_ip = \"0.0.0.0\"\n");
+    let path = name(file.path());
+    let (code, out, err) =
+        outcome(&ringfarm(&["run", "--config", path, "--listen", "192.0.2.1:5060"]));
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.starts_with(&format!("{path}:2:10: media.wan_ip: 0.0.0.0 is a wildcard")), "{err}");
+    assert_eq!(outcome(&ringfarm(&["--config", path])).0, 2);
+}
+
+#[test]
+fn run_refuses_a_wrong_listen_option_by_name() {
+    let (code, _, err) = outcome(&ringfarm(&["--listen", "224.0.0.1:5060"]));
+    assert_eq!(code, 2);
+    assert!(err.starts_with("--listen: 224.0.0.1 is a multicast address"), "{err}");
+    assert_eq!(outcome(&ringfarm(&["--listen", "localhost:5060"])).0, 2);
+}
+
+#[test]
+fn help_teaches_by_example() {
+    let commands =
+        [vec!["--help"], vec!["run", "--help"], vec!["demo", "--help"], vec!["check", "--help"]];
+    for command in commands {
+        let (code, out, _) = outcome(&ringfarm(&command));
+        assert_eq!(code, 0);
+        assert!(out.contains("Examples:\n  ringfarm "), "{out}");
+    }
+}
