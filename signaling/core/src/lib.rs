@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod sdp;
 pub mod timer;
 pub mod transport;
 pub mod wire;
