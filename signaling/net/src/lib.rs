@@ -1,1 +1,23 @@
-//! signaling/net
+//! UDP and TCP transports for the SIP core.
+//!
+//! [`Transports`] owns every SIP socket of a node. It runs on the tokio `current_thread` runtime of
+//! the node's signaling thread: [`Transports::recv_batch`] waits for messages, [`Transports::send`]
+//! puts one on the wire and never waits.
+//!
+//! What is absent, as a rule of this crate: it parses no SIP beyond what framing a stream needs,
+//! retransmits nothing, and resolves no names.
+
+mod bind;
+mod config;
+mod counters;
+mod input;
+pub mod route;
+mod tcp;
+mod transports;
+mod udp;
+
+pub use bind::BindError;
+pub use config::{Limits, ListenerConfig};
+pub use counters::Counters;
+pub use input::{CloseReason, Input, SendError};
+pub use transports::{ShutdownReport, Transports};

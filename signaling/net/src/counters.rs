@@ -1,0 +1,29 @@
+//! What the transports count.
+
+/// Counters since the start; each only grows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Datagrams handed on as messages.
+    pub udp_received: u64,
+    /// Datagrams that were keep-alives and went no further.
+    pub udp_keep_alives: u64,
+    /// Datagrams that the kernel took for sending.
+    pub udp_sent: u64,
+    /// Datagrams dropped because too many waited for a full socket, or the kernel had no memory.
+    pub udp_dropped: u64,
+    /// Messages framed on stream connections and handed on.
+    pub tcp_received: u64,
+    /// Messages taken for sending on stream connections; one that was not sent after all is also
+    /// in `send_failed`.
+    pub tcp_sent: u64,
+    /// Connections accepted.
+    pub tcp_accepted: u64,
+    /// Connections closed as soon as they were accepted, because of a limit.
+    pub tcp_refused: u64,
+    /// Connections that were opened by us.
+    pub tcp_opened: u64,
+    /// Times that accepting paused because the process or the system had no descriptors left.
+    pub tcp_accept_paused: u64,
+    /// Messages reported as [`Input::SendFailed`](crate::Input::SendFailed).
+    pub send_failed: u64,
+}

@@ -1,0 +1,88 @@
+//! Accepting connections.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use signaling_core::transport::ListenerId;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Sleep, sleep};
+
+use crate::counters::Counters;
+
+/// Connections accepted at a time, so that messages get their turn between.
+const ACCEPT_BATCH: usize = 64;
+
+/// How long accepting rests when there is no descriptor or memory left for a connection; those that
+/// come meanwhile wait in the kernel's backlog.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A listening socket.
+pub(super) struct Acceptor {
+    listener: ListenerId,
+    socket: TcpListener,
+    bound: SocketAddr,
+    pause: Option<Pin<Box<Sleep>>>,
+}
+
+impl Acceptor {
+    pub(super) fn new(listener: ListenerId, socket: std::net::TcpListener) -> io::Result<Acceptor> {
+        let bound = socket.local_addr()?;
+        Ok(Acceptor { listener, socket: TcpListener::from_std(socket)?, bound, pause: None })
+    }
+
+    pub(super) const fn listener(&self) -> ListenerId {
+        self.listener
+    }
+
+    pub(super) const fn bound(&self) -> SocketAddr {
+        self.bound
+    }
+
+    /// Hands what can be accepted to `adopt`; if there is nothing (more), the task is woken when there is.
+    pub(super) fn poll(
+        &mut self,
+        context: &mut Context<'_>,
+        counters: &mut Counters,
+        mut adopt: impl FnMut(TcpStream, SocketAddr, &mut Counters),
+    ) {
+        if let Some(pause) = &mut self.pause {
+            if pause.as_mut().poll(context).is_pending() {
+                return;
+            }
+            self.pause = None;
+        }
+        for _ in 0..ACCEPT_BATCH {
+            match self.socket.poll_accept(context) {
+                Poll::Ready(Ok((stream, remote))) => adopt(stream, remote, counters),
+                Poll::Ready(Err(error)) if is_shortage(&error) => {
+                    counters.tcp_accept_paused += 1;
+                    tracing::warn!(
+                        listener = self.listener.0, %error,
+                        "cannot accept connections: raise LimitNOFILE or lower the connection limit"
+                    );
+                    return self.rest(context);
+                }
+                // The peer gave up before we came to it (accept(2) lists what may be reported): the next one.
+                Poll::Ready(Err(_)) => {}
+                Poll::Pending => return,
+            }
+        }
+        context.waker().wake_by_ref();
+    }
+
+    fn rest(&mut self, context: &mut Context<'_>) {
+        let mut pause = Box::pin(sleep(PAUSE));
+        if pause.as_mut().poll(context).is_ready() {
+            context.waker().wake_by_ref();
+        }
+        self.pause = Some(pause);
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM))
+}

@@ -1,0 +1,143 @@
+//! The writing half of a connection.
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use signaling_core::transport::Transmit;
+use tokio::io::AsyncWriteExt;
+use tokio::net::tcp::WriteHalf;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::connection::Activity;
+use super::outbound::Outgoing;
+use crate::input::CloseReason;
+
+/// Messages in one write: they share system calls and segments, while the queue is looked at often.
+const WRITE_BATCH: usize = 16;
+
+/// Answers a ping (RFC 5626 3.5.1).
+const PONG: Bytes = Bytes::from_static(b"\r\n");
+
+/// A message, or a pong, that is being written.
+struct Pending {
+    /// What is left of it.
+    rest: Bytes,
+    /// The message, for when it fails; `None` for a pong.
+    transmit: Option<Transmit>,
+}
+
+/// Writes what the queue holds, in order. It is kept apart from the future that drives it, so that
+/// nothing is lost when that is dropped.
+pub(super) struct Writer {
+    outgoing: Outgoing,
+    stall: Duration,
+    pending: VecDeque<Pending>,
+}
+
+impl Writer {
+    pub(super) fn new(outgoing: Outgoing, stall: Duration) -> Writer {
+        Writer { outgoing, stall, pending: VecDeque::new() }
+    }
+
+    /// Writes until the queue has ended and everything is written ([`CloseReason::Asked`]) or
+    /// writing fails. Answers a ping whenever `ping` is notified; pings that come faster than they
+    /// can be answered share a pong.
+    pub(super) async fn run(
+        &mut self,
+        mut sending: WriteHalf<'_>,
+        ping: &Notify,
+        activity: &Activity,
+    ) -> CloseReason {
+        loop {
+            if !self.gather(ping).await {
+                return CloseReason::Asked;
+            }
+            while !self.pending.is_empty() {
+                match timeout(self.stall, self.write(&mut sending)).await {
+                    Ok(Ok(count)) => self.advance(count),
+                    Ok(Err(error)) => return CloseReason::Lost(error.kind()),
+                    Err(_) => return CloseReason::SlowReader,
+                }
+                activity.touch();
+            }
+        }
+    }
+
+    /// Writes what is left and `last` behind it.
+    ///
+    /// # Errors
+    /// The system's; what was not written stays unsent.
+    pub(super) async fn finish(
+        &mut self,
+        mut sending: WriteHalf<'_>,
+        last: Bytes,
+    ) -> io::Result<()> {
+        while let Ok(transmit) = self.outgoing.queue.try_recv() {
+            self.take(transmit);
+        }
+        self.pending.push_back(Pending { rest: last, transmit: None });
+        while !self.pending.is_empty() {
+            let count = self.write(&mut sending).await?;
+            self.advance(count);
+        }
+        Ok(())
+    }
+
+    /// Waits for something to write and takes what is there; `false` if nothing will ever be.
+    async fn gather(&mut self, ping: &Notify) -> bool {
+        tokio::select! {
+            biased;
+            message = self.outgoing.queue.recv() => match message {
+                Some(transmit) => self.take(transmit),
+                None => return false,
+            },
+            () = ping.notified() => self.pending.push_back(Pending { rest: PONG, transmit: None }),
+        }
+        while self.pending.len() < WRITE_BATCH {
+            let Ok(transmit) = self.outgoing.queue.try_recv() else { break };
+            self.take(transmit);
+        }
+        true
+    }
+
+    fn take(&mut self, transmit: Transmit) {
+        self.pending.push_back(Pending { rest: transmit.bytes.clone(), transmit: Some(transmit) });
+    }
+
+    async fn write(&self, sending: &mut WriteHalf<'_>) -> io::Result<usize> {
+        let mut slices = [IoSlice::new(&[]); WRITE_BATCH];
+        for (slice, pending) in slices.iter_mut().zip(&self.pending) {
+            *slice = IoSlice::new(&pending.rest);
+        }
+        let count = self.pending.len().min(WRITE_BATCH);
+        sending.write_vectored(&slices[..count]).await
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        while let Some(first) = self.pending.front_mut() {
+            if count < first.rest.len() {
+                first.rest.advance(count);
+                return;
+            }
+            count -= first.rest.len();
+            if let Some(transmit) = &first.transmit {
+                self.outgoing.written(transmit.bytes.len());
+            }
+            self.pending.pop_front();
+        }
+    }
+
+    /// What was not (wholly) written, in order. Closes the queue.
+    pub(super) fn into_unsent(mut self) -> Vec<Transmit> {
+        self.outgoing.queue.close();
+        let mut unsent: Vec<Transmit> =
+            self.pending.into_iter().filter_map(|pending| pending.transmit).collect();
+        while let Ok(transmit) = self.outgoing.queue.try_recv() {
+            unsent.push(transmit);
+        }
+        unsent
+    }
+}

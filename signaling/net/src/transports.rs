@@ -1,0 +1,193 @@
+//! All transports of a node.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use signaling_core::transport::{ConnectionId, ListenerId, Transmit, Transport};
+use tokio::time::{Instant, timeout_at};
+
+use crate::bind::{self, BindError, Bound};
+use crate::config::{Limits, ListenerConfig};
+use crate::counters::Counters;
+use crate::input::{Input, SendError};
+use crate::tcp::Streams;
+use crate::udp::{Block, Scratch, UdpListener};
+
+/// Every SIP socket of a node.
+///
+/// *Input*: [`recv_batch`](Transports::recv_batch). *Output*: [`send`](Transports::send),
+/// [`flush`](Transports::flush), [`close`](Transports::close). *Getters*:
+/// [`bound`](Transports::bound), [`counters`](Transports::counters). The end:
+/// [`shutdown`](Transports::shutdown); dropping it instead ends every connection at once.
+pub struct Transports {
+    /// By listener.
+    places: Vec<Place>,
+    udp: Vec<UdpListener>,
+    tcp: Streams,
+    scratch: Scratch,
+    block: Block,
+    counters: Counters,
+    /// What came of sending, for the next batch.
+    outcomes: Vec<Input>,
+}
+
+/// Where a listener is.
+#[derive(Clone, Copy)]
+struct Place {
+    transport: Transport,
+    bound: SocketAddr,
+    /// For UDP, its place in [`Transports::udp`].
+    udp: Option<usize>,
+}
+
+/// What a shutdown could not finish in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShutdownReport {
+    /// Connections that were cut because they were not closed by both sides in time.
+    pub connections_cut: usize,
+    /// Messages that were not sent.
+    pub messages_unsent: usize,
+}
+
+impl Transports {
+    /// Opens every listener; the place of each in the list is its
+    /// [`ListenerId`]. Must be called on the runtime that will drive it, which needs I/O and time enabled.
+    ///
+    /// # Errors
+    /// The first listener that could not be opened, in words that name the address and what to do.
+    /// Nothing is left open then.
+    pub fn bind(listeners: Vec<ListenerConfig>, limits: Limits) -> Result<Transports, BindError> {
+        let opened = bind::bind_all(&listeners)?;
+        let fail = |place: usize, source: io::Error| bind::error(&listeners, place, source);
+        let mut places = Vec::with_capacity(opened.len());
+        let mut udp = Vec::new();
+        let mut tcp = Vec::new();
+        for (place, socket) in opened.into_iter().enumerate() {
+            let listener = listener_id(place);
+            let (transport, bound, udp_place) = match socket {
+                Bound::Udp(socket) => {
+                    let socket = UdpListener::new(listener, socket).map_err(|e| fail(place, e))?;
+                    let bound = socket.bound();
+                    udp.push(socket);
+                    (Transport::Udp, bound, Some(udp.len() - 1))
+                }
+                Bound::Tcp(socket) => {
+                    let bound = socket.local_addr().map_err(|e| fail(place, e))?;
+                    tcp.push((listener, socket));
+                    (Transport::Tcp, bound, None)
+                }
+            };
+            places.push(Place { transport, bound, udp: udp_place });
+        }
+        let tcp = Streams::new(limits, tcp).map_err(|(id, e)| fail(usize::from(id.0), e))?;
+        Ok(Transports {
+            places,
+            udp,
+            tcp,
+            scratch: Scratch::new(),
+            block: Block::default(),
+            counters: Counters::default(),
+            outcomes: Vec::new(),
+        })
+    }
+
+    /// The address of each listener, with the port that the system chose where 0 was asked for.
+    #[must_use]
+    pub fn bound(&self) -> Vec<SocketAddr> {
+        self.places.iter().map(|place| place.bound).collect()
+    }
+
+    /// What was counted since the start.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Sends what waits, then appends at least one input to `out`, waiting for it if need be. Inputs
+    /// of one connection, and of one UDP peer on one listener, come in order.
+    ///
+    /// Cancel-safe: when the future is dropped before it is ready, `out` is as it was and nothing is
+    /// lost.
+    pub async fn recv_batch(&mut self, out: &mut Vec<Input>) {
+        poll_fn(|context| self.poll_batch(context, out)).await;
+    }
+
+    fn poll_batch(&mut self, context: &mut Context<'_>, out: &mut Vec<Input>) -> Poll<()> {
+        let before = out.len();
+        out.append(&mut self.outcomes);
+        let counters = &mut self.counters;
+        for listener in &mut self.udp {
+            listener.poll_flush(context, counters, out);
+            listener.poll_receive(context, &mut self.scratch, &mut self.block, counters, out);
+        }
+        self.tcp.poll(context, counters, out);
+        if out.len() > before { Poll::Ready(()) } else { Poll::Pending }
+    }
+
+    /// Takes a message for sending and never waits. A datagram leaves with the next
+    /// [`recv_batch`](Transports::recv_batch) or [`flush`](Transports::flush), or when 32 wait; on a
+    /// stream it is queued on its connection. If it cannot be sent, the next `recv_batch` has an
+    /// [`Input::SendFailed`], except for a datagram that is dropped because the interface cannot keep
+    /// up, which is only counted.
+    pub fn send(&mut self, transmit: Transmit) {
+        let target = transmit.target;
+        let place = self.places.get(usize::from(target.listener.0));
+        let place = place.filter(|place| place.transport == target.transport);
+        let (counters, out) = (&mut self.counters, &mut self.outcomes);
+        match place {
+            None => {
+                counters.send_failed += 1;
+                out.push(Input::SendFailed {
+                    target,
+                    bytes: transmit.bytes,
+                    error: SendError::NoListener,
+                });
+            }
+            Some(Place { udp: Some(udp), .. }) => self.udp[*udp].send(transmit, counters, out),
+            Some(Place { udp: None, .. }) => self.tcp.send(transmit, counters, out),
+        }
+    }
+
+    /// Sends the datagrams that wait, as far as the sockets take them. Needed only where
+    /// [`recv_batch`](Transports::recv_batch) is not called soon.
+    pub fn flush(&mut self) {
+        for listener in &mut self.udp {
+            listener.flush(&mut self.counters, &mut self.outcomes);
+        }
+    }
+
+    /// Closes a connection once what waits for it is written; an [`Input::Closed`] follows. A
+    /// connection that does not exist (any more) is closed already.
+    pub fn close(&mut self, connection: ConnectionId) {
+        self.tcp.close(connection);
+    }
+
+    /// Stops receiving, sends what waits and closes every connection in good order, all `within` the
+    /// given time; what is not done by then is cut.
+    pub async fn shutdown(mut self, within: Duration) -> ShutdownReport {
+        let deadline = Instant::now() + within;
+        let (connections_cut, unsent) = self.tcp.shutdown(deadline).await;
+        let mut out = std::mem::take(&mut self.outcomes);
+        let flushed = poll_fn(|context| {
+            for listener in &mut self.udp {
+                listener.poll_flush(context, &mut self.counters, &mut out);
+            }
+            if self.udp.iter().any(UdpListener::has_unsent) {
+                Poll::Pending
+            } else {
+                Poll::Ready(())
+            }
+        });
+        let _ = timeout_at(deadline, flushed).await;
+        let waiting: usize = self.udp.iter().map(UdpListener::unsent).sum();
+        let failed = out.iter().filter(|input| matches!(input, Input::SendFailed { .. })).count();
+        ShutdownReport { connections_cut, messages_unsent: unsent + waiting + failed }
+    }
+}
+
+fn listener_id(place: usize) -> ListenerId {
+    ListenerId(u16::try_from(place).expect("bind_all admits LISTENERS_MAX listeners, which fit"))
+}
