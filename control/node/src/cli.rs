@@ -79,10 +79,10 @@ It needs no settings, no privileges and no network beyond this machine's own 127
 /// The size of a demonstration.
 #[derive(Args, Clone, Copy, Debug)]
 pub(crate) struct DemoArgs {
-    /// Calls at once, each with audio and video.
+    /// Calls at once, each with audio and video: 1 to 5000.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5000))]
     pub(crate) sessions: u32,
-    /// How long media flows once all calls are answered, in seconds.
+    /// How long media flows once all calls are answered, in seconds: 1 to 3600.
     #[arg(long, value_name = "T", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=3600))]
     pub(crate) seconds: u32,
     /// Print the result as one JSON object and nothing else.
