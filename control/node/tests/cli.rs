@@ -144,3 +144,26 @@ fn help_teaches_by_example() {
         assert!(out.contains("Examples:\n  ringfarm "), "{out}");
     }
 }
+
+#[test]
+fn the_example_file_of_the_repository_is_the_default_file() {
+    let example = include_str!("../../../deploy/ringfarm.example.toml");
+    let (_, default, _) = outcome(&ringfarm(&["config", "default"]));
+    assert_eq!(example, default, "ringfarm config default > deploy/ringfarm.example.toml");
+}
+
+/// The unit's command line is one that the binary takes: with a wrong file it gets as far as saying so.
+#[test]
+fn the_systemd_unit_starts_the_node_with_options_that_it_has() {
+    let unit = include_str!("../../../deploy/systemd/ringfarm.service");
+    let start =
+        unit.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/ringfarm "));
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(dir.path().join("ringfarm.toml"), "[node]\nname = 3\n")
+        .expect("it can be written");
+    let command = start.expect("the unit starts the node").replace("%d", name(dir.path()));
+    let (code, _, err) = outcome(&ringfarm(&command.split(' ').collect::<Vec<_>>()));
+    assert_eq!(code, 2, "{err}");
+    assert!(err.contains("ringfarm.toml:2:8: node.name: expected a string"), "{err}");
+    assert!(unit.contains(&format!("\nRestartPreventExitStatus={code}\n")), "{unit}");
+}
