@@ -6,7 +6,21 @@
 #![forbid(unsafe_code)]
 
 pub mod api;
+pub mod learn;
+mod leg;
+mod path;
 pub mod ports;
+mod relay;
+mod rtp;
+mod session;
+mod slot;
+mod stats;
+mod stream;
+mod verdict;
+
+pub use relay::{Relay, RelayConfig};
+pub use slot::{SLOTS_MAX, SlotId};
+pub use verdict::{Action, DropReason, OpenError, PacketKind, Verdict};
 
 #[cfg(test)]
 mod testing;

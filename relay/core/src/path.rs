@@ -1,0 +1,267 @@
+//! One socket of a leg: whom it hears, whom it sends to, and what the system is told about it.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use crate::api::Learning;
+use crate::learn::{Heard, Learner, Mark};
+use crate::slot::SlotId;
+use crate::verdict::DropReason;
+
+/// When signaling moves a peer, packets that it sent from its old address before it knew of the
+/// move are relayed until the first one from the new address comes, but no longer than this.
+pub(crate) const HANDOVER: Duration = Duration::from_secs(1);
+
+/// A peer's address as signalled, and which sources may speak for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signalled {
+    pub(crate) address: SocketAddr,
+    pub(crate) learning: Learning,
+}
+
+/// Whom the socket hears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Peer {
+    /// Nobody: no address is known, or the peer is held.
+    Nobody,
+    /// The signalled address and no other.
+    Exactly(SocketAddr),
+    /// The signalled address or whoever is learned within the network.
+    Searching,
+    /// The source that was learned.
+    Learned(SocketAddr),
+}
+
+/// What a source is to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// The peer.
+    Peer,
+    /// Where the peer was before signaling moved it.
+    Former,
+    /// Perhaps the peer.
+    Candidate,
+    /// Not the peer.
+    Stranger,
+}
+
+/// One socket of a leg.
+#[derive(Debug)]
+pub(crate) struct Path {
+    slot: SlotId,
+    local: SocketAddr,
+    signalled: Option<Signalled>,
+    peer: Peer,
+    /// Kept after learning, so that no memory is given back on the packet path.
+    learner: Option<Box<Learner>>,
+    former: Option<(SocketAddr, Instant)>,
+    pub(crate) link: Link,
+}
+
+impl Path {
+    /// A path that hears nobody yet.
+    pub(crate) fn new(slot: SlotId, local: SocketAddr) -> Path {
+        Path {
+            slot,
+            local,
+            signalled: None,
+            peer: Peer::Nobody,
+            learner: None,
+            former: None,
+            link: Link::default(),
+        }
+    }
+
+    pub(crate) fn slot(&self) -> SlotId {
+        self.slot
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// What signaling says now. The same as before changes nothing, so a locked source stays
+    /// locked; anything else starts over. Returns when the hand-over ends that this starts.
+    /// Up to `provisional` packets may pass while the peer is being learned.
+    pub(crate) fn signal(
+        &mut self,
+        now: Instant,
+        signalled: Option<Signalled>,
+        provisional: u8,
+    ) -> Option<Instant> {
+        if signalled == self.signalled {
+            return None;
+        }
+        let before = self.source();
+        self.signalled = signalled;
+        self.former = None;
+        self.learner = None;
+        self.peer = match signalled {
+            None => Peer::Nobody,
+            Some(Signalled { address, learning: Learning::Signalled }) => Peer::Exactly(address),
+            Some(Signalled { learning: Learning::Within(_), .. }) => {
+                self.learner = Some(Box::new(Learner::new(provisional)));
+                Peer::Searching
+            }
+        };
+        if self.peer != Peer::Nobody && before != self.source() {
+            self.former = before.map(|source| (source, now + HANDOVER));
+        }
+        self.relink();
+        self.former.map(|(_, until)| until)
+    }
+
+    /// Where the peer is known to send from.
+    fn source(&self) -> Option<SocketAddr> {
+        match self.peer {
+            Peer::Exactly(address) | Peer::Learned(address) => Some(address),
+            Peer::Nobody | Peer::Searching => None,
+        }
+    }
+
+    /// The address of the peer, once it was learned: its other socket must have the same.
+    pub(crate) fn learned_ip(&self) -> Option<IpAddr> {
+        match self.peer {
+            Peer::Learned(address) => Some(address.ip()),
+            Peer::Nobody | Peer::Exactly(_) | Peer::Searching => None,
+        }
+    }
+
+    /// Where packets for the peer go.
+    fn target(&self) -> Option<SocketAddr> {
+        self.source().or(self.signalled.map(|s| s.address))
+    }
+
+    /// The way out: the socket, and the address unless the socket is connected to it.
+    pub(crate) fn way_out(&self) -> Option<(SlotId, Option<SocketAddr>)> {
+        let target = self.target()?;
+        Some((self.slot, if self.link.is_to(target) { None } else { Some(target) }))
+    }
+
+    /// What `source` is to this socket, by its address alone.
+    pub(crate) fn standing(&self, source: SocketAddr) -> Standing {
+        let is_former = self.former.is_some_and(|(former, _)| former == source);
+        match self.peer {
+            Peer::Exactly(address) | Peer::Learned(address) if address == source => Standing::Peer,
+            Peer::Searching if self.target() == Some(source) => Standing::Peer,
+            Peer::Nobody | Peer::Exactly(_) | Peer::Learned(_) | Peer::Searching if is_former => {
+                Standing::Former
+            }
+            Peer::Searching if self.is_near(source) => Standing::Candidate,
+            Peer::Nobody | Peer::Exactly(_) | Peer::Learned(_) | Peer::Searching => {
+                Standing::Stranger
+            }
+        }
+    }
+
+    /// Whether `source` is in the network that the peer may be learned from.
+    fn is_near(&self, source: SocketAddr) -> bool {
+        match self.signalled {
+            Some(Signalled { learning: Learning::Within(network), .. }) => {
+                network.contains(&source.ip())
+            }
+            Some(Signalled { learning: Learning::Signalled, .. }) | None => false,
+        }
+    }
+
+    /// A well-formed packet from `source`, whose standing is `standing`, came; learns from it.
+    ///
+    /// # Errors
+    /// The reason if it must not be relayed.
+    pub(crate) fn admit(
+        &mut self,
+        source: SocketAddr,
+        standing: Standing,
+        mark: Mark,
+    ) -> Result<(), DropReason> {
+        match standing {
+            Standing::Former => Ok(()),
+            Standing::Peer => {
+                if self.peer == Peer::Searching || self.former.is_some() {
+                    self.settle(source);
+                }
+                Ok(())
+            }
+            Standing::Candidate => match self.learner.as_mut().map(|l| l.hear(source, mark)) {
+                Some(Heard::Learned) => {
+                    self.settle(source);
+                    Ok(())
+                }
+                Some(Heard::Provisional) => Ok(()),
+                Some(Heard::Held) | None => Err(DropReason::NotLearned),
+            },
+            Standing::Stranger => Err(DropReason::WrongSource),
+        }
+    }
+
+    /// The peer is at `source`: it has been heard there, or other evidence says so.
+    pub(crate) fn settle(&mut self, source: SocketAddr) {
+        if self.peer == Peer::Searching {
+            self.peer = Peer::Learned(source);
+        }
+        self.former = None;
+        self.relink();
+    }
+
+    /// Ends a hand-over that is due.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if self.former.is_some_and(|(_, until)| until <= now) {
+            self.former = None;
+            self.relink();
+        }
+    }
+
+    /// Connects the socket where only one source is heard; dissolves the connection where more
+    /// than one is. While the peer is held the connection stays as it is.
+    fn relink(&mut self) {
+        match self.peer {
+            Peer::Nobody => {}
+            Peer::Searching => self.link.wanted = None,
+            Peer::Exactly(address) | Peer::Learned(address) => {
+                self.link.wanted = if self.former.is_some() { None } else { Some(address) };
+            }
+        }
+    }
+}
+
+/// What the system was told to connect a socket to. A packet goes out without an address only
+/// while the system has confirmed the connection and no change is under way, so that none is
+/// ever sent to an old peer.
+#[derive(Debug, Default)]
+pub(crate) struct Link {
+    wanted: Option<SocketAddr>,
+    confirmed: Option<SocketAddr>,
+    asked: bool,
+    /// Whether the relay has it in its queue.
+    pub(crate) queued: bool,
+}
+
+impl Link {
+    fn is_to(&self, target: SocketAddr) -> bool {
+        self.confirmed == Some(target) && !self.asked
+    }
+
+    /// Whether the system has to be asked for a change.
+    pub(crate) fn is_stale(&self) -> bool {
+        !self.asked && self.wanted != self.confirmed
+    }
+
+    /// The change to ask for; it is under way then.
+    pub(crate) fn ask(&mut self) -> Option<SocketAddr> {
+        self.asked = true;
+        self.wanted
+    }
+
+    /// The system's answer. After a refusal the same is not asked for again.
+    pub(crate) fn answered(&mut self, peer: Option<SocketAddr>, done: bool) {
+        self.asked = false;
+        if done {
+            self.confirmed = peer;
+        } else if self.wanted == peer {
+            self.wanted = self.confirmed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

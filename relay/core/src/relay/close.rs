@@ -1,0 +1,81 @@
+//! Ending sessions: because it was asked for, or because nothing is heard any more.
+
+use std::time::{Duration, Instant};
+
+use super::{Relay, Timer};
+use crate::api::{CloseCause, Event, SessionId, SessionReport};
+use crate::ports::Fate;
+use crate::session::Session;
+use crate::stats;
+use crate::stream::Stream;
+
+impl Relay {
+    pub(super) fn close_asked(&mut self, now: Instant, id: SessionId) {
+        if self.sessions.contains_key(&id) {
+            self.close(now, id, CloseCause::Asked);
+        } else {
+            self.answer_unknown_close(id);
+        }
+    }
+
+    pub(super) fn answer_unknown_close(&mut self, session: SessionId) {
+        let report = SessionReport::default();
+        self.events.push_back(Event::Closed { session, cause: CloseCause::Unknown, report });
+    }
+
+    fn close(&mut self, now: Instant, id: SessionId, cause: CloseCause) {
+        let Some(session) = self.sessions.remove(&id) else { return };
+        if let Some(at) = session.idle_check {
+            self.timers.remove(&(at, Timer::Idle(id)));
+        }
+        let report = self.report(now, &session);
+        for key in session.streams.into_iter().flatten() {
+            self.drain_stream(now, key, Fate::Rest);
+        }
+        self.events.push_back(Event::Closed { session: id, cause, report });
+    }
+
+    fn report(&self, now: Instant, session: &Session) -> SessionReport {
+        let lifetime = now.saturating_duration_since(session.born);
+        let streams = session.streams.iter().zip(&session.archive);
+        let streams = streams.map(|(key, archived)| {
+            let open = key.and_then(|key| self.streams.get(key)).map(Stream::report);
+            let [caller, callee] = open.unwrap_or_default();
+            [stats::add(archived[0], caller), stats::add(archived[1], callee)]
+        });
+        SessionReport { lifetime, streams: streams.collect() }
+    }
+
+    /// Sees to it that the session is looked at when it could be idle. One timer a session: it is
+    /// not moved by packets, but set anew for the time that is left when it fires.
+    pub(super) fn arm_idle_check(&mut self, now: Instant, id: SessionId) {
+        let Some(idle) = self.config.idle else { return };
+        let Some(session) = self.sessions.get_mut(&id) else { return };
+        if session.idle_check.is_none() {
+            let at = now + idle;
+            session.idle_check = Some(at);
+            self.timers.insert((at, Timer::Idle(id)));
+        }
+    }
+
+    pub(super) fn check_idle(&mut self, now: Instant, id: SessionId) {
+        let Some(idle) = self.config.idle else { return };
+        let Some(session) = self.sessions.get(&id) else { return };
+        let streams = || session.streams.iter().flatten().filter_map(|key| self.streams.get(*key));
+        let heard = streams().filter_map(Stream::heard).max();
+        let quiet_since = heard.map_or(session.applied, |heard| heard.max(session.applied));
+        let left = idle.saturating_sub(now.saturating_duration_since(quiet_since));
+        let expects_packets = streams().any(Stream::expects_packets);
+        let busy = session.pending.is_some();
+        if left == Duration::ZERO && expects_packets && !busy {
+            self.close(now, id, CloseCause::Idle(idle));
+            return;
+        }
+        // A session that may be silent (on hold, ringing) is looked at again a whole period later.
+        let at = now + if left == Duration::ZERO { idle } else { left };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.idle_check = Some(at);
+            self.timers.insert((at, Timer::Idle(id)));
+        }
+    }
+}
