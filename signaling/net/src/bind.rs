@@ -150,6 +150,10 @@ fn open_udp(address: SocketAddr, reuse: bool) -> io::Result<UdpSocket> {
             SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
         }
     }
+    match address {
+        SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4RecvErr, &true)?,
+        SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
+    }
     size_buffers(&socket)?;
     if address.is_ipv4() {
         let value: libc::c_int = libc::IP_PMTUDISC_DONT;

@@ -11,6 +11,9 @@ pub struct Counters {
     pub udp_sent: u64,
     /// Datagrams dropped because too many waited for a full socket, or the kernel had no memory.
     pub udp_dropped: u64,
+    /// ICMP reports that were no failure (RFC 3261 18.4) or did not quote enough of a datagram sent
+    /// lately to be believed.
+    pub udp_reports_ignored: u64,
     /// Messages framed on stream connections and handed on.
     pub tcp_received: u64,
     /// Messages taken for sending on stream connections; one that was not sent after all is also

@@ -28,8 +28,8 @@ pub enum Input {
         /// Why it ended.
         reason: CloseReason,
     },
-    /// A message given to [`Transports::send`](crate::Transports::send) was not (wholly) sent
-    /// (RFC 3261 18.4). Reported once for each such message.
+    /// A message given to [`Transports::send`](crate::Transports::send) was not (wholly) sent, or
+    /// cannot be delivered (RFC 3261 18.4). Reported once for each such message.
     SendFailed {
         /// From the [`Transmit`](signaling_core::transport::Transmit).
         target: Target,
@@ -83,6 +83,10 @@ pub enum SendError {
     /// The target names a listener that does not exist or has another transport or address family.
     #[error("no listener of this node fits the target")]
     NoListener,
+    /// A host or router on the way reported by ICMP that the datagram cannot be delivered;
+    /// `ConnectionRefused`: nobody listens on the port.
+    #[error("cannot be delivered: {0}")]
+    Unreachable(io::ErrorKind),
     /// The message does not fit into a datagram (65,507 bytes over IPv4).
     #[error("the message is too large for a datagram")]
     TooLarge,

@@ -120,7 +120,8 @@ impl Transports {
         out.append(&mut self.outcomes);
         let counters = &mut self.counters;
         for listener in &mut self.udp {
-            listener.poll_flush(context, counters, out);
+            let _ = listener.poll_flush(context, counters, out);
+            listener.poll_reports(context, counters, out);
             listener.poll_receive(context, &mut self.scratch, &mut self.block, counters, out);
         }
         self.tcp.poll(context, counters, out);
@@ -155,7 +156,7 @@ impl Transports {
     /// [`recv_batch`](Transports::recv_batch) is not called soon.
     pub fn flush(&mut self) {
         for listener in &mut self.udp {
-            listener.flush(&mut self.counters, &mut self.outcomes);
+            let _ = listener.flush(&mut self.counters, &mut self.outcomes);
         }
     }
 
@@ -172,14 +173,13 @@ impl Transports {
         let (connections_cut, unsent) = self.tcp.shutdown(deadline).await;
         let mut out = std::mem::take(&mut self.outcomes);
         let flushed = poll_fn(|context| {
+            let mut all = Poll::Ready(());
             for listener in &mut self.udp {
-                listener.poll_flush(context, &mut self.counters, &mut out);
+                if listener.poll_flush(context, &mut self.counters, &mut out).is_pending() {
+                    all = Poll::Pending;
+                }
             }
-            if self.udp.iter().any(UdpListener::has_unsent) {
-                Poll::Pending
-            } else {
-                Poll::Ready(())
-            }
+            all
         });
         let _ = timeout_at(deadline, flushed).await;
         let waiting: usize = self.udp.iter().map(UdpListener::unsent).sum();

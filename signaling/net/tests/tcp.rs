@@ -1,4 +1,5 @@
 //! TCP transports against real sockets: framing, order, reuse, opening, closing.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
 

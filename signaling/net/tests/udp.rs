@@ -1,4 +1,5 @@
 //! UDP transports against real sockets on loopback addresses.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod common;
 
@@ -231,6 +232,81 @@ async fn what_cannot_be_sent_is_reported() {
     let (_, _, error) = failed(&mut transports).await;
     assert!(matches!(error, SendError::Os(_)), "{error:?}");
     assert_eq!(transports.counters().send_failed, 4);
+}
+
+/// RFC 3261 18.4: a datagram for a port on which nobody listens is reported with its whole message as
+/// soon as ICMP says so, over both families and on both kinds of socket; those behind it leave.
+#[tokio::test]
+async fn a_datagram_that_icmp_reports_undeliverable_fails() {
+    for (listen, ip) in [
+        ("127.0.0.1:0", "127.0.0.1"),
+        ("0.0.0.0:0", "127.0.0.2"),
+        ("[::1]:0", "::1"),
+        ("[::]:0", "::1"),
+    ] {
+        let (mut transports, bound) = bind_one(udp(listen), Limits::default());
+        let local = SocketAddr::new(ip.parse().unwrap(), bound.port());
+        let any = SocketAddr::new(ip.parse().unwrap(), 0).to_string();
+        let (gone, gone_address) = peer(&any).await;
+        drop(gone);
+        let (phone, phone_address) = peer(&any).await;
+        let dead = target(Transport::Udp, local, gone_address);
+        for number in 0..3 {
+            transports.send(transmit(dead, request(number, 2_000)));
+            transports.send(transmit(target(Transport::Udp, local, phone_address), "next"));
+        }
+        let mut seen = HashSet::new();
+        for input in inputs(&mut transports, 3).await {
+            let Input::SendFailed { target, bytes, error } = input else { panic!("{input:?}") };
+            assert_eq!(target, dead);
+            assert_eq!(error, SendError::Unreachable(std::io::ErrorKind::ConnectionRefused));
+            seen.insert(bytes);
+        }
+        assert_eq!(seen, (0..3).map(|number| request(number, 2_000)).collect());
+        for _ in 0..3 {
+            assert_eq!(receive(&phone).await, (b"next".to_vec(), local));
+        }
+        // The socket still receives.
+        phone.send_to(b"OPTIONS", local).await.unwrap();
+        assert_eq!(message(&mut transports).await.1, "OPTIONS");
+    }
+}
+
+/// A flood of undeliverable datagrams costs no message that arrives meanwhile.
+#[tokio::test]
+async fn icmp_reports_cost_no_received_message() {
+    const COUNT: usize = 500;
+    let (mut transports, bound) = bind_one(udp("127.0.0.1:0"), Limits::default());
+    let (gone, gone_address) = peer("127.0.0.1:0").await;
+    drop(gone);
+    let (phone, _) = peer("127.0.0.1:0").await;
+    let mut out = Vec::new();
+    for number in 0..COUNT {
+        transports.send(transmit(target(Transport::Udp, bound, gone_address), request(number, 0)));
+        phone.send_to(&request(number, 0), bound).await.unwrap();
+        if number % 20 == 0 {
+            out.extend(inputs(&mut transports, 1).await);
+        }
+    }
+    let mut messages = 0;
+    let mut failures = 0;
+    in_time(async {
+        loop {
+            for input in out.drain(..) {
+                match input {
+                    Input::Message { .. } => messages += 1,
+                    Input::SendFailed { .. } => failures += 1,
+                    Input::Closed { .. } => panic!("{input:?}"),
+                }
+            }
+            if messages == COUNT && failures > 0 {
+                return;
+            }
+            transports.recv_batch(&mut out).await;
+        }
+    })
+    .await;
+    assert!(failures <= COUNT);
 }
 
 /// Dropping the future of a receive loses nothing.

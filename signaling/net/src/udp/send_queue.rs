@@ -35,10 +35,6 @@ impl SendQueue {
         self.messages.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.messages.is_empty()
-    }
-
     /// Appends a message; `false` if it was dropped because the queue is at its bound.
     pub(super) fn push(&mut self, transmit: Transmit) -> bool {
         let bytes = self.bytes + transmit.bytes.len();
@@ -51,32 +47,30 @@ impl SendQueue {
     }
 
     /// Sends as much as the socket takes. `send` is given what waits, in order, and returns how many
-    /// of the first it sent or the error of the first; a message whose sending fails is handed to
-    /// `failed` and the others go on.
+    /// of the first it sent or the error of the first. Each message is handed to `outcome` with the
+    /// error if there was one; a failing one does not hold up the others.
     pub(super) fn flush(
         &mut self,
         mut send: impl FnMut(&VecDeque<Transmit>) -> io::Result<usize>,
-        mut failed: impl FnMut(Transmit, io::Error),
+        mut outcome: impl FnMut(Transmit, Result<(), io::Error>),
     ) -> Flushed {
         while !self.messages.is_empty() {
             match send(&self.messages) {
-                Ok(count) => self.drop_first(count.max(1)),
+                Ok(count) => {
+                    for _ in 0..count.max(1) {
+                        self.pop().into_iter().for_each(|transmit| outcome(transmit, Ok(())));
+                    }
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flushed::Blocked,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if let Some(transmit) = self.pop() {
-                        failed(transmit, error);
+                        outcome(transmit, Err(error));
                     }
                 }
             }
         }
         Flushed::All
-    }
-
-    fn drop_first(&mut self, count: usize) {
-        for _ in 0..count {
-            self.pop();
-        }
     }
 
     fn pop(&mut self) -> Option<Transmit> {
@@ -124,7 +118,7 @@ mod tests {
                     sent.push(waiting[0].bytes.len());
                     Ok(1)
                 },
-                |_, error| panic!("{error}"),
+                |_, outcome| outcome.unwrap(),
             )
         };
         assert_eq!(step(&mut queue, &mut room), Flushed::Blocked);
@@ -132,7 +126,7 @@ mod tests {
         room = 10;
         assert_eq!(step(&mut queue, &mut room), Flushed::All);
         assert_eq!(sent, [1, 2, 3, 4, 5]);
-        assert!(queue.is_empty());
+        assert_eq!(queue.len(), 0);
     }
 
     /// At the bound, in messages or in bytes, the newest message is dropped and said to be.
@@ -152,7 +146,7 @@ mod tests {
         }
         assert!(!queue.push(message(size)));
         assert_eq!(
-            queue.flush(|waiting| Ok(waiting.len()), |_, error| panic!("{error}")),
+            queue.flush(|waiting| Ok(waiting.len()), |_, outcome| outcome.unwrap()),
             Flushed::All
         );
         assert!(queue.push(message(size)), "room again after a flush");
@@ -175,7 +169,11 @@ mod tests {
                     Ok(1)
                 }
             },
-            |transmit, error| failed.push((transmit.bytes.len(), error.kind())),
+            |transmit, outcome| {
+                if let Err(error) = outcome {
+                    failed.push((transmit.bytes.len(), error.kind()));
+                }
+            },
         );
         assert_eq!(flushed, Flushed::All);
         assert_eq!(sent, [1, 3]);
