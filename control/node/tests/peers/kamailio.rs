@@ -1,0 +1,48 @@
+//! Kamailio 5.6 as somebody else's proxy, on a host of its own.
+
+use std::time::Duration;
+
+use crate::harness::{
+    CALLEE, DOMAIN, Lab, NODE, NODE_PORT, OUTSIDE_DOMAIN, PROXY, Process, wait_for,
+};
+
+/// What a test that uses this needs installed.
+pub(crate) const KAMAILIO: &str = "kamailio";
+
+const STARTED: Duration = Duration::from_secs(15);
+
+/// A running proxy that routes our domain to the node and the outside domain to the called host's
+/// port.
+pub(crate) struct Kamailio {
+    process: Process,
+}
+
+impl Kamailio {
+    /// Returns once it listens. `callee_port` is where the users of the outside domain are.
+    pub(crate) fn start(lab: &Lab, callee_port: u16) -> Kamailio {
+        let config = include_str!("kamailio.cfg")
+            .replace("@PROXY@", &PROXY.to_string())
+            .replace("@DOMAIN@", DOMAIN)
+            .replace("@NODE@", &format!("{NODE}:{NODE_PORT}"))
+            .replace("@OUTSIDE@", OUTSIDE_DOMAIN)
+            .replace("@CALLEE@", &format!("{CALLEE}:{callee_port}"));
+        let config = lab.write("kamailio.cfg", &config);
+        let mut command = lab.host(PROXY).command(KAMAILIO);
+        // -DD -E: in the foreground, log to stderr. -m, -M: MiB of shared and private memory, for a
+        // few calls.
+        command.arg("-f").arg(&config).args(["-DD", "-E", "-m", "32", "-M", "8"]);
+        command.arg("-Y").arg(lab.path("")).arg("-w").arg(lab.path(""));
+        let process = Process::spawn("kamailio", &mut command);
+        wait_for("kamailio to listen", STARTED, || {
+            lab.host(PROXY).udp_sockets(5060..=5060).len() == 1
+        });
+        Kamailio { process }
+    }
+
+    /// Waits until it has passed on a request of this method.
+    pub(crate) fn wait_passed_on(&mut self, method: &str) {
+        let wanted = format!("passed on {method}");
+        self.process
+            .wait_line(&wanted, Duration::from_secs(5), |line| line.trim_end().ends_with(&wanted));
+    }
+}

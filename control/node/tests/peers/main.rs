@@ -1,0 +1,19 @@
+//! The node against real peers: SIPp, baresip, Kamailio, with tshark as judge.
+//!
+//! Each test has a network of its own (see [`harness::Lab`]): the node and each peer run in a
+//! network namespace, so that ports never collide and tests run side by side. `deploy/test`
+//! installs the peers; a peer that is missing, or a lack of rights to make namespaces, fails the
+//! test and says so.
+
+mod baresip;
+mod baresip_calls;
+mod capture;
+mod harness;
+mod kamailio;
+mod kamailio_calls;
+mod raw;
+mod raw_answers;
+mod sipp;
+mod sipp_answers;
+mod sipp_calls;
+mod tone;

@@ -1,0 +1,284 @@
+//! Drives SIPp 3.6.1 with the scenarios in `scenarios/`; SIPp itself counts what succeeded and
+//! failed.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{CALLEE, DOMAIN, Lab, NODE, NODE_PORT, Process, Transport, User, wait_for};
+
+/// What a test that uses this needs installed.
+pub(crate) const SIPP: &str = "sipp";
+
+/// The scenario files, compiled in so that a run depends on no working directory.
+macro_rules! scenario {
+    ($name:literal) => {
+        Scenario {
+            name: $name,
+            xml: include_str!(concat!("scenarios/", $name, ".xml")),
+            status: None,
+        }
+    };
+}
+
+/// A SIPp scenario.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    name: &'static str,
+    xml: &'static str,
+    status: Option<u16>,
+}
+
+pub(crate) const REGISTER: Scenario = scenario!("register");
+pub(crate) const CALLER: Scenario = scenario!("caller");
+pub(crate) const CALLER_CANCELS: Scenario = scenario!("caller_cancels");
+pub(crate) const CALLER_UNCHALLENGED: Scenario = scenario!("caller_unchallenged");
+pub(crate) const CALLER_UNCHALLENGED_WAITS: Scenario = scenario!("caller_unchallenged_waits");
+pub(crate) const CALLER_WAITS: Scenario = scenario!("caller_waits");
+pub(crate) const CALLEE_ECHOES: Scenario = scenario!("callee");
+pub(crate) const CALLEE_BUSY: Scenario = scenario!("callee_busy");
+pub(crate) const CALLEE_HANGS_UP: Scenario = scenario!("callee_hangs_up");
+pub(crate) const CALLEE_RINGS: Scenario = scenario!("callee_rings");
+
+/// The caller that expects to be refused with `status`.
+pub(crate) const fn caller_refused(status: u16) -> Scenario {
+    Scenario { status: Some(status), ..scenario!("caller_refused") }
+}
+
+/// SIPp's own count of calls (scenario runs).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Score {
+    pub(crate) successful: u64,
+    pub(crate) failed: u64,
+}
+
+/// A SIPp that is about to be started.
+pub(crate) struct Sipp {
+    scenario: Scenario,
+    transport: Transport,
+    local: Ipv4Addr,
+    port: u16,
+    media_port: u16,
+    remote: String,
+    calls: u32,
+    rate: u32,
+    pause: Duration,
+    callee: String,
+    records: Vec<String>,
+    echo: bool,
+}
+
+impl Sipp {
+    /// One call at a time from (or, for a callee scenario, to) `local`:`port`, with the node as its
+    /// proxy.
+    pub(crate) fn new(
+        scenario: Scenario,
+        transport: Transport,
+        local: Ipv4Addr,
+        port: u16,
+    ) -> Sipp {
+        Sipp {
+            scenario,
+            transport,
+            local,
+            port,
+            media_port: MEDIA_PORT,
+            remote: format!("{NODE}:{NODE_PORT}"),
+            calls: 1,
+            rate: 10,
+            pause: Duration::from_secs(1),
+            callee: String::new(),
+            records: Vec::new(),
+            echo: false,
+        }
+    }
+
+    /// Runs the scenario this often, starting `rate` a second.
+    pub(crate) fn calls(mut self, calls: u32, rate: u32) -> Sipp {
+        (self.calls, self.rate) = (calls, rate);
+        self
+    }
+
+    /// How long the scenario's own pause lasts: the length of a call.
+    pub(crate) fn pause(mut self, pause: Duration) -> Sipp {
+        self.pause = pause;
+        self
+    }
+
+    /// The proxy, where it is not the node.
+    pub(crate) fn via(mut self, proxy: Ipv4Addr, port: u16) -> Sipp {
+        self.remote = format!("{proxy}:{port}");
+        self
+    }
+
+    /// Whom to call: `user@domain`.
+    pub(crate) fn callee(mut self, callee: &str) -> Sipp {
+        callee.clone_into(&mut self.callee);
+        self
+    }
+
+    /// Adds a user for the scenario to act as; with several, runs take turns. `contact` is for
+    /// [`REGISTER`].
+    pub(crate) fn act_as(mut self, user: &User, contact: &str) -> Sipp {
+        let User { name, password } = user;
+        self.records
+            .push(format!("{name};[authentication username={name} password={password}];{contact}"));
+        self
+    }
+
+    /// Sends RTP that arrives on the media port back to where it came from.
+    pub(crate) fn echo(mut self) -> Sipp {
+        self.echo = true;
+        self
+    }
+
+    /// Starts it. A callee is returned once it listens.
+    pub(crate) fn start<'a>(self, lab: &'a Lab, name: &str) -> SippRun<'a> {
+        let files = Files::new(lab, name);
+        let xml = match self.scenario.status {
+            Some(status) => self.scenario.xml.replace("@STATUS@", &status.to_string()),
+            None => self.scenario.xml.to_owned(),
+        };
+        fs::write(&files.scenario, xml).unwrap_or_else(|e| panic!("cannot write a scenario: {e}"));
+        let mut command = lab.host(self.local).command(SIPP);
+        self.arguments(&mut command, &files, lab.path(""));
+        let process = Process::spawn(name, &mut command).with_evidence([files.errors.clone()]);
+        let run =
+            SippRun { process, lab, calls: u64::from(self.calls), statistics: files.statistics };
+        if self.scenario.name.starts_with("callee") {
+            run.wait_listening(self.transport, self.local, self.port);
+        }
+        run
+    }
+
+    fn arguments(&self, command: &mut Command, files: &Files, dir: PathBuf) {
+        let (local, port) = (self.local.to_string(), self.port.to_string());
+        command.current_dir(dir).arg(&self.remote).arg("-sf").arg(&files.scenario);
+        command.args([
+            "-i",
+            &local,
+            "-p",
+            &port,
+            "-mi",
+            &local,
+            "-mp",
+            &self.media_port.to_string(),
+        ]);
+        command.args(["-t", if self.transport == Transport::Udp { "u1" } else { "t1" }]);
+        command.args([
+            "-m",
+            &self.calls.to_string(),
+            "-r",
+            &self.rate.to_string(),
+            "-l",
+            &self.calls.to_string(),
+        ]);
+        command.args(["-d", &self.pause.as_millis().to_string()]);
+        command.args(["-key", "domain", DOMAIN, "-key", "callee", &self.callee]);
+        // The digest's uri is the Request-URI (RFC 7616 3.4.6).
+        let uri = if self.callee.is_empty() { DOMAIN } else { &self.callee };
+        command.args(["-auth_uri", uri]);
+        command
+            .args(["-nostdin", "-buff_size", "4000000", "-trace_err", "-error_file"])
+            .arg(&files.errors);
+        command.args(["-trace_stat", "-fd", "1", "-stf"]).arg(&files.statistics);
+        if self.echo {
+            command.args(["-rtp_echo", "-rtp_buffsize", "4000000"]);
+        }
+        if !self.records.is_empty() {
+            let csv = format!("SEQUENTIAL\n{}\n", self.records.join("\n"));
+            fs::write(&files.records, csv)
+                .unwrap_or_else(|e| panic!("cannot write the records: {e}"));
+            command.arg("-inf").arg(&files.records);
+        }
+    }
+}
+
+/// The port that every SIPp plays from and echoes on; calls beyond the first play from the even
+/// ports above.
+pub(crate) const MEDIA_PORT: u16 = 16000;
+
+struct Files {
+    scenario: PathBuf,
+    records: PathBuf,
+    statistics: PathBuf,
+    errors: PathBuf,
+}
+
+impl Files {
+    fn new(lab: &Lab, name: &str) -> Files {
+        let path = |ending: &str| lab.path(&format!("{name}.{ending}"));
+        Files {
+            scenario: path("xml"),
+            records: path("csv"),
+            statistics: path("stats.csv"),
+            errors: path("errors.log"),
+        }
+    }
+}
+
+/// A running SIPp.
+pub(crate) struct SippRun<'a> {
+    process: Process,
+    lab: &'a Lab,
+    calls: u64,
+    statistics: PathBuf,
+}
+
+impl SippRun<'_> {
+    /// Waits until every call is through; panics unless SIPp counts each as successful.
+    pub(crate) fn succeed(mut self, limit: Duration) {
+        let status = self.process.wait_end(limit);
+        let score = score(&self.statistics);
+        let wanted = Score { successful: self.calls, failed: 0 };
+        assert!(
+            score == wanted && status.success(),
+            "SIPp says {score:?} ({status}), wanted {wanted:?}"
+        );
+    }
+
+    fn wait_listening(&self, transport: Transport, local: Ipv4Addr, port: u16) {
+        let kind = if transport == Transport::Udp { "-u" } else { "-t" };
+        let wanted = format!("{local}:{port}");
+        wait_for("SIPp to listen", Duration::from_secs(5), || {
+            let listing =
+                self.lab.host(local).command("ss").args(["-H", "-n", "-a", kind]).output();
+            listing.is_ok_and(|output| {
+                String::from_utf8_lossy(&output.stdout)
+                    .lines()
+                    .any(|line| line.split_whitespace().nth(3) == Some(wanted.as_str()))
+            })
+        });
+    }
+}
+
+/// Reads the last line of SIPp's statistics file.
+fn score(file: &Path) -> Score {
+    let text =
+        fs::read_to_string(file).unwrap_or_else(|e| panic!("SIPp left no {}: {e}", file.display()));
+    let mut lines = text.lines().filter(|line| !line.trim().is_empty());
+    let (Some(names), Some(values)) = (lines.next(), lines.next_back()) else {
+        panic!("SIPp's statistics are empty: {text:?}")
+    };
+    let value = |wanted: &str| {
+        let column = names.split(';').position(|name| name == wanted);
+        let value = column.and_then(|column| values.split(';').nth(column));
+        value
+            .and_then(|value| value.parse().ok())
+            .unwrap_or_else(|| panic!("SIPp's statistics lack {wanted}: {text}"))
+    };
+    Score { successful: value("SuccessfulCall(C)"), failed: value("FailedCall(C)") }
+}
+
+/// Registers `user` at the node with a contact at the called peer's `port`.
+pub(crate) fn register_callee(lab: &Lab, user: &User, transport: Transport, port: u16) {
+    Sipp::new(REGISTER, transport, CALLEE, REGISTRATION_PORT)
+        .act_as(user, &format!("sip:{}@{CALLEE}:{port}", user.name))
+        .start(lab, &format!("register-{}", user.name))
+        .succeed(Duration::from_secs(10));
+}
+
+/// Where [`register_callee`] sends from; apart from the callee's own port, which it announces.
+const REGISTRATION_PORT: u16 = 5099;
