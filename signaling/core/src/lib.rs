@@ -6,7 +6,12 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod call;
+pub mod proxy;
+pub mod registrar;
 pub mod sdp;
+pub mod table;
 pub mod timer;
+pub mod transaction;
 pub mod transport;
 pub mod wire;

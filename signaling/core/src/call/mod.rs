@@ -1,0 +1,162 @@
+//! Calls as far as a Media Proxy needs to know them: who the two parties are, which dialogs the
+//! INVITE has created, and which relay sessions carry their media.
+
+pub mod media;
+
+use std::time::{Duration, Instant};
+
+use relay_core::api::{Leg, SessionReport};
+use smallvec::SmallVec;
+
+use crate::proxy::output::{CallEnd, CallRecord};
+use crate::table::Key;
+use crate::timer::TimerId;
+use crate::transport::Target;
+
+pub use media::{MediaSession, OfferAnswerError};
+
+/// Names a call for as long as the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CallId(pub Key);
+
+/// Most dialogs that one branch may create by forking further down; later ones share the media of
+/// the branch but are not told apart.
+pub const DIALOGS_PER_BRANCH_MAX: usize = 8;
+
+/// How one party of a call is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct Party {
+    /// The way that its messages come and go.
+    pub flow: Target,
+    /// Nothing stands between it and this node.
+    pub adjacent: bool,
+    /// Its Contact cannot be reached as written: it is behind NAT, or its connection is the only
+    /// way to it. Requests for it use the flow.
+    pub pinned_to_flow: bool,
+}
+
+/// A dialog (RFC 3261 12) that a branch's callee has created.
+#[derive(Clone, Debug)]
+pub struct Dialog {
+    /// The callee's tag.
+    pub tag: Box<str>,
+    /// A 2xx has been seen.
+    pub confirmed: bool,
+    /// A BYE has been answered.
+    pub over: bool,
+}
+
+/// One target that the INVITE went to.
+#[derive(Debug)]
+pub struct CallBranch {
+    /// The callee.
+    pub party: Party,
+    /// Its media; `None` where no description has been seen, or once it has been released.
+    pub media: Option<MediaSession>,
+    /// Its dialogs.
+    pub dialogs: SmallVec<[Dialog; 1]>,
+    /// The 2xx carried an offer that the ACK answers (RFC 3264, late offer).
+    pub late_offer: bool,
+}
+
+impl CallBranch {
+    /// A branch towards `party`, without media and dialogs yet.
+    #[must_use]
+    pub fn new(party: Party) -> Self {
+        CallBranch { party, media: None, dialogs: SmallVec::new(), late_offer: false }
+    }
+
+    /// Notes that the callee has answered under `tag`; `confirmed` for a 2xx.
+    pub fn note_dialog(&mut self, tag: &str, confirmed: bool) {
+        if let Some(dialog) = self.dialogs.iter_mut().find(|d| &*d.tag == tag) {
+            dialog.confirmed |= confirmed;
+        } else if self.dialogs.len() < DIALOGS_PER_BRANCH_MAX {
+            self.dialogs.push(Dialog { tag: tag.into(), confirmed, over: false });
+        }
+    }
+
+    /// Whether a confirmed dialog of this branch is still up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.dialogs.iter().any(|d| d.confirmed && !d.over)
+    }
+}
+
+/// One call: an INVITE that was accepted for forwarding, and everything that came of it.
+#[derive(Debug)]
+pub struct Call {
+    /// The SIP Call-ID.
+    pub sip_call_id: Box<str>,
+    /// The caller's From tag.
+    pub caller_tag: Box<str>,
+    /// The caller.
+    pub caller: Party,
+    /// The targets.
+    pub branches: SmallVec<[CallBranch; 1]>,
+    /// From and To as the call record shows them.
+    pub parties: [Box<str>; 2],
+    /// When the INVITE came.
+    pub started: Instant,
+    /// When the first 2xx was forwarded.
+    pub answered: Option<Instant>,
+    /// From the INVITE to its final response.
+    pub setup: Option<Duration>,
+    /// Ends the call whatever happens; after the end, bounds the wait for the relay's reports.
+    pub timer: Option<TimerId>,
+    /// Why and when it ended, once it has.
+    pub ended: Option<(CallEnd, Instant)>,
+    /// Relay sessions whose report has not come yet.
+    pub sessions_open: u32,
+    /// The reports of those that have ended.
+    pub reports: Vec<SessionReport>,
+}
+
+impl Call {
+    /// The leg that a message with this From tag and To tag was sent by, and the branch that it
+    /// belongs to. `None`: the tags are not of this call.
+    #[must_use]
+    pub fn sender(&self, from_tag: &str, to_tag: &str) -> Option<(Leg, usize)> {
+        if from_tag == &*self.caller_tag {
+            return Some((Leg::Caller, self.branch_of(to_tag)?));
+        }
+        if to_tag == &*self.caller_tag {
+            return Some((Leg::Callee, self.branch_of(from_tag)?));
+        }
+        None
+    }
+
+    fn branch_of(&self, callee_tag: &str) -> Option<usize> {
+        self.branches.iter().position(|b| b.dialogs.iter().any(|d| &*d.tag == callee_tag))
+    }
+
+    /// The party on `leg`, for the given branch.
+    #[must_use]
+    pub fn party(&self, leg: Leg, branch: usize) -> Option<&Party> {
+        match leg {
+            Leg::Caller => Some(&self.caller),
+            Leg::Callee => self.branches.get(branch).map(|b| &b.party),
+        }
+    }
+
+    /// Whether any confirmed dialog is still up.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.branches.iter().any(CallBranch::is_up)
+    }
+
+    /// What is written down of a call that has ended.
+    #[must_use]
+    pub fn record(&mut self, end: CallEnd, ended: Instant) -> CallRecord {
+        CallRecord {
+            call_id: self.sip_call_id.to_string(),
+            from: self.parties[0].to_string(),
+            to: self.parties[1].to_string(),
+            end,
+            setup: self.setup,
+            duration: self
+                .answered
+                .map_or(Duration::ZERO, |at| ended.saturating_duration_since(at)),
+            media: std::mem::take(&mut self.reports),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Which addresses are this node's own, which listener faces a destination, and what it is called
+//! there.
+
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
+
+use super::config::{Config, Listener};
+use crate::transport::{Arrival, ListenerId, Target, Transport};
+use crate::wire::{Host, SIP_PORT_DEFAULT, Uri, Via};
+
+/// Most addresses of this host that are remembered as its own. A host with more has its further ones
+/// recognised only where a message arrives on them.
+const OWN_ADDRESSES_MAX: usize = 4096;
+
+/// Tells which local address packets to a destination leave from. The node asks the kernel's routing
+/// table; a simulation knows its network.
+pub trait LocalAddresses {
+    /// The source address for `remote`; `None` if there is no route.
+    fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr>;
+}
+
+/// The node's own addresses.
+pub(super) struct Addresses {
+    local: Box<dyn LocalAddresses>,
+    seen: HashSet<IpAddr>,
+}
+
+impl Addresses {
+    pub(super) fn new(local: Box<dyn LocalAddresses>, config: &Config) -> Self {
+        let seen = config
+            .listeners
+            .iter()
+            .flat_map(|l| [Some(l.bound.ip()), l.advertised.map(|a| a.ip())])
+            .flatten()
+            .filter(|ip| !ip.is_unspecified())
+            .collect();
+        Addresses { local, seen }
+    }
+
+    /// A message came to this address, so it is ours.
+    pub(super) fn note(&mut self, local: IpAddr) {
+        if self.seen.len() < OWN_ADDRESSES_MAX {
+            self.seen.insert(local);
+        }
+    }
+
+    /// Whether `uri` names one of this node's listeners by address.
+    pub(super) fn is_own(&self, config: &Config, uri: &Uri<'_>) -> bool {
+        let port = uri.port().unwrap_or(SIP_PORT_DEFAULT);
+        uri.host().ip().is_some_and(|ip| self.is_listener(config, ip, port))
+    }
+
+    /// Whether a Via was written by this node.
+    pub(super) fn is_own_sent_by(&self, config: &Config, via: &Via<'_>) -> bool {
+        via.host().ip().is_some_and(|ip| self.is_listener(config, ip, via.port_or_default()))
+    }
+
+    fn is_listener(&self, config: &Config, ip: IpAddr, port: u16) -> bool {
+        self.seen.contains(&ip)
+            && config.listeners.iter().any(|listener| {
+                listener.bound.port() == port
+                    || listener.advertised.is_some_and(|a| a.ip() == ip && a.port() == port)
+            })
+    }
+
+    /// Whether `uri` is in a domain that this node serves: a configured one or its own address.
+    pub(super) fn is_served(&self, config: &Config, uri: &Uri<'_>) -> bool {
+        match uri.host() {
+            Host::Name(name) => config.domains.iter().any(|d| d.eq_ignore_ascii_case(name)),
+            Host::V4(_) | Host::V6(_) => {
+                self.is_own(config, uri)
+                    || config
+                        .domains
+                        .iter()
+                        .any(|d| d.parse::<IpAddr>().is_ok_and(|ip| uri.host().is_ip(ip)))
+            }
+        }
+    }
+
+    /// The way to `remote` over `transport`: by the listener that the message came in on where that
+    /// fits, else the first that does. `None`: no listener for this transport and address family, or
+    /// no route.
+    pub(super) fn target(
+        &mut self,
+        config: &Config,
+        transport: Transport,
+        remote: SocketAddr,
+        arrival: Option<&Arrival>,
+    ) -> Option<Target> {
+        let fits = |listener: &Listener| {
+            listener.transport == transport && listener.bound.is_ipv4() == remote.is_ipv4()
+        };
+        let preferred = arrival
+            .map(|a| usize::from(a.listener.0))
+            .filter(|i| config.listeners.get(*i).is_some_and(fits));
+        let index = preferred.or_else(|| config.listeners.iter().position(fits))?;
+        let bound = config.listeners.get(index)?.bound;
+        let ip =
+            if bound.ip().is_unspecified() { self.local.local_for(remote)? } else { bound.ip() };
+        self.note(ip);
+        Some(Target {
+            transport,
+            listener: ListenerId(u16::try_from(index).ok()?),
+            local: SocketAddr::new(ip, bound.port()),
+            remote,
+            connection: None,
+        })
+    }
+}
+
+/// What Via and Record-Route call this node on the way to `target`.
+pub(super) fn advertised(config: &Config, listener: ListenerId, local: SocketAddr) -> SocketAddr {
+    let listener = config.listeners.get(usize::from(listener.0));
+    let named = listener.and_then(|l| l.advertised);
+    // A connection that we opened has an ephemeral local port: peers must be told the listener's.
+    let port = listener.map_or(local.port(), |l| l.bound.port());
+    named.unwrap_or_else(|| SocketAddr::new(local.ip(), port))
+}

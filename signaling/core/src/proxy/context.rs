@@ -1,0 +1,187 @@
+//! The response context of one proxied request (RFC 3261 16.7): its branches, what each has
+//! answered, and which answer is the best. Pure data; nothing here sends.
+
+use std::collections::VecDeque;
+
+use relay_core::api::Leg;
+use smallvec::SmallVec;
+
+use crate::call::CallId;
+use crate::timer::TimerId;
+use crate::transaction::{ClientTx, ServerTx};
+use crate::transport::{Arrival, Target};
+use crate::wire::{Message, Method};
+
+/// Most responses that wait on one branch while the relay is busy with an earlier one: a handful of
+/// provisionals and one final. At the bound a provisional or a repeated 2xx is dropped; the final
+/// response of the branch comes once and always has a place.
+pub(super) const WAITING_RESPONSES_MAX: usize = 8;
+
+/// What the proxied request is to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// An INVITE that starts a call.
+    NewCall(CallId),
+    /// A request within a call: which leg sent it and which branch of the call it belongs to.
+    InCall { call: CallId, from: Leg, branch: usize },
+    /// Anything else.
+    Plain,
+}
+
+/// How far a branch has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// Waits for the relay before the request can be sent.
+    Preparing,
+    /// Sent; no final response yet.
+    Pending,
+    /// A final response has come (or was made up for it).
+    Finished,
+}
+
+/// One target that the request is sent to.
+#[derive(Debug)]
+pub(super) struct Branch {
+    /// The request as it will be sent, but for its body.
+    pub(super) request: Message,
+    pub(super) target: Target,
+    pub(super) tx: Option<ClientTx>,
+    pub(super) progress: Progress,
+    /// RFC 3261 16.6 step 11, INVITE only.
+    pub(super) timer_c: Option<TimerId>,
+    /// The relay works on a description from this branch; responses wait in `waiting`.
+    pub(super) media_busy: bool,
+    pub(super) waiting: VecDeque<Message>,
+    /// The request carried an offer.
+    pub(super) offered: bool,
+    /// CANCEL has been asked for.
+    pub(super) cancel_sent: bool,
+}
+
+impl Branch {
+    pub(super) fn new(request: Message, target: Target) -> Self {
+        Branch {
+            request,
+            target,
+            tx: None,
+            progress: Progress::Preparing,
+            timer_c: None,
+            media_busy: false,
+            waiting: VecDeque::new(),
+            offered: false,
+            cancel_sent: false,
+        }
+    }
+
+    /// Lets a response wait its turn; `false` if it was dropped at the bound.
+    pub(super) fn wait(&mut self, response: Message) -> bool {
+        let is_failure = response.status().is_some_and(|s| s >= 300);
+        if self.waiting.len() >= WAITING_RESPONSES_MAX {
+            if !is_failure {
+                return false;
+            }
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back(response);
+        true
+    }
+}
+
+/// A proxied request.
+#[derive(Debug)]
+pub(super) struct Context {
+    pub(super) server: ServerTx,
+    pub(super) arrival: Arrival,
+    pub(super) request: Message,
+    pub(super) method: Method,
+    pub(super) purpose: Purpose,
+    pub(super) branches: SmallVec<[Branch; 1]>,
+    /// The best final response so far that is not a 2xx.
+    pub(super) best: Option<Message>,
+    /// Challenges of all branches' 401 and 407 (RFC 3261 16.7 step 7).
+    pub(super) challenges: SmallVec<[Message; 2]>,
+    /// CANCEL has come from upstream.
+    pub(super) cancelled: bool,
+    /// A final response has gone upstream.
+    pub(super) answered: bool,
+    /// The server transaction has ended.
+    pub(super) server_ended: bool,
+}
+
+impl Context {
+    pub(super) fn new(
+        server: ServerTx,
+        arrival: Arrival,
+        request: Message,
+        method: Method,
+        purpose: Purpose,
+    ) -> Self {
+        Context {
+            server,
+            arrival,
+            request,
+            method,
+            purpose,
+            branches: SmallVec::new(),
+            best: None,
+            challenges: SmallVec::new(),
+            cancelled: false,
+            answered: false,
+            server_ended: false,
+        }
+    }
+
+    /// Whether every branch has its final response.
+    pub(super) fn is_complete(&self) -> bool {
+        self.branches.iter().all(|b| b.progress == Progress::Finished)
+    }
+
+    /// Whether nothing can happen any more and the context can be forgotten.
+    pub(super) fn is_over(&self) -> bool {
+        self.server_ended
+            && self.branches.iter().all(|b| b.tx.is_none() && b.progress == Progress::Finished)
+    }
+
+    /// Takes note of a branch's final response that is not a 2xx (RFC 3261 16.7 step 6).
+    pub(super) fn consider(&mut self, response: Message) {
+        let Some(status) = response.status() else { return };
+        if matches!(status, 401 | 407) {
+            self.challenges.push(response.clone());
+        }
+        let better =
+            self.best.as_ref().and_then(Message::status).is_none_or(|b| rank(status) < rank(b));
+        if better {
+            self.best = Some(response);
+        }
+    }
+}
+
+/// The order in which final responses are preferred: the lower, the better (RFC 3261 16.7 step 6).
+/// 6xx first; then the lowest class; within 4xx those first that tell the caller what to change.
+/// 408 and 487 come last in their class: they say only that a branch had nothing to say.
+pub(super) const fn rank(status: u16) -> u16 {
+    match status {
+        600..=699 => status - 600,
+        300..=399 => status,
+        401 | 407 => 400,
+        415 | 420 | 484 => 401,
+        480 | 486 | 488 => 402,
+        408 | 487 => 499,
+        400..=499 => 410,
+        503 => 598,
+        500..=599 => 510,
+        _ => u16::MAX,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rank;
+
+    /// RFC 3261 16.7 step 6.
+    #[test]
+    fn the_best_response_is_a_6xx_then_the_lowest_class_then_the_one_that_helps_the_caller() {
+        let order = [603, 302, 407, 420, 486, 404, 408, 500, 503];
+        assert!(order.windows(2).all(|pair| rank(pair[0]) < rank(pair[1])));
+    }
+}

@@ -1,0 +1,138 @@
+//! How calls begin and end: the table entry, the BYE, and the record that is written once the relay
+//! has reported.
+
+use std::time::Instant;
+
+use relay_core::api::Leg;
+use smallvec::SmallVec;
+
+use super::inbound::Answer;
+use super::output::{CallEnd, Notice, Output};
+use super::routing::party_of;
+use super::timers::Timer;
+use super::{Proxy, REPORT_GRACE};
+use crate::call::{Call, CallId};
+use crate::transport::Arrival;
+use crate::wire::{HeaderName, Message};
+
+impl Proxy {
+    /// A table entry for the call that an INVITE starts.
+    pub(super) fn new_call(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        invite: &Message,
+    ) -> Result<CallId, Answer> {
+        let (from, to) = (invite.from(), invite.to());
+        let Some(caller_tag) = from.tag() else {
+            return Err(Answer::new(400, "Missing From Tag"));
+        };
+        let call = Call {
+            sip_call_id: invite.call_id().into(),
+            caller_tag: caller_tag.into(),
+            caller: party_of(arrival, invite),
+            branches: SmallVec::new(),
+            parties: [from.uri_text().into(), to.uri_text().into()],
+            started: now,
+            answered: None,
+            setup: None,
+            timer: None,
+            ended: None,
+            sessions_open: 0,
+            reports: Vec::new(),
+        };
+        let limit = self.calls.limit();
+        let Ok(key) = self.calls.insert(call) else {
+            self.notice(Notice::TableFull { what: "calls", limit });
+            return Err(Answer::new(503, "Too Many Calls").with(HeaderName::RetryAfter, "5"));
+        };
+        let id = CallId(key);
+        self.set_call_timer(id, now + self.config.limits.call_lifetime);
+        Ok(id)
+    }
+
+    fn set_call_timer(&mut self, id: CallId, due: Instant) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        if let Some(old) = call.timer.take() {
+            self.timers.cancel(old);
+        }
+        call.timer = self.timers.schedule(due, Timer::Call(id)).ok();
+    }
+
+    /// A BYE has been answered: its dialog is over, and the call with its last dialog.
+    pub(super) fn dialog_over(
+        &mut self,
+        now: Instant,
+        id: CallId,
+        from: Leg,
+        branch: usize,
+        response: &Message,
+    ) {
+        let callee_tag = match from {
+            Leg::Caller => response.to().tag(),
+            Leg::Callee => response.from().tag(),
+        };
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        let Some(branch_state) = call.branches.get_mut(branch) else { return };
+        for dialog in &mut branch_state.dialogs {
+            if Some(&*dialog.tag) == callee_tag {
+                dialog.over = true;
+            }
+        }
+        let branch_is_up = branch_state.is_up();
+        let call_is_up = call.is_up();
+        if !branch_is_up {
+            self.release_media(id, branch);
+        }
+        if !call_is_up {
+            let end = match from {
+                Leg::Caller => CallEnd::CallerHungUp,
+                Leg::Callee => CallEnd::CalleeHungUp,
+            };
+            self.end_call(now, id, end);
+        }
+    }
+
+    /// Ends a call: its media is released now, its record is written once the relay has reported.
+    pub(super) fn end_call(&mut self, now: Instant, id: CallId, end: CallEnd) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        if call.ended.is_some() {
+            return;
+        }
+        call.ended = Some((end, now));
+        for branch in 0..call.branches.len() {
+            self.release_media(id, branch);
+        }
+        self.set_call_timer(id, now + REPORT_GRACE);
+        self.write_record_if_complete(id);
+    }
+
+    pub(super) fn write_record_if_complete(&mut self, id: CallId) {
+        if self.calls.get(id.0).is_some_and(|c| c.ended.is_some() && c.sessions_open == 0) {
+            self.write_record(id);
+        }
+    }
+
+    pub(super) fn write_record(&mut self, id: CallId) {
+        let Some(mut call) = self.forget_call(id) else { return };
+        if let Some((end, at)) = call.ended {
+            self.outputs.push_back(Output::Record(Box::new(call.record(end, at))));
+        }
+    }
+
+    /// Takes a call out of the table without a word.
+    pub(super) fn forget_call(&mut self, id: CallId) -> Option<Call> {
+        let call = self.calls.remove(id.0)?;
+        if let Some(timer) = call.timer {
+            self.timers.cancel(timer);
+        }
+        Some(call)
+    }
+
+    /// The node stops: every call's media is released and its record written as the relay reports.
+    pub fn handle_stop(&mut self, now: Instant) {
+        for key in self.calls.keys() {
+            self.end_call(now, CallId(key), CallEnd::NodeStopped);
+        }
+    }
+}

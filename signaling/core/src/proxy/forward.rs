@@ -1,0 +1,190 @@
+//! Building the request that goes to a target (RFC 3261 16.6) and sending it.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::Instant;
+
+use rand::RngCore;
+
+use super::Proxy;
+use super::addresses::{Addresses, advertised};
+use super::config::Config;
+use super::context::{Branch, Context, Progress, Purpose};
+use super::inbound::{Answer, Routed};
+use super::output::Notice;
+use super::routing::Destination;
+use crate::call::{CallBranch, CallId};
+use crate::table::Key;
+use crate::transport::{Arrival, Target};
+use crate::wire::{BRANCH_MAGIC, Edit, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method};
+
+/// What decides where this node sends a request: if one comes back with the same, it loops
+/// (RFC 3261 16.6 step 8). Twelve hexadecimal digits at the end of our branch.
+fn loop_hash(request: &Message) -> String {
+    // SipHash with fixed keys: the value must be the same each time the request passes, and nobody
+    // gains by making two requests collide but the 482 that they would bring on themselves.
+    let mut hasher = DefaultHasher::new();
+    request.request_uri().hash(&mut hasher);
+    request.call_id().hash(&mut hasher);
+    request.cseq().number.hash(&mut hasher);
+    request.from().tag().hash(&mut hasher);
+    request.to().tag().hash(&mut hasher);
+    for name in [HeaderName::Route, HeaderName::ProxyAuthorization, HeaderName::ProxyRequire] {
+        for value in request.values(name) {
+            value.hash(&mut hasher);
+        }
+    }
+    format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)
+}
+
+/// Whether the request has passed this node before with nothing changed that decides its way.
+pub(super) fn is_loop(config: &Config, addresses: &Addresses, request: &Message) -> bool {
+    let mut hash = None;
+    request.vias().skip(1).flatten().any(|via| {
+        let Some(branch) = via.unique_branch() else { return false };
+        addresses.is_own_sent_by(config, &via)
+            && branch.ends_with(hash.get_or_insert_with(|| loop_hash(request)).as_str())
+    })
+}
+
+/// Takes off the Route values that name this node, and puts right what a strict router has done to the
+/// Request-URI (RFC 3261 16.4).
+pub(super) fn take_routes<'m>(edit: &mut Edit<'m>, request: &Message, routed: &'m Routed) {
+    if routed.last_route_is_uri {
+        let last = request.values(HeaderName::Route).count().saturating_sub(1);
+        edit.set_request_uri(routed.uri.as_str()).remove_value(HeaderName::Route, last);
+    }
+    for _ in 0..routed.own_routes {
+        edit.remove_top(HeaderName::Route);
+    }
+}
+
+/// RFC 3261 16.6 step 3. Zero has been refused before.
+pub(super) fn count_hop(edit: &mut Edit<'_>, request: &Message) {
+    let hops = request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, |hops| hops.saturating_sub(1));
+    edit.set(HeaderName::MaxForwards, hops.to_string());
+}
+
+impl Proxy {
+    /// Puts the context into the table and sends its branches, or starts to prepare their media.
+    pub(super) fn start_context(
+        &mut self,
+        now: Instant,
+        mut context: Context,
+        destinations: Vec<Destination>,
+        routed: &Routed,
+    ) -> Result<(), Answer> {
+        let purpose = context.purpose;
+        let server = context.server;
+        for destination in &destinations {
+            let request = self.outgoing(&context, destination, routed)?;
+            context.branches.push(Branch::new(request, destination.party.flow));
+            if let Purpose::NewCall(call) = purpose
+                && let Some(call) = self.calls.get_mut(call.0)
+            {
+                call.branches.push(CallBranch::new(destination.party));
+            }
+        }
+        let limit = self.contexts.limit();
+        let Ok(key) = self.contexts.insert(context) else {
+            if let Purpose::NewCall(call) = purpose {
+                self.forget_call(call);
+            }
+            self.notice(Notice::TableFull { what: "proxied requests", limit });
+            return Err(
+                Answer::new(503, "Too Many Requests In Progress").with(HeaderName::RetryAfter, "5")
+            );
+        };
+        self.by_server.insert(server, key);
+        for branch in 0..destinations.len() {
+            self.prepare_branch(now, key, branch);
+        }
+        Ok(())
+    }
+
+    /// The request as `destination` gets it, but for its body.
+    fn outgoing(
+        &mut self,
+        context: &Context,
+        destination: &Destination,
+        routed: &Routed,
+    ) -> Result<Message, Answer> {
+        let request = &context.request;
+        let target = destination.party.flow;
+        let via = self.via(request, &target);
+        let mut edit = request.edit();
+        take_routes(&mut edit, request, routed);
+        if let Some(uri) = &destination.uri {
+            edit.set_request_uri(uri.as_str());
+        }
+        count_hop(&mut edit, request);
+        if let Purpose::NewCall(call) = context.purpose {
+            for route in self.record_routes(call, &context.arrival, &target) {
+                edit.push_front(HeaderName::RecordRoute, route);
+            }
+        }
+        if destination.consumes_credentials {
+            edit.remove(HeaderName::ProxyAuthorization);
+        }
+        edit.push_front(HeaderName::Via, via);
+        edit.finish_message().map_err(|malformed| Answer::new(400, malformed.reason()))
+    }
+
+    /// Our Via on the way to `target` (RFC 3261 16.6 step 8, RFC 3581).
+    pub(super) fn via(&mut self, request: &Message, target: &Target) -> String {
+        let sent_by = advertised(&self.config, target.listener, target.local);
+        let unique = self.rng.next_u64();
+        let hash = loop_hash(request);
+        let transport = target.transport.via_name();
+        format!("SIP/2.0/{transport} {sent_by};branch={BRANCH_MAGIC}{unique:016x}{hash};rport")
+    }
+
+    /// Our Record-Route values in the order in which they are put on top: one, or two where the
+    /// sides of this node have different names (RFC 5658).
+    fn record_routes(&self, call: CallId, arrival: &Arrival, target: &Target) -> Vec<String> {
+        let route = |transport: crate::transport::Transport, address| {
+            format!("<sip:{address};transport={};lr;rf={}>", transport.uri_name(), call.0)
+        };
+        let inside =
+            route(arrival.transport, advertised(&self.config, arrival.listener, arrival.local));
+        let outside =
+            route(target.transport, advertised(&self.config, target.listener, target.local));
+        if inside == outside { vec![inside] } else { vec![inside, outside] }
+    }
+
+    /// Sends the branch's request, with `body` in place of its own if the relay has changed it.
+    pub(super) fn send_branch(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        body: Option<Vec<u8>>,
+    ) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        let is_invite = context.method == Method::Invite;
+        let Some(branch) = context.branches.get_mut(index) else { return };
+        let request = match body {
+            // Only the body changes: what was parsed before still parses.
+            Some(body) => branch.request.edit().set_body(None, body).finish_message().ok(),
+            None => Some(branch.request.clone()),
+        };
+        let target = branch.target;
+        let Some(request) = request else {
+            return self.fail_branch(now, key, index, 500, "Server Internal Error");
+        };
+        match self.transactions.send(now, request, target) {
+            Ok(tx) => {
+                branch.tx = Some(tx);
+                branch.progress = Progress::Pending;
+                self.by_client.insert(tx, (key, index));
+                if is_invite {
+                    self.start_timer_c(now, key, index);
+                }
+            }
+            Err(full) => {
+                self.notice(Notice::TableFull { what: "client transactions", limit: full.limit });
+                self.fail_branch(now, key, index, 503, "Too Many Transactions");
+            }
+        }
+    }
+}

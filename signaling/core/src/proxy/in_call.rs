@@ -1,0 +1,102 @@
+//! Requests within a call (RFC 3261 16.12 seen from a proxy that record-routed): found by the number
+//! in our Record-Route, checked by Call-ID and tags, sent to the other party.
+
+use std::time::Instant;
+
+use relay_core::api::Leg;
+
+use super::Proxy;
+use super::context::{Context, Purpose};
+use super::inbound::{Answer, Routed};
+use super::routing::Destination;
+use crate::call::{Call, CallId, Party};
+use crate::transaction::ServerTx;
+use crate::transport::{Arrival, Target};
+use crate::wire::{Message, Method, Uri};
+
+/// A call that a message belongs to, and the way it takes through it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Passage {
+    pub(super) call: CallId,
+    pub(super) branch: usize,
+    /// Who sent it.
+    pub(super) from: Leg,
+    /// Where it goes.
+    pub(super) target: Target,
+}
+
+impl Proxy {
+    pub(super) fn in_call_request(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+        method: Method,
+        routed: &Routed,
+    ) -> Result<(), Answer> {
+        let passage = self.passage(arrival, request, routed)?;
+        if method == Method::Invite {
+            self.trying(now, tx, request);
+        }
+        let purpose =
+            Purpose::InCall { call: passage.call, from: passage.from, branch: passage.branch };
+        let context = Context::new(tx, *arrival, request.clone(), method, purpose);
+        let destination = Destination {
+            uri: None,
+            party: Party { flow: passage.target, adjacent: false, pinned_to_flow: false },
+            consumes_credentials: false,
+        };
+        self.start_context(now, context, vec![destination], routed)
+    }
+
+    /// Finds the call of a request that has a To tag, and the next hop.
+    pub(super) fn passage(
+        &mut self,
+        arrival: &Arrival,
+        request: &Message,
+        routed: &Routed,
+    ) -> Result<Passage, Answer> {
+        let unknown = || Answer::new(481, "Call/Transaction Does Not Exist");
+        let id = routed.call.ok_or_else(unknown)?;
+        let call = self.calls.get(id.0).filter(|c| &*c.sip_call_id == request.call_id());
+        let (from, branch) = call.and_then(|c| c.sender_of(request)).ok_or_else(unknown)?;
+        let to = call.and_then(|c| c.party(from.other(), branch)).copied().ok_or_else(unknown)?;
+        let target = match &routed.next_route {
+            None if to.pinned_to_flow => to.flow,
+            next => {
+                let text = next.as_deref().unwrap_or(&routed.uri);
+                let uri = Uri::parse(text).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
+                self.target_like(&to, arrival, &uri)?
+            }
+        };
+        Ok(Passage { call: id, branch, from, target })
+    }
+
+    /// The target that `uri` names, by the listener that faces the party already.
+    fn target_like(
+        &mut self,
+        to: &Party,
+        arrival: &Arrival,
+        uri: &Uri<'_>,
+    ) -> Result<Target, Answer> {
+        let mut target = self.next_hop(arrival, uri)?;
+        if target.transport == to.flow.transport {
+            target.listener = to.flow.listener;
+            target.local = to.flow.local;
+            if target.remote == to.flow.remote {
+                target.connection = to.flow.connection;
+            }
+        }
+        Ok(target)
+    }
+}
+
+impl Call {
+    /// The leg that sent `message`, and the branch that it belongs to, by its tags.
+    #[must_use]
+    pub(super) fn sender_of(&self, message: &Message) -> Option<(Leg, usize)> {
+        let (from, to) = (message.from(), message.to());
+        self.sender(from.tag()?, to.tag()?)
+    }
+}

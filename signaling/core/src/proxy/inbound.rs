@@ -1,0 +1,209 @@
+//! Requests from outside: what RFC 3261 16.3 wants checked, and where each kind goes.
+
+use std::time::Instant;
+
+use super::context::{Context, Purpose};
+use super::output::Notice;
+use super::{Proxy, forward};
+use crate::call::CallId;
+use crate::transaction::ServerTx;
+use crate::transport::Arrival;
+use crate::wire::{HeaderName, Malformed, Message, Method, ResponseBuilder, Uri};
+
+/// What the node understands itself, for Allow.
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER";
+
+/// A response of this node's own: status, reason phrase and further header fields.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) reason: String,
+    pub(super) headers: Vec<(HeaderName, String)>,
+}
+
+impl Answer {
+    pub(super) fn new(status: u16, reason: impl Into<String>) -> Self {
+        Answer { status, reason: reason.into(), headers: Vec::new() }
+    }
+
+    pub(super) fn with(mut self, name: HeaderName, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// A request after its Route header fields that name this node are taken off (RFC 3261 16.4).
+#[derive(Debug)]
+pub(super) struct Routed {
+    /// How many Route values from the top are ours.
+    pub(super) own_routes: usize,
+    /// The first Route value that is not ours.
+    pub(super) next_route: Option<String>,
+    /// The call that our Record-Route named.
+    pub(super) call: Option<CallId>,
+    /// The Request-URI to use: the last Route value where a strict router put ours in its place.
+    pub(super) uri: String,
+    /// The last Route value is the Request-URI and has to go.
+    pub(super) last_route_is_uri: bool,
+}
+
+impl Proxy {
+    pub(super) fn refuse_malformed(&mut self, arrival: &Arrival, malformed: &Malformed) {
+        let tag = self.new_tag();
+        if let Some(answer) = malformed.answer() {
+            self.transmit(arrival.reply(), answer.write(&tag, arrival.remote));
+        }
+        self.notice(Notice::Malformed { source: arrival.remote, reason: malformed.reason() });
+    }
+
+    pub(super) fn handle_request(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: Arrival,
+        request: Message,
+    ) {
+        if let Err(answer) = self.take_request(now, tx, &arrival, &request) {
+            self.answer(now, tx, &request, &answer);
+        }
+    }
+
+    fn take_request(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+    ) -> Result<(), Answer> {
+        let method = request.method().clone();
+        self.validate(request)?;
+        let routed = self.take_own_routes(request)?;
+        let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
+        let for_us = routed.next_route.is_none() && self.addresses.is_served(&self.config, &uri);
+        if request.to().tag().is_some() && method != Method::Register {
+            return self.in_call_request(now, tx, arrival, request, method, &routed);
+        }
+        if method == Method::Register && for_us {
+            return self.register(now, tx, arrival, request);
+        }
+        if method == Method::Options && for_us && uri.user().is_none() {
+            self.answer_options(now, tx, request);
+            return Ok(());
+        }
+        self.proxy_request(now, tx, arrival, request, method, &routed)
+    }
+
+    /// RFC 3261 16.3.
+    fn validate(&self, request: &Message) -> Result<(), Answer> {
+        let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
+        if !uri.is_sip() {
+            return Err(Answer::new(416, "Unsupported URI Scheme"));
+        }
+        if request.max_forwards() == Some(0) {
+            return Err(Answer::new(483, "Too Many Hops"));
+        }
+        if forward::is_loop(&self.config, &self.addresses, request) {
+            return Err(Answer::new(482, "Loop Detected"));
+        }
+        // No option tag needs a proxy's help here (RFC 3261 20.29).
+        if let Some(required) = request.first_str(HeaderName::ProxyRequire) {
+            return Err(Answer::new(420, "Bad Extension").with(HeaderName::Unsupported, required));
+        }
+        Ok(())
+    }
+
+    /// RFC 3261 16.4.
+    pub(super) fn take_own_routes(&self, request: &Message) -> Result<Routed, Answer> {
+        let mut routes = Vec::new();
+        for route in request.routes() {
+            routes.push(route.map_err(|_| Answer::new(400, "Bad Route Header"))?);
+        }
+        let mut routed = Routed {
+            own_routes: 0,
+            next_route: None,
+            call: None,
+            uri: request.request_uri().to_owned(),
+            last_route_is_uri: false,
+        };
+        if let Some(uri) = request.uri()
+            && uri.user().is_none()
+            && uri.params().has("rf")
+            && self.addresses.is_own(&self.config, &uri)
+            && let Some(last) = routes.pop()
+        {
+            routed.call = call_of(&uri);
+            routed.uri = last.uri_text().to_owned();
+            routed.last_route_is_uri = true;
+        }
+        for route in &routes {
+            let uri = route.uri().map_err(|_| Answer::new(400, "Bad Route Header"))?;
+            if !self.addresses.is_own(&self.config, &uri) {
+                routed.next_route = Some(route.uri_text().to_owned());
+                break;
+            }
+            routed.call = routed.call.or_else(|| call_of(&uri));
+            routed.own_routes += 1;
+        }
+        Ok(routed)
+    }
+
+    fn answer_options(&mut self, now: Instant, tx: ServerTx, request: &Message) {
+        let ok = Answer::new(200, "OK")
+            .with(HeaderName::Allow, ALLOW)
+            .with(HeaderName::Accept, "application/sdp");
+        self.answer(now, tx, request, &ok);
+    }
+
+    /// A request outside a call that goes on to somebody.
+    fn proxy_request(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+        method: Method,
+        routed: &Routed,
+    ) -> Result<(), Answer> {
+        let caller = self.authorise(now, arrival, request)?;
+        let targets = self.resolve(now, arrival, routed, caller)?;
+        let is_invite = method == Method::Invite;
+        let mut context = Context::new(tx, *arrival, request.clone(), method, Purpose::Plain);
+        if is_invite {
+            self.trying(now, tx, request);
+            context.purpose = Purpose::NewCall(self.new_call(now, arrival, request)?);
+        }
+        self.start_context(now, context, targets, routed)
+    }
+
+    /// RFC 3261 17.2.1: 100 before anything that can take time.
+    pub(super) fn trying(&mut self, now: Instant, tx: ServerTx, request: &Message) {
+        if let Ok(trying) = ResponseBuilder::new(request, 100, None).finish_message() {
+            self.transactions.respond(now, tx, trying);
+        }
+    }
+
+    /// Answers `tx` with a response of this node's own.
+    pub(super) fn answer(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        request: &Message,
+        answer: &Answer,
+    ) {
+        let tag = self.new_tag();
+        let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
+        response.to_tag(&tag);
+        for (name, value) in &answer.headers {
+            response.header(*name, value);
+        }
+        response.header(HeaderName::Server, &self.config.server_name);
+        if let Ok(response) = response.finish_message() {
+            self.transactions.respond(now, tx, response);
+        }
+    }
+}
+
+/// The call that one of our Record-Route URIs names.
+fn call_of(uri: &Uri<'_>) -> Option<CallId> {
+    uri.params().get("rf")?.parse().ok().map(CallId)
+}

@@ -1,0 +1,257 @@
+//! The stateful proxy core (RFC 3261 16) with registrar and Media Proxy, as one value without I/O.
+//!
+//! Inputs are the `handle_*` methods, outputs come from [`Proxy::poll_output`]; after any input, take
+//! outputs until there is none. [`Proxy::poll_timeout`] says when [`Proxy::handle_timeout`] is due.
+//!
+//! A request with a description (SDP) waits until the relay has opened its ports, and so does a
+//! response: a port is promised only once it receives.
+
+mod ack;
+mod addresses;
+mod authorise;
+pub mod config;
+mod context;
+mod end;
+mod forward;
+mod in_call;
+mod inbound;
+mod media;
+pub mod output;
+mod register;
+mod responses;
+mod routing;
+#[cfg(test)]
+mod tests;
+mod timers;
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use relay_core::api::SessionId;
+
+use crate::auth::Authenticator;
+use crate::call::{Call, CallId};
+use crate::registrar::Registrar;
+use crate::table::{Key, Table};
+use crate::timer::Wheel;
+use crate::transaction::{ClientTx, Event, ServerTx, Transactions};
+use crate::transport::{Arrival, ConnectionId, Target, Transmit};
+use crate::wire::Message;
+
+use addresses::Addresses;
+pub use addresses::LocalAddresses;
+use config::{Config, MediaAddresses};
+use context::Context;
+use media::Continuation;
+use output::{Notice, Output};
+use timers::Timer;
+
+/// Timers of calls and branches: two a context and one a call at most.
+const fn timers_max(limits: &config::Limits) -> usize {
+    limits.contexts * limits.branches + limits.calls
+}
+
+/// The proxy core of one node.
+pub struct Proxy {
+    config: Config,
+    addresses: Addresses,
+    media_addresses: Box<dyn MediaAddresses>,
+    transactions: Transactions,
+    registrar: Registrar,
+    authenticator: Authenticator,
+    calls: Table<Call>,
+    contexts: Table<Context>,
+    by_server: HashMap<ServerTx, Key>,
+    by_client: HashMap<ClientTx, (Key, usize)>,
+    by_session: HashMap<SessionId, (CallId, usize)>,
+    by_token: HashMap<u64, Continuation>,
+    timers: Wheel<Timer>,
+    rng: SmallRng,
+    last_session: u64,
+    last_token: u64,
+    outputs: VecDeque<Output>,
+}
+
+/// What the proxy core is made of besides its settings.
+pub struct Parts {
+    /// Transaction layer.
+    pub transactions: Transactions,
+    /// Location service and users.
+    pub registrar: Registrar,
+    /// Digest authentication.
+    pub authenticator: Authenticator,
+    /// The host's routing table.
+    pub local: Box<dyn LocalAddresses>,
+    /// The addresses of media.
+    pub media: Box<dyn MediaAddresses>,
+    /// Seeds tags and branches.
+    pub seed: [u8; 32],
+}
+
+/// How busy the proxy core is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Load {
+    /// Calls, ringing or answered, or waiting for their media report.
+    pub calls: usize,
+    /// Requests being proxied.
+    pub contexts: usize,
+    /// Relay sessions.
+    pub sessions: usize,
+}
+
+impl Proxy {
+    /// A proxy core at `now` (the wheel's epoch).
+    #[must_use]
+    pub fn new(now: Instant, config: Config, parts: Parts) -> Self {
+        let limits = config.limits;
+        Proxy {
+            addresses: Addresses::new(parts.local, &config),
+            media_addresses: parts.media,
+            transactions: parts.transactions,
+            registrar: parts.registrar,
+            authenticator: parts.authenticator,
+            calls: Table::new(limits.calls),
+            contexts: Table::new(limits.contexts),
+            by_server: HashMap::new(),
+            by_client: HashMap::new(),
+            by_session: HashMap::new(),
+            by_token: HashMap::new(),
+            timers: Wheel::new(now, timers_max(&limits)),
+            rng: SmallRng::from_seed(parts.seed),
+            last_session: 0,
+            last_token: 0,
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// A datagram or a framed message from a stream.
+    pub fn handle_message(&mut self, now: Instant, arrival: Arrival, bytes: Bytes) {
+        self.addresses.note(arrival.local.ip());
+        match Message::parse_datagram(bytes) {
+            Ok(message) => self.transactions.handle_message(now, arrival, message),
+            Err(malformed) => self.refuse_malformed(&arrival, &malformed),
+        }
+        self.process_events(now);
+    }
+
+    /// A message could not be delivered.
+    pub fn handle_transport_error(&mut self, now: Instant, target: &Target) {
+        self.transactions.handle_transport_error(now, target);
+        self.process_events(now);
+    }
+
+    /// A stream connection has closed.
+    pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.transactions.handle_connection_closed(now, connection);
+        self.process_events(now);
+    }
+
+    /// Something is due, see [`Proxy::poll_timeout`].
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.transactions.handle_timeout(now);
+        self.process_events(now);
+        while let Some(timer) = self.timers.pop_expired(now) {
+            self.handle_timer(now, timer);
+            self.process_events(now);
+        }
+        self.registrar.purge(now);
+    }
+
+    /// When [`Proxy::handle_timeout`] is due next.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        [
+            self.transactions.poll_timeout(),
+            self.timers.next_deadline(),
+            self.registrar.next_expiry(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front().or_else(|| self.transactions.poll_transmit().map(Output::Transmit))
+    }
+
+    /// How busy it is.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        Load {
+            calls: self.calls.len(),
+            contexts: self.contexts.len(),
+            sessions: self.by_session.len(),
+        }
+    }
+
+    /// The location service.
+    #[must_use]
+    pub const fn registrar(&self) -> &Registrar {
+        &self.registrar
+    }
+
+    fn process_events(&mut self, now: Instant) {
+        while let Some(event) = self.transactions.poll_event() {
+            self.process_event(now, event);
+        }
+    }
+
+    fn process_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Request { tx, arrival, request, .. } => {
+                self.handle_request(now, tx, arrival, request)
+            }
+            Event::Cancel { cancel, invite, request, .. } => {
+                self.handle_cancel(now, cancel, invite, &request);
+            }
+            Event::Ack { arrival, request } => self.handle_ack(now, &arrival, &request),
+            Event::Response { tx, response, .. } => self.handle_response(now, tx, response),
+            // The layer has answered 503.
+            Event::Refused { .. } => {
+                self.notice(Notice::TableFull { what: "server transactions", limit: 0 });
+            }
+            // RFC 6026 8.9: a response that matches no transaction is not forwarded.
+            Event::StrayResponse { .. } => {}
+            Event::ClientFailed { tx, cause } => self.handle_client_failed(now, tx, cause),
+            // Nobody is left to be told: the context ends with its transaction.
+            Event::ServerFailed { .. } => {}
+            Event::ServerEnded { tx } => self.handle_server_ended(tx),
+            Event::ClientEnded { tx } => self.handle_client_ended(tx),
+        }
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        self.outputs.push_back(Output::Notice(notice));
+    }
+
+    fn transmit(&mut self, target: Target, bytes: Bytes) {
+        self.outputs.push_back(Output::Transmit(Transmit { target, bytes }));
+    }
+
+    /// A tag (RFC 3261 19.3): 64 random bits.
+    fn new_tag(&mut self) -> String {
+        format!("{:016x}", self.rng.next_u64())
+    }
+
+    fn next_token(&mut self) -> u64 {
+        self.last_token += 1;
+        self.last_token
+    }
+
+    fn next_session(&mut self) -> SessionId {
+        self.last_session += 1;
+        SessionId(self.last_session)
+    }
+}
+
+/// RFC 3261 16.6 step 11: a proxied INVITE may ring for more than three minutes.
+const TIMER_C: Duration = Duration::from_secs(181);
+/// How long a cancelled branch may take to answer (RFC 3261 9.1: 64*T1).
+const CANCEL_GRACE: Duration = Duration::from_secs(32);
+/// How long the record of an ended call waits for the relay's reports.
+const REPORT_GRACE: Duration = Duration::from_secs(5);

@@ -1,0 +1,119 @@
+//! What the proxy core wants done, and what it has to tell.
+
+use std::fmt;
+use std::time::Duration;
+
+use relay_core::api::{Command, SessionReport};
+
+use crate::transport::Transmit;
+
+/// One thing for the node to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Output {
+    /// Put this message on the wire.
+    Transmit(Transmit),
+    /// Hand this to the relay; its answer comes back through
+    /// [`Proxy::handle_media`](super::Proxy::handle_media).
+    Media(Box<Command>),
+    /// A call has ended.
+    Record(Box<CallRecord>),
+    /// Something that an operator should see.
+    Notice(Notice),
+}
+
+/// How a call ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CallEnd {
+    /// BYE from the caller's side.
+    CallerHungUp,
+    /// BYE from the callee's side.
+    CalleeHungUp,
+    /// The INVITE was refused with this status.
+    Refused(u16),
+    /// CANCEL from the caller.
+    Cancelled,
+    /// No media in either direction for the idle timeout.
+    MediaIdle,
+    /// The call outlived [`Limits::call_lifetime`](super::config::Limits::call_lifetime).
+    LifetimeExceeded,
+    /// The node is stopping.
+    NodeStopped,
+}
+
+impl fmt::Display for CallEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallEnd::CallerHungUp => f.write_str("caller hung up"),
+            CallEnd::CalleeHungUp => f.write_str("callee hung up"),
+            CallEnd::Refused(status) => write!(f, "refused {status}"),
+            CallEnd::Cancelled => f.write_str("cancelled"),
+            CallEnd::MediaIdle => f.write_str("media idle"),
+            CallEnd::LifetimeExceeded => f.write_str("lifetime exceeded"),
+            CallEnd::NodeStopped => f.write_str("node stopped"),
+        }
+    }
+}
+
+/// What is known of a call once it is over: the source of the line that is logged for it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CallRecord {
+    /// The SIP Call-ID.
+    pub call_id: String,
+    /// The caller's address of record (personal data: never logged above DEBUG).
+    pub from: String,
+    /// The called address of record (personal data: never logged above DEBUG).
+    pub to: String,
+    /// How it ended.
+    pub end: CallEnd,
+    /// From the INVITE to its final response; `None` if there was none.
+    pub setup: Option<Duration>,
+    /// From the 2xx to the end.
+    pub duration: Duration,
+    /// What the media sessions relayed; more than one where the call was forked.
+    pub media: Vec<SessionReport>,
+}
+
+/// Something that an operator should see, with what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A call could not get media and was answered 503.
+    MediaRefused {
+        /// The SIP Call-ID.
+        call_id: String,
+        /// The relay's reason.
+        reason: String,
+    },
+    /// A table is full and a request was answered 503.
+    TableFull {
+        /// Which table.
+        what: &'static str,
+        /// Its bound.
+        limit: usize,
+    },
+    /// A message could not be parsed (at DEBUG: strangers can cause any number of these).
+    Malformed {
+        /// Where it came from.
+        source: std::net::SocketAddr,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::MediaRefused { call_id, reason } => {
+                write!(f, "call {call_id} answered 503: {reason}")
+            }
+            Notice::TableFull { what, limit } => {
+                write!(
+                    f,
+                    "answered 503: all {limit} {what} are in use; raise [limits] or add a member"
+                )
+            }
+            Notice::Malformed { source, reason } => {
+                write!(f, "malformed message from {source}: {reason}")
+            }
+        }
+    }
+}

@@ -1,0 +1,359 @@
+//! A proxy core with a clock of its own, a relay that answers at once (or when told to), and phones
+//! that are lines of text.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use relay_core::api::{
+    CloseCause, Command, Event, LocalPorts, Refusal, SessionId, SessionReport, SessionSpec,
+};
+
+use crate::auth::{Authenticator, Config as AuthConfig, Secret};
+use crate::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses, Route};
+use crate::proxy::output::{CallRecord, Notice, Output};
+use crate::proxy::{LocalAddresses, Parts, Proxy};
+use crate::registrar::{self, AnyUser, Registrar, UserTable, Users};
+use crate::transaction::{self, Transactions};
+use crate::transport::{Arrival, ConnectionId, ListenerId, Transmit, Transport};
+use crate::wire::Message;
+
+pub(super) const NODE: &str = "192.0.2.1:5060";
+
+pub(super) fn address(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+#[expect(clippy::disallowed_methods, reason = "an Instant can only be had from the clock")]
+fn start() -> Instant {
+    Instant::now()
+}
+
+/// Nobody is listed: an open domain.
+fn registrar(users: &[(&str, &str)], now: Instant) -> Registrar {
+    let listed: UserTable = users
+        .iter()
+        .map(|(name, password)| ((*name).to_owned(), Secret::Plain((*password).to_owned())))
+        .collect();
+    let users: Box<dyn Users> =
+        if listed.is_empty() { Box::new(AnyUser) } else { Box::new(listed) };
+    Registrar::new(now, registrar::Config::default(), users, [5; 32])
+}
+
+struct OneAddress;
+
+impl LocalAddresses for OneAddress {
+    fn local_for(&mut self, _remote: SocketAddr) -> Option<IpAddr> {
+        Some(address(NODE).ip())
+    }
+}
+
+struct Media {
+    wan_ip: Option<IpAddr>,
+}
+
+impl MediaAddresses for Media {
+    fn bind(&self, signaling: IpAddr) -> IpAddr {
+        signaling
+    }
+
+    fn advertised(&self, local: IpAddr) -> IpAddr {
+        self.wan_ip.unwrap_or(local)
+    }
+}
+
+/// What a test node is like.
+pub(super) struct Plan {
+    pub(super) users: Vec<(&'static str, &'static str)>,
+    pub(super) trusted: Vec<&'static str>,
+    pub(super) routes: Vec<Route>,
+    pub(super) limits: Limits,
+    pub(super) wan_ip: Option<IpAddr>,
+    pub(super) learning: LearningPolicy,
+}
+
+impl Default for Plan {
+    /// An open domain.
+    fn default() -> Self {
+        Plan {
+            users: Vec::new(),
+            trusted: Vec::new(),
+            routes: Vec::new(),
+            limits: Limits::default(),
+            wan_ip: None,
+            learning: LearningPolicy::Strict,
+        }
+    }
+}
+
+pub(super) struct Bench {
+    pub(super) now: Instant,
+    pub(super) proxy: Proxy,
+    pub(super) sent: VecDeque<Transmit>,
+    pub(super) commands: Vec<Command>,
+    pub(super) records: Vec<CallRecord>,
+    pub(super) notices: Vec<Notice>,
+    /// Commands that the relay has not answered, when it answers only when told to.
+    pub(super) held: VecDeque<Command>,
+    pub(super) relay_is_slow: bool,
+    pub(super) relay_refuses: bool,
+}
+
+impl Bench {
+    pub(super) fn new(plan: Plan) -> Bench {
+        let now = start();
+        let listener = |transport| Listener { transport, bound: address(NODE), advertised: None };
+        let config = Config {
+            listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+            domains: vec!["example.test".to_owned()],
+            realm: "example.test".to_owned(),
+            trusted: plan.trusted.iter().map(|t| t.parse::<IpAddr>().unwrap().into()).collect(),
+            routes: plan.routes,
+            learning: plan.learning,
+            server_name: "ringfarm/test".to_owned(),
+            limits: plan.limits,
+        };
+        let parts = Parts {
+            transactions: Transactions::new(now, transaction::Config::new([1; 32])),
+            registrar: registrar(&plan.users, now),
+            authenticator: Authenticator::new(
+                AuthConfig::new([2; 32]),
+                [3; 32],
+                now,
+                Duration::from_secs(1_700_000_000),
+            ),
+            local: Box::new(OneAddress),
+            media: Box::new(Media { wan_ip: plan.wan_ip }),
+            seed: [4; 32],
+        };
+        Bench {
+            now,
+            proxy: Proxy::new(now, config, parts),
+            sent: VecDeque::new(),
+            commands: Vec::new(),
+            records: Vec::new(),
+            notices: Vec::new(),
+            held: VecDeque::new(),
+            relay_is_slow: false,
+            relay_refuses: false,
+        }
+    }
+
+    /// A datagram arrives.
+    pub(super) fn udp(&mut self, from: &str, text: &str) {
+        let arrival = Arrival {
+            transport: Transport::Udp,
+            listener: ListenerId(0),
+            local: address(NODE),
+            remote: address(from),
+            connection: None,
+        };
+        self.arrive(arrival, text);
+    }
+
+    /// A message arrives on a connection.
+    pub(super) fn tcp(&mut self, from: &str, connection: u64, text: &str) {
+        let arrival = Arrival {
+            transport: Transport::Tcp,
+            listener: ListenerId(1),
+            local: address(NODE),
+            remote: address(from),
+            connection: Some(ConnectionId(connection)),
+        };
+        self.arrive(arrival, text);
+    }
+
+    fn arrive(&mut self, arrival: Arrival, text: &str) {
+        self.proxy.handle_message(self.now, arrival, Bytes::from(text.to_owned()));
+        self.settle();
+    }
+
+    /// Lets time pass, stopping at every timer.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.proxy.poll_timeout().filter(|due| *due <= end) {
+            self.now = self.now.max(due);
+            self.proxy.handle_timeout(self.now);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    /// The relay answers the oldest command that it holds.
+    pub(super) fn relay_answers(&mut self) {
+        let command = self.held.pop_front().expect("a command is held");
+        self.answer(command);
+        self.settle();
+    }
+
+    pub(super) fn relay_event(&mut self, event: Event) {
+        self.proxy.handle_media(self.now, event);
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        while let Some(output) = self.proxy.poll_output() {
+            match output {
+                Output::Transmit(transmit) => self.sent.push_back(transmit),
+                Output::Media(command) => {
+                    let command = *command;
+                    self.commands.push(command.clone());
+                    if self.relay_is_slow {
+                        self.held.push_back(command);
+                    } else {
+                        self.answer(command);
+                    }
+                }
+                Output::Record(record) => self.records.push(*record),
+                Output::Notice(notice) => self.notices.push(notice),
+            }
+        }
+    }
+
+    fn answer(&mut self, command: Command) {
+        let event = match command {
+            Command::Apply { session, token, .. } if self.relay_refuses => Event::Refused {
+                session,
+                token,
+                reason: Refusal::TableFull { what: "test", limit: 0 },
+            },
+            Command::Apply { session, token, spec } => {
+                Event::Applied { session, token, ports: ports(session, &spec) }
+            }
+            Command::Close { session } => Event::Closed {
+                session,
+                cause: CloseCause::Asked,
+                report: SessionReport::default(),
+            },
+        };
+        self.proxy.handle_media(self.now, event);
+    }
+
+    /// The next message sent, to `to`, as text.
+    #[track_caller]
+    pub(super) fn next_to(&mut self, to: &str) -> String {
+        let transmit = self.sent.pop_front().expect("a message is sent");
+        let text = String::from_utf8(transmit.bytes.to_vec()).unwrap();
+        assert_eq!(transmit.target.remote, address(to), "{text}");
+        text
+    }
+
+    /// The next message sent to `to`, which must be parsable.
+    #[track_caller]
+    pub(super) fn message_to(&mut self, to: &str) -> Message {
+        let text = self.next_to(to);
+        Message::parse_datagram(Bytes::from(text)).unwrap()
+    }
+
+    #[track_caller]
+    pub(super) fn expect_status(&mut self, to: &str, status: u16) -> Message {
+        let message = self.message_to(to);
+        assert_eq!(message.status(), Some(status), "{}", show(&message));
+        message
+    }
+
+    #[track_caller]
+    pub(super) fn expect_request(&mut self, to: &str, method: &str) -> Message {
+        let message = self.message_to(to);
+        assert!(message.is_request(), "{}", show(&message));
+        assert_eq!(message.method().as_str(), method);
+        message
+    }
+
+    #[track_caller]
+    pub(super) fn expect_silence(&self) {
+        assert!(self.sent.is_empty(), "{:?}", self.sent);
+    }
+
+    /// The last state that the relay was asked for.
+    #[track_caller]
+    pub(super) fn last_spec(&self) -> &SessionSpec {
+        let spec = self.commands.iter().rev().find_map(|command| match command {
+            Command::Apply { spec, .. } => Some(spec),
+            Command::Close { .. } => None,
+        });
+        spec.expect("a session was applied")
+    }
+
+    pub(super) fn closed_sessions(&self) -> Vec<SessionId> {
+        let closed = |command: &Command| match command {
+            Command::Close { session } => Some(*session),
+            Command::Apply { .. } => None,
+        };
+        self.commands.iter().filter_map(closed).collect()
+    }
+
+    /// Registers `user` at the node in an open domain.
+    pub(super) fn register(&mut self, user: &str, at: &str) {
+        self.udp(
+            at,
+            &format!(
+                "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKr{user}{at}\r\n\
+                 From: <sip:{user}@example.test>;tag=r\r\nTo: <sip:{user}@example.test>\r\n\
+                 Call-ID: reg-{user}-{at}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{user}@{at}>\r\n\
+                 Expires: 3600\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
+            ),
+        );
+        self.expect_status(at, 200);
+    }
+}
+
+/// The ports that the test's relay gives: by session, stream and leg, so that a test can tell them
+/// apart: session 3, stream 1, callee: 30000 + 3*100 + 1*10 + 4.
+pub(super) fn ports(session: SessionId, spec: &SessionSpec) -> crate::call::media::Ports {
+    let stream = |(i, stream): (usize, &relay_core::api::StreamSpec)| {
+        let base = 30_000 + session.0 as u16 * 100 + i as u16 * 10;
+        let leg = |leg: usize| LocalPorts {
+            rtp: SocketAddr::new(spec.local[leg], base + 4 * leg as u16),
+            rtcp: SocketAddr::new(spec.local[leg], base + 4 * leg as u16 + 1),
+        };
+        stream.open.then(|| [leg(0), leg(1)])
+    };
+    spec.streams.iter().enumerate().map(stream).collect()
+}
+
+pub(super) fn show(message: &Message) -> String {
+    String::from_utf8_lossy(message.raw()).into_owned()
+}
+
+/// A description with one audio stream.
+pub(super) fn sdp(ip: &str, port: u16) -> String {
+    format!(
+        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+         m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
+    )
+}
+
+/// A response to `request` as a user agent makes it.
+pub(super) fn reply(
+    request: &Message,
+    status: u16,
+    tag: &str,
+    contact: &str,
+    body: &str,
+) -> String {
+    use crate::wire::HeaderName;
+    let mut text = format!("SIP/2.0 {status} Test\r\n");
+    for via in request.lines(HeaderName::Via) {
+        text += &format!("Via: {}\r\n", String::from_utf8_lossy(via));
+    }
+    for route in request.lines(HeaderName::RecordRoute) {
+        text += &format!("Record-Route: {}\r\n", String::from_utf8_lossy(route));
+    }
+    let to = String::from_utf8_lossy(request.to().as_bytes()).into_owned();
+    let to = if request.to().tag().is_some() { to } else { format!("{to};tag={tag}") };
+    text += &format!(
+        "From: {}\r\nTo: {to}\r\nCall-ID: {}\r\nCSeq: {} {}\r\nContact: <{contact}>\r\n",
+        String::from_utf8_lossy(request.from().as_bytes()),
+        request.call_id(),
+        request.cseq().number,
+        request.cseq().method,
+    );
+    text + &with_body(body)
+}
+
+pub(super) fn with_body(body: &str) -> String {
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!("{kind}Content-Length: {}\r\n\r\n{body}", body.len())
+}

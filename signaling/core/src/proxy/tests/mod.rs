@@ -1,0 +1,7 @@
+//! The proxy core as its peers see it.
+
+mod calls;
+mod forking;
+mod harness;
+mod media;
+mod refusals;

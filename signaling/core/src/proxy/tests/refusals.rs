@@ -1,0 +1,332 @@
+//! Who and what is turned away, and how.
+
+use crate::auth::{AnswerTo, Challenge, Secret, answer};
+
+use super::calls::{ALICE, BOB, invite};
+use super::harness::{Bench, NODE, Plan, sdp, show};
+use crate::proxy::config::{Limits, Route};
+use crate::transport::Transport;
+use crate::wire::{HeaderName, Message};
+
+fn with_users() -> Plan {
+    Plan { users: vec![("alice", "wonder"), ("bob", "builder")], ..Plan::default() }
+}
+
+fn register(extra: &str, branch: &str) -> String {
+    format!(
+        "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP {ALICE};branch=z9hG4bK{branch}\r\n\
+         From: <sip:alice@example.test>;tag=r\r\nTo: <sip:alice@example.test>\r\nCall-ID: reg\r\n\
+         CSeq: {} REGISTER\r\nContact: <sip:alice@{ALICE}>\r\n{extra}Content-Length: 0\r\n\r\n",
+        branch.len()
+    )
+}
+
+/// The credentials that answer the challenge in `challenged`.
+fn credentials(
+    challenged: &Message,
+    name: HeaderName,
+    user: &str,
+    password: &str,
+    method: &str,
+    uri: &str,
+) -> String {
+    let value = challenged.lines(name).next().unwrap();
+    let challenge = Challenge::parse(value).unwrap();
+    let to = AnswerTo { method, uri, cnonce: "c0ffee", nc: 1 };
+    answer(&challenge, user, &Secret::Plain(password.to_owned()), to).unwrap()
+}
+
+/// RFC 3261 22.2.
+#[test]
+fn a_register_is_challenged_and_then_accepted() {
+    let mut bench = Bench::new(with_users());
+    bench.udp(ALICE, &register("", "a"));
+    let challenge = bench.expect_status(ALICE, 401);
+    let auth = credentials(
+        &challenge,
+        HeaderName::WwwAuthenticate,
+        "alice",
+        "wonder",
+        "REGISTER",
+        "sip:example.test",
+    );
+    bench.udp(ALICE, &register(&format!("Authorization: {auth}\r\n"), "aa"));
+    let ok = bench.expect_status(ALICE, 200);
+    assert_eq!(ok.contacts().count(), 1, "{}", show(&ok));
+}
+
+/// An unknown user and a wrong password look alike: nobody learns which users exist.
+#[test]
+fn bad_credentials_are_challenged_anew_with_a_fresh_nonce() {
+    let mut bench = Bench::new(with_users());
+    bench.udp(ALICE, &register("", "a"));
+    let first = bench.expect_status(ALICE, 401);
+    let auth = credentials(
+        &first,
+        HeaderName::WwwAuthenticate,
+        "alice",
+        "guess",
+        "REGISTER",
+        "sip:example.test",
+    );
+    bench.udp(ALICE, &register(&format!("Authorization: {auth}\r\n"), "aa"));
+    let second = bench.expect_status(ALICE, 401);
+    let nonce = |m: &Message| {
+        String::from_utf8_lossy(m.first(HeaderName::WwwAuthenticate).unwrap()).into_owned()
+    };
+    assert_ne!(nonce(&first), nonce(&second));
+    assert!(!nonce(&second).contains("stale"));
+}
+
+#[test]
+fn nobody_registers_somebody_else() {
+    let mut bench = Bench::new(with_users());
+    let forged = |extra: &str, branch: &str| {
+        register(extra, branch).replace("sip:alice@example.test", "sip:bob@example.test")
+    };
+    bench.udp(ALICE, &forged("", "a"));
+    let challenge = bench.expect_status(ALICE, 401);
+    let auth = credentials(
+        &challenge,
+        HeaderName::WwwAuthenticate,
+        "alice",
+        "wonder",
+        "REGISTER",
+        "sip:example.test",
+    );
+    bench.udp(ALICE, &forged(&format!("Authorization: {auth}\r\n"), "aa"));
+    bench.expect_status(ALICE, 403);
+}
+
+/// RFC 3261 22.3: a call is challenged by the proxy, and the credentials go no further.
+#[test]
+fn a_call_is_challenged_and_its_credentials_are_not_passed_on() {
+    let mut bench = Bench::new(Plan { trusted: vec!["198.51.100.20"], ..with_users() });
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+    let challenge = bench.expect_status(ALICE, 407);
+    let auth = credentials(
+        &challenge,
+        HeaderName::ProxyAuthenticate,
+        "alice",
+        "wonder",
+        "INVITE",
+        "sip:bob@example.test",
+    );
+    let again = invite("bob", &sdp("198.51.100.10", 4000))
+        .replace("z9hG4bKa1", "z9hG4bKa2")
+        .replace("CSeq: 1", "CSeq: 2")
+        .replace("Contact:", &format!("Proxy-Authorization: {auth}\r\nContact:"));
+    bench.udp(ALICE, &again);
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request(BOB, "INVITE");
+    assert_eq!(forwarded.count(HeaderName::ProxyAuthorization), 0);
+}
+
+#[test]
+fn an_authenticated_user_may_not_call_in_another_name() {
+    let mut bench = Bench::new(with_users());
+    let call = invite("bob", "").replace("sip:alice@example.test", "sip:bob@example.test");
+    bench.udp(ALICE, &call);
+    let challenge = bench.expect_status(ALICE, 407);
+    let auth = credentials(
+        &challenge,
+        HeaderName::ProxyAuthenticate,
+        "alice",
+        "wonder",
+        "INVITE",
+        "sip:bob@example.test",
+    );
+    let again = call
+        .replace("z9hG4bKa1", "z9hG4bKa2")
+        .replace("Contact:", &format!("Proxy-Authorization: {auth}\r\nContact:"));
+    bench.udp(ALICE, &again);
+    bench.expect_status(ALICE, 403);
+}
+
+#[test]
+fn a_stranger_may_not_call_users_here_unless_its_proxy_is_trusted() {
+    let call = invite("bob", "").replace("sip:alice@example.test", "sip:alice@elsewhere.test");
+    let mut bench = Bench::new(with_users());
+    bench.udp(ALICE, &call);
+    bench.expect_status(ALICE, 403);
+    let mut bench =
+        Bench::new(Plan { trusted: vec!["198.51.100.10", "198.51.100.20"], ..with_users() });
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &call);
+    bench.expect_status(ALICE, 100);
+    bench.expect_request(BOB, "INVITE");
+}
+
+#[test]
+fn an_unknown_user_is_404_and_one_without_a_phone_480() {
+    let mut bench = Bench::new(Plan { trusted: vec!["198.51.100.10"], ..with_users() });
+    bench.udp(ALICE, &invite("nobody", ""));
+    bench.expect_status(ALICE, 404);
+    bench.udp(ALICE, &invite("bob", "").replace("z9hG4bKa1", "z9hG4bKa2"));
+    bench.expect_status(ALICE, 480);
+}
+
+/// An open domain must not be an open relay.
+#[test]
+fn an_open_domain_sends_nothing_to_other_domains() {
+    let mut bench = Bench::new(Plan::default());
+    let outward =
+        invite("bob", "").replace("INVITE sip:bob@example.test", "INVITE sip:bob@203.0.113.50");
+    bench.udp(ALICE, &outward);
+    bench.expect_status(ALICE, 403);
+}
+
+#[test]
+fn a_trusted_caller_reaches_a_routed_domain_and_no_other() {
+    let route = Route {
+        domain: "pbx.example".to_owned(),
+        next_hop: "203.0.113.50:5080".parse().unwrap(),
+        transport: Transport::Udp,
+    };
+    let plan =
+        || Plan { trusted: vec!["198.51.100.10"], routes: vec![route.clone()], ..with_users() };
+    let to = |domain: &str| {
+        invite("bob", "")
+            .replace("INVITE sip:bob@example.test", &format!("INVITE sip:bob@{domain}"))
+    };
+    let mut bench = Bench::new(plan());
+    bench.udp(ALICE, &to("pbx.example"));
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request("203.0.113.50:5080", "INVITE");
+    assert_eq!(forwarded.request_uri(), "sip:bob@pbx.example");
+    let mut bench = Bench::new(plan());
+    bench.udp(ALICE, &to("other.example"));
+    bench.expect_status(ALICE, 404);
+}
+
+/// RFC 3261 16.3.
+#[test]
+fn requests_that_may_not_go_on_are_answered_as_the_rfc_says() {
+    for (change, to, status) in [
+        ("Max-Forwards: 70", "Max-Forwards: 0", 483),
+        ("Max-Forwards: 70", "Max-Forwards: 70\r\nProxy-Require: teleport", 420),
+        ("INVITE sip:bob@example.test", "INVITE mailto:bob@example.test", 416),
+        ("INVITE sip:bob@example.test", "INVITE sip:example.test", 484),
+    ] {
+        let mut bench = Bench::new(Plan::default());
+        bench.udp(ALICE, &invite("bob", "").replacen(change, to, 1));
+        // 100 is sent only once the request is known to go on.
+        bench.expect_status(ALICE, status);
+    }
+}
+
+/// RFC 3261 16.3 step 4.
+#[test]
+fn a_request_that_comes_back_unchanged_is_a_loop_and_one_that_was_retargeted_is_not() {
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request(BOB, "INVITE");
+    // Bob's phone is a proxy that sends the request back as it was.
+    let ours = String::from_utf8_lossy(forwarded.top_via().as_bytes()).into_owned();
+    let back = |user: &str| {
+        invite(user, "").replacen(
+            "Via:",
+            &format!("Via: SIP/2.0/UDP {BOB};branch=z9hG4bKx{user}\r\nVia: {ours}\r\nVia:"),
+            1,
+        )
+    };
+    bench.udp(BOB, &back("bob"));
+    bench.expect_status(BOB, 482);
+    bench.register("carol", "198.51.100.30:5060");
+    bench.udp(BOB, &back("carol"));
+    bench.expect_status(BOB, 100);
+    bench.expect_request("198.51.100.30:5060", "INVITE");
+}
+
+/// RFC 3261 12.2.2, 15.1.2.
+#[test]
+fn a_request_for_a_call_that_does_not_exist_is_481_and_its_ack_silent() {
+    let mut bench = Bench::new(Plan::default());
+    let bye = invite("bob", "")
+        .replacen("INVITE", "BYE", 1)
+        .replace("1 INVITE", "1 BYE")
+        .replace("To: <sip:bob@example.test>", "To: <sip:bob@example.test>;tag=gone");
+    let routed = bye.replace(
+        "Max-Forwards",
+        &format!("Route: <sip:{NODE};lr;rf=0000000000000001>\r\nMax-Forwards"),
+    );
+    bench.udp(ALICE, &routed);
+    bench.expect_status(ALICE, 481);
+    bench.udp(ALICE, &bye.replace("z9hG4bKa1", "z9hG4bKa2"));
+    bench.expect_status(ALICE, 481);
+    bench.udp(
+        ALICE,
+        &routed
+            .replacen("BYE", "ACK", 1)
+            .replace("1 BYE", "1 ACK")
+            .replace("z9hG4bKa1", "z9hG4bKa3"),
+    );
+    bench.expect_silence();
+}
+
+/// A stranger who learned the number of a call but not its tags gets nowhere.
+#[test]
+fn the_number_of_a_call_opens_nothing_without_its_tags() {
+    let mut bench = Bench::new(Plan::default());
+    let (_, ok) = super::calls::set_up(&mut bench);
+    let bye = super::calls::from_alice("BYE", 9, &ok, "", "").replace("tag=fa", "tag=guess");
+    bench.udp("203.0.113.66:5060", &bye);
+    bench.expect_status("203.0.113.66:5060", 481);
+    assert!(bench.records.is_empty());
+}
+
+#[test]
+fn a_malformed_request_is_answered_400_with_what_is_wrong() {
+    let mut bench = Bench::new(Plan::default());
+    bench.udp(ALICE, &invite("bob", "").replace("CSeq: 1 INVITE\r\n", ""));
+    let text = bench.next_to(ALICE);
+    assert!(
+        text.starts_with("SIP/2.0 400 ") && text.lines().next().unwrap().contains("CSeq"),
+        "{text}"
+    );
+}
+
+/// RFC 3261 17, 18: nothing is ever answered to a response, to an ACK or to noise.
+#[test]
+fn malformed_acks_responses_and_noise_are_met_with_silence() {
+    let mut bench = Bench::new(Plan::default());
+    for text in [
+        "ACK sip:bob@example.test SIP/2.0\r\nVia: SIP/2.0/UDP 198.51.100.10:5060;branch=z9hG4bKz\r\n\r\n",
+        "SIP/2.0 200 OK\r\nVia: nonsense\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\u{0}\u{1}\u{2}",
+    ] {
+        bench.udp(ALICE, text);
+        bench.expect_silence();
+    }
+}
+
+/// S56: a request for the node itself.
+#[test]
+fn options_for_the_node_is_answered_here() {
+    let mut bench = Bench::new(with_users());
+    let options = invite("bob", "")
+        .replacen("INVITE sip:bob@example.test", &format!("OPTIONS sip:{NODE}"), 1)
+        .replace("1 INVITE", "1 OPTIONS")
+        .replace("Max-Forwards", &format!("Route: <sip:{NODE};lr>\r\nMax-Forwards"));
+    bench.udp(ALICE, &options);
+    let ok = bench.expect_status(ALICE, 200);
+    assert!(ok.has(HeaderName::Allow));
+}
+
+#[test]
+fn a_full_table_refuses_new_calls_and_keeps_the_old_ones() {
+    let limits = Limits { calls: 1, ..Limits::default() };
+    let mut bench = Bench::new(Plan { limits, ..Plan::default() });
+    let (_, ok) = super::calls::set_up(&mut bench);
+    let second = invite("bob", "").replace("call-1", "call-2").replace("z9hG4bKa1", "z9hG4bKa9");
+    bench.udp(ALICE, &second);
+    bench.expect_status(ALICE, 100);
+    let refused = bench.expect_status(ALICE, 503);
+    assert!(refused.has(HeaderName::RetryAfter));
+    bench.udp(ALICE, &super::calls::from_alice("BYE", 2, &ok, "", ""));
+    bench.expect_request(BOB, "BYE");
+}

@@ -1,0 +1,74 @@
+//! What the proxy core's own timers do.
+
+use std::time::Instant;
+
+use super::context::Progress;
+use super::output::CallEnd;
+use super::{CANCEL_GRACE, Proxy, TIMER_C};
+use crate::call::CallId;
+use crate::table::Key;
+
+/// A timer of the proxy core.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timer {
+    /// An INVITE branch has rung too long (timer C), or has not answered its CANCEL.
+    Branch { context: Key, branch: usize },
+    /// A call has lived too long, or its record has waited too long for the relay.
+    Call(CallId),
+}
+
+impl Proxy {
+    pub(super) fn handle_timer(&mut self, now: Instant, timer: Timer) {
+        match timer {
+            Timer::Branch { context, branch } => self.branch_timed_out(now, context, branch),
+            Timer::Call(call) => self.call_timed_out(now, call),
+        }
+    }
+
+    /// Starts timer C, or starts it again after a provisional response (RFC 3261 16.7 step 2).
+    pub(super) fn start_timer_c(&mut self, now: Instant, key: Key, branch: usize) {
+        let due = now + TIMER_C;
+        self.start_branch_timer(due, key, branch);
+    }
+
+    pub(super) fn start_branch_timer(&mut self, due: Instant, key: Key, branch: usize) {
+        let Some(b) = self.contexts.get_mut(key).and_then(|c| c.branches.get_mut(branch)) else {
+            return;
+        };
+        if let Some(old) = b.timer_c.take() {
+            self.timers.cancel(old);
+        }
+        // The wheel holds every timer that full tables can ask for (`timers_max`).
+        b.timer_c = self.timers.schedule(due, Timer::Branch { context: key, branch }).ok();
+    }
+
+    /// RFC 3261 16.8: cancel the branch; one that has been cancelled already is given up as if it
+    /// had answered 408.
+    fn branch_timed_out(&mut self, now: Instant, key: Key, index: usize) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        let Some(branch) = context.branches.get_mut(index) else { return };
+        branch.timer_c = None;
+        if branch.progress == Progress::Finished {
+            return;
+        }
+        let already_cancelled = branch.cancel_sent;
+        match branch.tx {
+            Some(tx) if !already_cancelled => {
+                branch.cancel_sent = true;
+                self.transactions.cancel(now, tx, None);
+                self.start_branch_timer(now + CANCEL_GRACE, key, index);
+            }
+            Some(_) | None => self.fail_branch(now, key, index, 408, "Request Timeout"),
+        }
+    }
+
+    fn call_timed_out(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        call.timer = None;
+        if call.ended.is_some() {
+            self.write_record(id);
+        } else {
+            self.end_call(now, id, CallEnd::LifetimeExceeded);
+        }
+    }
+}
