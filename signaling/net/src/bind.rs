@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
+use std::sync::Once;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use signaling_core::transport::Transport;
@@ -184,18 +185,22 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
 /// Sizes the buffers as far as the kernel lets us; the larger of what privilege and what the system's
 /// limit permits.
 fn size_buffers(socket: &Socket) -> io::Result<()> {
+    static WARNED: Once = Once::new();
     if setsockopt(socket, sockopt::RcvBufForce, &RECEIVE_BUFFER_BYTES).is_err() {
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES)?;
     }
     if setsockopt(socket, sockopt::SndBufForce, &SEND_BUFFER_BYTES).is_err() {
         socket.set_send_buffer_size(SEND_BUFFER_BYTES)?;
     }
-    let granted = socket.recv_buffer_size()?;
+    // The kernel reports twice what it grants, as it counts its own overhead too (socket(7)).
+    let granted = socket.recv_buffer_size()? / 2;
     if granted < RECEIVE_BUFFER_BYTES {
-        tracing::warn!(
-            "UDP receive buffer is {granted} bytes: bursts of SIP messages may be lost; \
-             set net.core.rmem_max to {RECEIVE_BUFFER_BYTES} or more"
-        );
+        WARNED.call_once(|| {
+            tracing::warn!(
+                "UDP receive buffers are {granted} bytes: bursts of SIP messages may be lost; \
+                 set net.core.rmem_max to {RECEIVE_BUFFER_BYTES} or more"
+            );
+        });
     }
     Ok(())
 }

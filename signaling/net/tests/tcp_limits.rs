@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use common::{
@@ -305,4 +307,35 @@ async fn a_connection_that_is_being_opened_delays_nobody() {
     };
     assert_eq!(&beside(&mut transports, &mut out, receive).await, b"at once");
     assert_eq!(out, [], "the other is still being opened");
+}
+
+/// While the core is busy, what is framed for it is bounded; the peers are slowed down by TCP, and
+/// nothing is lost or overtaken.
+#[tokio::test]
+async fn a_busy_core_slows_its_peers_down_and_loses_nothing() {
+    const COUNT: usize = 6_000;
+    const EVENTS_MAX: usize = 1_024;
+    let (mut transports, bound) = bind_one(tcp("127.0.0.1:0"), Limits::default());
+    let (mut phone, _) = introduced(&mut transports, bound).await;
+    let write = tokio::spawn(async move {
+        for number in 0..COUNT {
+            phone.write_all(&request(number, 0)).await.unwrap();
+        }
+        phone
+    });
+    // The connection's task runs meanwhile, but nobody takes what it frames.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut out = Vec::new();
+    let mut context = Context::from_waker(Waker::noop());
+    while std::pin::pin!(transports.recv_batch(&mut out)).poll(&mut context).is_ready() {}
+    assert!(!out.is_empty() && out.len() <= EVENTS_MAX, "{}", out.len());
+
+    while out.len() < COUNT {
+        out.extend(inputs(&mut transports, 1).await);
+    }
+    for (number, input) in out.iter().enumerate() {
+        let Input::Message { bytes, .. } = input else { panic!("{input:?}") };
+        assert_eq!(*bytes, request(number, 0));
+    }
+    in_time(write).await.unwrap();
 }

@@ -272,6 +272,25 @@ async fn a_datagram_that_icmp_reports_undeliverable_fails() {
     }
 }
 
+/// udp(7): the system hands the report on one datagram to whatever call comes next; that must not fail
+/// the next datagram.
+#[tokio::test]
+async fn a_report_is_not_blamed_on_the_datagram_that_is_sent_next() {
+    let (mut transports, bound) = bind_one(udp("127.0.0.1:0"), Limits::default());
+    let (gone, gone_address) = peer("127.0.0.1:0").await;
+    drop(gone);
+    let (phone, phone_address) = peer("127.0.0.1:0").await;
+    let dead = target(Transport::Udp, bound, gone_address);
+    transports.send(transmit(dead, request(1, 0)));
+    transports.flush();
+    transports.send(transmit(target(Transport::Udp, bound, phone_address), "next"));
+    transports.flush();
+    assert_eq!(receive(&phone).await.0, b"next");
+    let (target, bytes, _) = failed(&mut transports).await;
+    assert_eq!((target, bytes), (dead, request(1, 0)));
+    assert_eq!(transports.counters().send_failed, 1);
+}
+
 /// A flood of undeliverable datagrams costs no message that arrives meanwhile.
 #[tokio::test]
 async fn icmp_reports_cost_no_received_message() {

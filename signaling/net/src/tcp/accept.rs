@@ -26,12 +26,20 @@ pub(super) struct Acceptor {
     socket: TcpListener,
     bound: SocketAddr,
     pause: Option<Pin<Box<Sleep>>>,
+    /// The shortage has been logged, and has not ended since.
+    warned: bool,
 }
 
 impl Acceptor {
     pub(super) fn new(listener: ListenerId, socket: std::net::TcpListener) -> io::Result<Acceptor> {
         let bound = socket.local_addr()?;
-        Ok(Acceptor { listener, socket: TcpListener::from_std(socket)?, bound, pause: None })
+        Ok(Acceptor {
+            listener,
+            socket: TcpListener::from_std(socket)?,
+            bound,
+            pause: None,
+            warned: false,
+        })
     }
 
     pub(super) const fn listener(&self) -> ListenerId {
@@ -57,13 +65,13 @@ impl Acceptor {
         }
         for _ in 0..ACCEPT_BATCH {
             match self.socket.poll_accept(context) {
-                Poll::Ready(Ok((stream, remote))) => adopt(stream, remote, counters),
+                Poll::Ready(Ok((stream, remote))) => {
+                    self.warned = false;
+                    adopt(stream, remote, counters);
+                }
                 Poll::Ready(Err(error)) if is_shortage(&error) => {
                     counters.tcp_accept_paused += 1;
-                    tracing::warn!(
-                        listener = self.listener.0, %error,
-                        "cannot accept connections: raise LimitNOFILE or lower the connection limit"
-                    );
+                    self.warn(&error);
                     return self.rest(context);
                 }
                 // The peer gave up before we came to it (accept(2) lists what may be reported): the next one.
@@ -72,6 +80,16 @@ impl Acceptor {
             }
         }
         context.waker().wake_by_ref();
+    }
+
+    fn warn(&mut self, error: &io::Error) {
+        if !std::mem::replace(&mut self.warned, true) {
+            let address = self.bound;
+            tracing::warn!(
+                %address, %error,
+                "cannot accept connections: raise LimitNOFILE or lower the connection limit"
+            );
+        }
     }
 
     fn rest(&mut self, context: &mut Context<'_>) {
