@@ -70,7 +70,7 @@ pub struct EngineConfig {
     pub sockets_per_worker: u32,
     /// Receive buffers of one worker, a power of two up to 32,768.
     pub buffers_per_worker: u16,
-    /// Bytes of one receive buffer; 64 of them are not payload. A longer datagram is dropped and
+    /// Bytes of one receive buffer; 44 of them are not payload. A longer datagram is dropped and
     /// counted.
     pub buffer_bytes: u32,
     /// Marks every packet that is sent.

@@ -1,20 +1,47 @@
 //! The handle that the rest of the process holds.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use core_affinity::CoreId;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use relay_core::RelayConfig;
 use relay_core::api::{Command, Event};
+use relay_core::ports::PortRange;
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
-use crate::error::{StartError, SubmitError, WorkerHealth};
+use crate::error::{StartError, SubmitError, WorkerHealth, WorkerState};
+use crate::mailbox::{Mailbox, Outlet};
+use crate::probe;
+use crate::worker::{Worker, WorkerPlan};
 
 /// Called by a worker after it put events in the queue, and when it dies. It must not block.
 pub type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// How long a worker may take to be ready: it makes a ring and touches no network.
+const START_MAX: Duration = Duration::from_secs(10);
+/// How long stopping waits for a worker: its own limit, and some for it to get to it. A thread that
+/// takes longer hangs and is left behind.
+const STOP_MAX: Duration = Duration::from_secs(5);
+/// How often an ending thread is looked at.
+const STOP_LOOK: Duration = Duration::from_millis(1);
+
 /// A running engine. Every method may be called from any thread and none blocks, except
-/// [`Engine::start`] and [`Engine::stop`].
+/// [`Engine::start`] and [`Engine::stop`]. Dropping it stops it.
 pub struct Engine {
-    _wake: Wake,
+    workers: Vec<WorkerHandle>,
+    mailboxes: Vec<Arc<Mailbox>>,
+    outlet: Arc<Outlet>,
+}
+
+struct WorkerHandle {
+    core: Option<usize>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Engine {
@@ -24,7 +51,57 @@ impl Engine {
     /// See [`StartError`]; nothing is left running then.
     pub fn start(config: EngineConfig, wake: Wake) -> Result<Engine, StartError> {
         config.validate()?;
-        Ok(Engine { _wake: wake })
+        let slices = slices(&config)?;
+        raise_descriptor_limit(config.sockets_per_worker)?;
+        probe::check()?;
+        let count = config.workers.len();
+        let outlet = Arc::new(Outlet::new(count, config.commands_outstanding_max));
+        let mut engine = Engine {
+            workers: Vec::with_capacity(count),
+            mailboxes: Vec::with_capacity(count),
+            outlet,
+        };
+        for (worker, ports) in slices.into_iter().enumerate() {
+            engine.start_worker(worker, ports, &config, &wake)?;
+        }
+        Ok(engine)
+    }
+
+    fn start_worker(
+        &mut self,
+        worker: usize,
+        ports: PortRange,
+        config: &EngineConfig,
+        wake: &Wake,
+    ) -> Result<(), StartError> {
+        let mailbox = Mailbox::new(worker, config.commands_outstanding_max)
+            .map_err(|error| StartError::Os { operation: "eventfd", error })?;
+        let mailbox = Arc::new(mailbox);
+        // Ports must not be guessable from another worker's either.
+        let mut seed = config.seed;
+        seed[0] ^= worker as u8;
+        let plan = WorkerPlan {
+            mailbox: Arc::clone(&mailbox),
+            outlet: Arc::clone(&self.outlet),
+            wake: Arc::clone(wake),
+            relay: RelayConfig {
+                ports,
+                rest: config.rest,
+                idle: config.idle,
+                slots_max: config.sockets_per_worker,
+                seed,
+            },
+            config: config.clone(),
+        };
+        let core = config.workers[worker];
+        let (ready, is_ready) = sync_channel(1);
+        let thread = thread::Builder::new()
+            .name(format!("relay-{worker}"))
+            .spawn(move || thread_main(plan, core, &ready))
+            .map_err(|error| StartError::Os { operation: "start a thread", error })?;
+        self.mailboxes.push(mailbox);
+        self.workers.push(WorkerHandle { core, thread: Some(thread) });
+        await_ready(&is_ready)
     }
 
     /// Hands a command to the worker of its session.
@@ -32,24 +109,131 @@ impl Engine {
     /// # Errors
     /// See [`SubmitError`]; the command comes back.
     pub fn submit(&self, command: Command) -> Result<(), SubmitError> {
-        Err(SubmitError::WorkerDown(command))
+        let (Command::Apply { session, .. } | Command::Close { session }) = &command;
+        // The remainder is below the number of workers.
+        let worker = (session.0 % self.mailboxes.len() as u64) as usize;
+        self.mailboxes[worker].submit(command)
     }
 
     /// Takes the next event, if there is one. Events of one session keep their order.
     pub fn poll_event(&self) -> Option<Event> {
-        None
+        self.outlet.take(&self.mailboxes)
     }
 
     /// A snapshot of every worker's counters.
     pub fn counters(&self) -> Vec<WorkerCounters> {
-        Vec::new()
+        let workers = self.mailboxes.iter().zip(&self.workers).enumerate();
+        workers.map(|(n, (mailbox, worker))| mailbox.counters.snapshot(n, worker.core)).collect()
     }
 
     /// Whether each worker works.
     pub fn health(&self) -> Vec<WorkerHealth> {
-        Vec::new()
+        let health = |mailbox: &Arc<Mailbox>| WorkerHealth {
+            state: mailbox.state(),
+            last_beat: mailbox.last_beat(),
+        };
+        self.mailboxes.iter().map(health).collect()
     }
 
-    /// Stops the workers and closes every socket. Events that were not taken are lost.
-    pub fn stop(self) {}
+    /// Stops the workers and closes every socket. Events that were not taken are lost. Takes 5 s
+    /// at most.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        for mailbox in &self.mailboxes {
+            mailbox.stop();
+        }
+        let deadline = Instant::now() + STOP_MAX;
+        for thread in self.workers.iter_mut().filter_map(|worker| worker.thread.take()) {
+            while !thread.is_finished() && Instant::now() < deadline {
+                thread::sleep(STOP_LOOK);
+            }
+            if thread.is_finished() {
+                // A panic was caught and reported by the thread itself.
+                let _ = thread.join();
+            } else {
+                tracing::error!("a relay worker does not stop; it is left behind");
+            }
+        }
+    }
+}
+
+fn slices(config: &EngineConfig) -> Result<Vec<PortRange>, StartError> {
+    let workers = config.workers.len();
+    let (first, last) = (*config.ports.start(), *config.ports.end());
+    let range = PortRange::new(config.ports.clone()).ok();
+    range.and_then(|range| range.split(workers)).ok_or(StartError::TooFewPorts {
+        first,
+        last,
+        workers,
+    })
+}
+
+/// A ring's table may have no more sockets than the process descriptors (RLIMIT_NOFILE).
+fn raise_descriptor_limit(sockets: u32) -> Result<(), StartError> {
+    let os = |operation| move |errno: nix::Error| StartError::Os { operation, error: errno.into() };
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(os("getrlimit"))?;
+    if u64::from(sockets) > hard {
+        return Err(StartError::TooManySockets { asked: sockets, limit: hard });
+    }
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(os("setrlimit"))?;
+    }
+    Ok(())
+}
+
+type Ready = SyncSender<Result<(), StartError>>;
+
+fn await_ready(is_ready: &Receiver<Result<(), StartError>>) -> Result<(), StartError> {
+    is_ready.recv_timeout(START_MAX).unwrap_or_else(|_| {
+        let error = std::io::Error::other("the worker died or hung before it was ready");
+        Err(StartError::Os { operation: "start a relay worker", error })
+    })
+}
+
+/// The life of a worker's thread. However it ends, that is noted and the owner is woken.
+fn thread_main(plan: WorkerPlan, core: Option<usize>, ready: &Ready) {
+    let mailbox = Arc::clone(&plan.mailbox);
+    let wake = Arc::clone(&plan.wake);
+    let outcome = catch_unwind(AssertUnwindSafe(|| work(plan, core, ready)));
+    let state = match outcome {
+        Ok(Ok(())) => WorkerState::Stopped,
+        Ok(Err(error)) => WorkerState::Died { reason: format!("io_uring: {error}") },
+        Err(panic) => WorkerState::Died { reason: format!("panic: {}", words(&*panic)) },
+    };
+    if let WorkerState::Died { reason } = &state {
+        tracing::error!(%reason, "a relay worker has died; restart the node");
+    }
+    mailbox.ended(state);
+    wake();
+}
+
+fn work(plan: WorkerPlan, core: Option<usize>, ready: &Ready) -> std::io::Result<()> {
+    let counters = Arc::clone(&plan.mailbox);
+    counters.counters.tid.set(u64::from(nix::unistd::gettid().as_raw().cast_unsigned()));
+    let pinned = core.is_none_or(|id| core_affinity::set_for_current(CoreId { id }));
+    let worker = match core {
+        Some(core) if !pinned => Err(StartError::Pin { core }),
+        Some(_) | None => Worker::new(plan),
+    };
+    match worker {
+        Ok(mut worker) => {
+            // The owner waits for it, or has given up on it and stops it.
+            let _ = ready.send(Ok(()));
+            worker.run()
+        }
+        Err(error) => {
+            let _ = ready.send(Err(error));
+            Ok(())
+        }
+    }
+}
+
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }

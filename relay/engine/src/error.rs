@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use relay_core::api::Command;
 
+use crate::probe::ProbeError;
+
 /// Why an engine did not start. Nothing of it is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -35,6 +37,17 @@ pub enum StartError {
         /// The hard limit.
         limit: u64,
     },
+    /// The kernel cannot do what the engine needs.
+    #[error(transparent)]
+    Kernel(#[from] ProbeError),
+    /// A worker could not be pinned.
+    #[error(
+        "cannot pin a relay worker to core {core}: is it one of this process's cores (taskset -p)?"
+    )]
+    Pin {
+        /// From the configuration.
+        core: usize,
+    },
     /// The system refused an operation.
     #[error("{operation}: {error}")]
     Os {
@@ -50,10 +63,10 @@ pub enum StartError {
 pub enum SubmitError {
     /// As many commands as are allowed are under way: answer 503, or try again after an event.
     #[error("the relay worker has as many commands under way as are allowed")]
-    Overloaded(Command),
+    Overloaded(Box<Command>),
     /// The worker that the session belongs to has died.
     #[error("the relay worker has stopped")]
-    WorkerDown(Command),
+    WorkerDown(Box<Command>),
 }
 
 /// Whether a worker works.

@@ -9,6 +9,11 @@ mod config;
 mod counters;
 mod engine;
 mod error;
+mod mailbox;
+pub mod probe;
+mod ring;
+mod socket;
+mod worker;
 
 pub use config::{Dscp, EngineConfig, NotADscp, RingSizes};
 pub use counters::WorkerCounters;

@@ -1,0 +1,195 @@
+//! What the handle and a worker share: a queue in, a queue out, and the worker's state.
+//!
+//! Nothing here is touched on the packet path, except the time of the last beat once a batch.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam::queue::ArrayQueue;
+use crossbeam::utils::CachePadded;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use relay_core::api::{CloseCause, Command, Event};
+
+use crate::counters::Counters;
+use crate::error::{SubmitError, WorkerState};
+
+/// Events of one worker that answer no command and may be in the queue at once. More of them wait
+/// inside the worker, so that they never take an answer's place.
+const UNSOLICITED_MAX: usize = 1024;
+
+/// An event on its way out.
+#[derive(Debug)]
+struct Envelope {
+    worker: usize,
+    event: Event,
+}
+
+/// The events of all workers, in the order of each.
+#[derive(Debug)]
+pub(crate) struct Outlet {
+    queue: ArrayQueue<Envelope>,
+}
+
+impl Outlet {
+    /// Room for every answer and every unsolicited event that may be on its way.
+    pub(crate) fn new(workers: usize, commands_outstanding_max: usize) -> Outlet {
+        Outlet { queue: ArrayQueue::new(workers * (commands_outstanding_max + UNSOLICITED_MAX)) }
+    }
+
+    /// Takes the next event and accounts for it.
+    pub(crate) fn take(&self, mailboxes: &[Arc<Mailbox>]) -> Option<Event> {
+        let Envelope { worker, event } = self.queue.pop()?;
+        mailboxes[worker].on_its_way(&event).fetch_sub(1, Ordering::AcqRel);
+        Some(event)
+    }
+}
+
+/// One worker's side.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    worker: usize,
+    commands: ArrayQueue<Command>,
+    commands_max: usize,
+    /// Commands whose events have not been taken yet.
+    outstanding: AtomicUsize,
+    unsolicited: AtomicUsize,
+    wake: EventFd,
+    /// Whether the worker was woken and has not looked yet: saves a system call a command.
+    woken: AtomicBool,
+    stop: AtomicBool,
+    state: Mutex<WorkerState>,
+    down: AtomicBool,
+    started: Instant,
+    beat_us: AtomicU64,
+    pub(crate) counters: CachePadded<Counters>,
+}
+
+impl Mailbox {
+    pub(crate) fn new(worker: usize, commands_max: usize) -> Result<Mailbox, std::io::Error> {
+        // Blocking: the ring waits for it, and a write blocks only at a count of 2^64 - 2.
+        let wake = EventFd::from_flags(EfdFlags::EFD_CLOEXEC)?;
+        Ok(Mailbox {
+            worker,
+            commands: ArrayQueue::new(commands_max),
+            commands_max,
+            outstanding: AtomicUsize::new(0),
+            unsolicited: AtomicUsize::new(0),
+            wake,
+            woken: AtomicBool::new(false),
+            stop: AtomicBool::new(false),
+            state: Mutex::new(WorkerState::Running),
+            down: AtomicBool::new(false),
+            started: Instant::now(),
+            beat_us: AtomicU64::new(0),
+            counters: CachePadded::default(),
+        })
+    }
+
+    fn on_its_way(&self, event: &Event) -> &AtomicUsize {
+        if is_answer(event) { &self.outstanding } else { &self.unsolicited }
+    }
+
+    /// Puts a command in, if there is room for its answer.
+    pub(crate) fn submit(&self, command: Command) -> Result<(), SubmitError> {
+        if self.down.load(Ordering::Acquire) {
+            return Err(SubmitError::WorkerDown(Box::new(command)));
+        }
+        let one_more = |n: usize| (n < self.commands_max).then_some(n + 1);
+        let room = self.outstanding.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more);
+        if room.is_err() {
+            return Err(SubmitError::Overloaded(Box::new(command)));
+        }
+        if let Err(command) = self.commands.push(command) {
+            // Cannot be: the queue holds as many as may be outstanding.
+            self.outstanding.fetch_sub(1, Ordering::AcqRel);
+            return Err(SubmitError::Overloaded(Box::new(command)));
+        }
+        self.wake();
+        Ok(())
+    }
+
+    fn wake(&self) {
+        if !self.woken.swap(true, Ordering::SeqCst) {
+            // A write of 1 can only fail if the counter is full, and then the worker is woken.
+            let _ = self.wake.write(1);
+        }
+    }
+
+    /// Tells the worker to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.wake();
+    }
+
+    pub(crate) fn should_stop(&self) -> bool {
+        self.stop.load(Ordering::Acquire)
+    }
+
+    /// What the worker waits on.
+    pub(crate) fn wake_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+
+    /// The worker is awake: whoever puts a command in from now on wakes it again.
+    pub(crate) fn awake(&self) {
+        self.woken.swap(false, Ordering::SeqCst);
+    }
+
+    pub(crate) fn next_command(&self) -> Option<Command> {
+        self.commands.pop()
+    }
+
+    pub(crate) fn has_commands(&self) -> bool {
+        !self.commands.is_empty()
+    }
+
+    /// Hands an event out, or gives it back if it has to wait.
+    pub(crate) fn deliver(&self, outlet: &Outlet, event: Event) -> Option<Event> {
+        let answer = is_answer(&event);
+        if !answer && self.unsolicited.load(Ordering::Acquire) >= UNSOLICITED_MAX {
+            return Some(event);
+        }
+        if !answer {
+            self.unsolicited.fetch_add(1, Ordering::AcqRel);
+        }
+        let envelope = Envelope { worker: self.worker, event };
+        let Envelope { event, .. } = outlet.queue.push(envelope).err()?;
+        if !answer {
+            self.unsolicited.fetch_sub(1, Ordering::AcqRel);
+        }
+        Some(event)
+    }
+
+    /// The worker is alive at `now`.
+    pub(crate) fn beat(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.started).as_micros();
+        // Microseconds fit 64 bits for half a million years.
+        self.beat_us.store(since as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn last_beat(&self) -> Duration {
+        let beat = Duration::from_micros(self.beat_us.load(Ordering::Relaxed));
+        self.started.elapsed().saturating_sub(beat)
+    }
+
+    pub(crate) fn ended(&self, state: WorkerState) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+        self.down.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn state(&self) -> WorkerState {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Whether the event answers a command, rather than telling of something that happened.
+fn is_answer(event: &Event) -> bool {
+    match event {
+        Event::Closed { cause: CloseCause::Idle(_), .. } => false,
+        Event::Closed { cause: CloseCause::Asked | CloseCause::Unknown, .. }
+        | Event::Applied { .. }
+        | Event::Refused { .. } => true,
+    }
+}

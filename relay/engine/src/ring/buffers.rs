@@ -1,0 +1,103 @@
+//! Receive buffers that the kernel picks from (a provided buffer ring).
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::io;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::IoUring;
+use io_uring::types::BufRingEntry;
+
+/// The one group of buffers of a ring.
+pub(super) const GROUP: u16 = 0;
+
+/// The kernel wants the ring to begin at a page.
+const PAGE_BYTES: usize = 4096;
+
+/// Zeroed memory that begins at a page.
+struct Pages {
+    start: NonNull<u8>,
+    layout: Layout,
+}
+
+impl Pages {
+    fn new(bytes: usize) -> io::Result<Pages> {
+        let layout = Layout::from_size_align(bytes.max(PAGE_BYTES), PAGE_BYTES)
+            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        // SAFETY: the layout's size is not 0.
+        let start = unsafe { alloc_zeroed(layout) };
+        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
+        Ok(Pages { start, layout })
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with this layout, and given back once.
+        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+    }
+}
+
+/// The buffers, and the ring in which the kernel finds the free ones.
+pub(super) struct Buffers {
+    ring: Pages,
+    data: Pages,
+    count: u16,
+    buffer_bytes: u32,
+    /// One past the last buffer that was given to the kernel, modulo 2^16.
+    tail: u16,
+}
+
+impl Buffers {
+    /// Makes `count` buffers, a power of two, and gives all of them to the kernel. They must
+    /// outlive the ring (see the drop order in [`super`]).
+    pub(super) fn register(uring: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Buffers> {
+        let ring = Pages::new(usize::from(count) * size_of::<BufRingEntry>())?;
+        let data = Pages::new(usize::from(count) * buffer_bytes as usize)?;
+        let mut buffers = Buffers { ring, data, count, buffer_bytes, tail: 0 };
+        let address = buffers.ring.start.as_ptr() as u64;
+        // SAFETY: the memory holds `count` entries, begins at a page and outlives the ring.
+        unsafe { uring.submitter().register_buf_ring_with_flags(address, count, GROUP, 0) }?;
+        let all: Vec<u16> = (0..count).collect();
+        buffers.give_back(&all);
+        Ok(buffers)
+    }
+
+    /// The bytes of a buffer that we hold.
+    pub(super) fn get(&self, buffer: u16) -> &[u8] {
+        let buffer = usize::from(buffer % self.count);
+        let length = self.buffer_bytes as usize;
+        // SAFETY: within `data`, which has `count` buffers of that length and was zeroed; the
+        // kernel writes only into buffers that it has, and this one it gave to us.
+        unsafe {
+            let start = self.data.start.as_ptr().add(buffer * length);
+            std::slice::from_raw_parts(start, length)
+        }
+    }
+
+    /// Gives buffers to the kernel. None of them may be read any more.
+    pub(super) fn give_back(&mut self, spent: &[u16]) {
+        if spent.is_empty() {
+            return;
+        }
+        for buffer in spent {
+            let place = usize::from(self.tail % self.count);
+            let start = self.get(*buffer).as_ptr() as u64;
+            // SAFETY: within `ring`, which has `count` entries; the kernel reads entries before
+            // the tail only, and as no more buffers exist than entries this one is free.
+            let entry = unsafe { &mut *self.ring.start.as_ptr().cast::<BufRingEntry>().add(place) };
+            entry.set_addr(start);
+            entry.set_len(self.buffer_bytes);
+            entry.set_bid(*buffer);
+            self.tail = self.tail.wrapping_add(1);
+        }
+        // SAFETY: the tail lies in the first entry, 2 bytes that only this thread writes and that
+        // `set_addr`, `set_len` and `set_bid` leave alone.
+        let tail = unsafe {
+            let tail = BufRingEntry::tail(self.ring.start.as_ptr().cast());
+            AtomicU16::from_ptr(tail.cast_mut())
+        };
+        // The kernel must see the entries before the tail.
+        tail.store(self.tail, Ordering::Release);
+    }
+}

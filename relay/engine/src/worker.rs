@@ -1,0 +1,334 @@
+//! A worker: one thread that owns one ring and one relay.
+//!
+//! Each turn of its loop takes a batch of completions, reads the clock once, lets the relay decide
+//! on every packet, and hands all sends to the kernel with the system call that waits for the
+//! next batch.
+
+mod sockets;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use relay_core::api::Event;
+use relay_core::{Relay, RelayConfig, SlotId, Verdict};
+
+use crate::config::EngineConfig;
+use crate::counters::{Counters, EngineDrop};
+use crate::engine::Wake;
+use crate::error::StartError;
+use crate::mailbox::{Mailbox, Outlet};
+use crate::ring::{Buffer, Completion, Operation, Ring};
+use crate::socket::SocketOptions;
+use sockets::Sockets;
+
+/// Completions taken in one turn: bounds how long a packet waits for those before it (about 2 us
+/// each) while keeping the cost of a system call per packet small.
+const BATCH_MAX: usize = 512;
+/// Commands carried out in one turn. One that opens the 8 sockets of an audio and video session
+/// takes about 60 us, in which no packet is relayed.
+const COMMANDS_PER_TURN: usize = 4;
+/// Longest wait, so that an idle worker shows that it is alive.
+const BEAT: Duration = Duration::from_secs(1);
+/// How soon events that found the queue full are tried again.
+const OUTBOX_RETRY: Duration = Duration::from_millis(5);
+/// How long a stopping worker waits for its sockets to close before it leaves that to the kernel.
+const STOP_MAX: Duration = Duration::from_secs(2);
+
+/// What a worker is made of, as long as its thread has not started.
+pub(crate) struct WorkerPlan {
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) outlet: Arc<Outlet>,
+    pub(crate) wake: Wake,
+    pub(crate) relay: RelayConfig,
+    pub(crate) config: EngineConfig,
+}
+
+/// The state of a worker's thread.
+pub(crate) struct Worker {
+    mailbox: Arc<Mailbox>,
+    outlet: Arc<Outlet>,
+    wake: Wake,
+    relay: Relay,
+    ring: Ring,
+    sockets: Sockets,
+    batch: Vec<Completion>,
+    /// Sockets whose receive has ended and is to be armed again.
+    rearm: Vec<SlotId>,
+    /// Whether a receive met no buffer in this turn.
+    exhausted: bool,
+    /// Events on their way out, in order.
+    outbox: VecDeque<Event>,
+    published_at: Option<Instant>,
+}
+
+impl Worker {
+    /// Makes the ring of the calling thread.
+    pub(crate) fn new(plan: WorkerPlan) -> Result<Worker, StartError> {
+        let WorkerPlan { mailbox, outlet, wake, relay, config } = plan;
+        let sockets = config.sockets_per_worker;
+        let ring = Ring::new(config.ring, sockets, config.buffers_per_worker, config.buffer_bytes);
+        let mut ring = ring.map_err(|(operation, error)| StartError::Os { operation, error })?;
+        ring.await_wake(mailbox.wake_fd())
+            .map_err(|error| StartError::Os { operation: "io_uring read", error })?;
+        let options =
+            SocketOptions { dscp: config.dscp, receive_bytes: config.socket_receive_bytes };
+        Ok(Worker {
+            relay: Relay::new(relay),
+            ring,
+            sockets: Sockets::new(sockets, options),
+            batch: Vec::with_capacity(BATCH_MAX),
+            rearm: Vec::with_capacity(sockets as usize),
+            exhausted: false,
+            outbox: VecDeque::new(),
+            published_at: None,
+            mailbox,
+            outlet,
+            wake,
+        })
+    }
+
+    fn counters(&self) -> &Counters {
+        &self.mailbox.counters
+    }
+
+    /// Works until it is told to stop.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        while !self.mailbox.should_stop() {
+            let now = self.turn()?;
+            let timeout = self.timeout(now);
+            self.ring.submit_and_wait(timeout)?;
+            self.counters().wakes.add(1);
+        }
+        self.close_all()
+    }
+
+    /// Deals with everything that has come. Returns the time that it took it for.
+    fn turn(&mut self) -> io::Result<Instant> {
+        let now = Instant::now();
+        self.mailbox.beat(now);
+        self.take_completions(now)?;
+        let controlled = self.take_commands(now)? | self.serve_timers(now);
+        let acted = self.act(now)?;
+        if controlled || acted || !self.outbox.is_empty() {
+            // Events go out after the actions before them: see `relay_core::Action`.
+            self.ring.submit()?;
+            self.hand_out_events();
+        }
+        self.rearm_receives()?;
+        self.publish(now, controlled);
+        Ok(now)
+    }
+
+    fn timeout(&self, now: Instant) -> Duration {
+        if self.mailbox.has_commands() || self.batch.len() == BATCH_MAX {
+            return Duration::ZERO;
+        }
+        let most = if self.outbox.is_empty() { BEAT } else { OUTBOX_RETRY };
+        let due = self.relay.poll_timeout().map(|at| at.saturating_duration_since(now));
+        due.map_or(most, |due| due.min(most))
+    }
+
+    fn take_completions(&mut self, now: Instant) -> io::Result<()> {
+        if self.ring.has_overflowed() {
+            self.counters().completions_overflowed.add(1);
+        }
+        let mut batch = std::mem::take(&mut self.batch);
+        batch.clear();
+        self.ring.reap(&mut batch, BATCH_MAX);
+        self.counters().completions.add(batch.len() as u64);
+        for completion in &batch {
+            self.complete(now, completion)?;
+        }
+        self.batch = batch;
+        Ok(())
+    }
+
+    fn complete(&mut self, now: Instant, completion: &Completion) -> io::Result<()> {
+        let slot = SlotId::from_bits(completion.subject);
+        match completion.operation {
+            Operation::Receive => self.received(now, slot, completion)?,
+            Operation::Send => {
+                if let Err(errno) = completion.result {
+                    self.counters().send_failed(errno);
+                }
+            }
+            Operation::Connect => self.connected(slot, completion.result.is_ok()),
+            Operation::Cancel => {
+                // ENOENT: the receive has just ended by itself. EALREADY: it is running; once more.
+                if completion.result == Err(libc::EALREADY) {
+                    self.ring.cancel_receive(slot.to_bits())?;
+                }
+            }
+            Operation::Close => {
+                self.sockets.remove(slot);
+                self.relay.handle_shut(now, slot);
+            }
+            Operation::Wake => {
+                self.mailbox.awake();
+                self.ring.await_wake(self.mailbox.wake_fd())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, now: Instant, slot: SlotId, completion: &Completion) -> io::Result<()> {
+        if let Some(buffer) = completion.buffer {
+            if completion.result.is_ok() {
+                self.relay_packet(now, slot, buffer);
+            }
+            self.ring.release(buffer);
+        }
+        if !completion.more {
+            self.receive_ended(slot, completion.result)?;
+        }
+        Ok(())
+    }
+
+    fn relay_packet(&mut self, now: Instant, slot: SlotId, buffer: Buffer) {
+        let counters = &self.mailbox.counters;
+        let Some(datagram) = self.ring.datagram(buffer) else { return };
+        let length = datagram.payload.len();
+        counters.packets_in.add(1);
+        counters.bytes_in.add(length as u64);
+        if datagram.truncated {
+            counters.engine_dropped(EngineDrop::TooLong);
+            return;
+        }
+        match self.relay.handle_packet(now, slot, datagram.source, datagram.payload) {
+            Verdict::Forward { slot, to, kind } => {
+                // Below the table's size, which fits 32 bits.
+                let index = slot.index() as u32;
+                match self.ring.send(index, buffer, length, to, slot.to_bits()) {
+                    Ok(()) => counters.relayed(kind, length),
+                    Err(_) => counters.engine_dropped(EngineDrop::RingFull),
+                }
+            }
+            Verdict::Drop(reason) => counters.dropped(reason),
+        }
+    }
+
+    fn receive_ended(&mut self, slot: SlotId, result: Result<u32, i32>) -> io::Result<()> {
+        match result {
+            Err(libc::ENOBUFS) => {
+                self.exhausted = true;
+                self.counters().buffers_exhausted.add(1);
+            }
+            Ok(_) | Err(libc::ECANCELED) => {}
+            Err(_) => self.counters().receive_errors.add(1),
+        }
+        match self.sockets.receive_ended(slot, result) {
+            sockets::Next::Nothing => {}
+            sockets::Next::Rearm => self.rearm.push(slot),
+            sockets::Next::GiveUp => self.counters().receive_failed.add(1),
+            sockets::Next::Close => self.ring.close(slot.index() as u32, slot.to_bits())?,
+        }
+        Ok(())
+    }
+
+    fn rearm_receives(&mut self) -> io::Result<()> {
+        if self.exhausted {
+            // Gives the buffers of this turn back first, or there are none to receive into.
+            self.exhausted = false;
+            self.ring.submit()?;
+        }
+        while let Some(slot) = self.rearm.pop() {
+            if self.sockets.arm(slot) {
+                self.counters().rearmed.add(1);
+                self.ring.receive(slot.index() as u32, slot.to_bits())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn connected(&mut self, slot: SlotId, done: bool) {
+        if !done {
+            self.counters().connect_errors.add(1);
+        }
+        if let Some(peer) = self.sockets.connect_answered(slot) {
+            self.relay.handle_connected(slot, peer, done);
+        }
+    }
+
+    /// Carries out commands that wait; whether there were any.
+    fn take_commands(&mut self, now: Instant) -> io::Result<bool> {
+        let mut any = false;
+        for _ in 0..COMMANDS_PER_TURN {
+            let Some(command) = self.mailbox.next_command() else { break };
+            any = true;
+            self.counters().commands.add(1);
+            self.relay.handle_command(now, command);
+            self.act(now)?;
+        }
+        Ok(any)
+    }
+
+    fn serve_timers(&mut self, now: Instant) -> bool {
+        let due = self.relay.poll_timeout().is_some_and(|at| at <= now);
+        if due {
+            self.relay.handle_timeout(now);
+        }
+        due
+    }
+
+    /// Does what the relay asks for; whether it asked for anything.
+    fn act(&mut self, now: Instant) -> io::Result<bool> {
+        let mut any = false;
+        while let Some(action) = self.relay.poll_action() {
+            any = true;
+            self.sockets.act(now, action, &mut self.ring, &mut self.relay)?;
+        }
+        Ok(any)
+    }
+
+    fn hand_out_events(&mut self) {
+        while let Some(event) = self.relay.poll_event() {
+            self.outbox.push_back(event);
+        }
+        let mut any = false;
+        while let Some(event) = self.outbox.pop_front() {
+            if let Some(event) = self.mailbox.deliver(&self.outlet, event) {
+                self.outbox.push_front(event);
+                break;
+            }
+            any = true;
+        }
+        if any {
+            (self.wake)();
+        }
+    }
+
+    /// Brings the counters up to date that are not counted as things happen.
+    fn publish(&mut self, now: Instant, controlled: bool) {
+        let due = self.published_at.is_none_or(|at| now.saturating_duration_since(at) >= BEAT / 2);
+        if !due && !controlled {
+            return;
+        }
+        let (mut used, mut resting, mut cut) = (0, 0, 0);
+        for (_, usage) in self.relay.usage(now) {
+            used += u64::from(usage.used);
+            resting += u64::from(usage.resting);
+            cut += usage.rests_cut;
+        }
+        self.published_at = Some(now);
+        let counters = self.counters();
+        counters.ports_used.set(used);
+        counters.ports_resting.set(resting);
+        counters.rests_cut.set(cut);
+        counters.sessions.set(self.relay.sessions() as u64);
+        counters.sockets.set(self.sockets.open() as u64);
+    }
+
+    /// Closes every socket and waits until the kernel has, so that the ports can be bound again.
+    fn close_all(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + STOP_MAX;
+        self.rearm.clear();
+        self.sockets.close_all(&mut self.ring)?;
+        while self.sockets.open() > 0 && Instant::now() < deadline {
+            self.ring.submit_and_wait(OUTBOX_RETRY)?;
+            self.take_completions(Instant::now())?;
+        }
+        Ok(())
+    }
+}
