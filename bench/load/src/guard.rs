@@ -33,7 +33,9 @@ impl Guard {
         if self.allows(address) {
             return Ok(());
         }
-        bail!("{address} is not a loopback address; name it with --allow-target {address} if the load is meant for it")
+        bail!(
+            "{address} is not a loopback address; name it with --allow-target {address} if the load is meant for it"
+        )
     }
 }
 
@@ -42,7 +44,9 @@ pub(crate) fn ipv4(address: IpAddr) -> Result<Ipv4Addr> {
     match address {
         IpAddr::V4(address) => Ok(address),
         IpAddr::V6(address) => {
-            bail!("{address}: the generator speaks IPv4 only (its SIP library cannot read IPv6 hosts)")
+            bail!(
+                "{address}: the generator speaks IPv4 only (its SIP library cannot read IPv6 hosts)"
+            )
         }
     }
 }

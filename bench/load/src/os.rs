@@ -40,10 +40,7 @@ fn read_clock(clock: ClockId) -> u64 {
 pub(crate) fn sleep_until(wake_ns: u64) {
     let wake = TimeSpec::from_duration(Duration::from_nanos(wake_ns));
     let absolute = ClockNanosleepFlags::TIMER_ABSTIME;
-    while matches!(
-        clock_nanosleep(ClockId::CLOCK_MONOTONIC, absolute, &wake),
-        Err(Errno::EINTR)
-    ) {}
+    while matches!(clock_nanosleep(ClockId::CLOCK_MONOTONIC, absolute, &wake), Err(Errno::EINTR)) {}
 }
 
 /// Raises the soft limit of open descriptors to the hard limit and returns it.

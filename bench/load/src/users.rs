@@ -45,12 +45,7 @@ pub struct Users {
 impl Users {
     /// `pairs` callers `<caller_prefix>0001..` and as many callees, all with one password.
     #[must_use]
-    pub fn numbered(
-        domain: &str,
-        prefixes: [&str; 2],
-        pairs: u32,
-        password: &str,
-    ) -> Users {
+    pub fn numbered(domain: &str, prefixes: [&str; 2], pairs: u32, password: &str) -> Users {
         let digits = NAME_DIGITS.max(pairs.to_string().len());
         let group = |prefix: &str| {
             (1..=pairs)
@@ -60,7 +55,11 @@ impl Users {
                 })
                 .collect()
         };
-        Users { domain: domain.to_owned(), callers: group(prefixes[0]), callees: group(prefixes[1]) }
+        Users {
+            domain: domain.to_owned(),
+            callers: group(prefixes[0]),
+            callees: group(prefixes[1]),
+        }
     }
 
     /// Reads a users file; `-` is standard input, so that a parent can hand passwords over unseen.
@@ -74,8 +73,8 @@ impl Users {
             std::fs::File::open(path).map_err(Into::into).and_then(take)
         }
         .with_context(|| format!("reading users from {}", path.display()))?;
-        let users: Users = serde_json::from_str(&text)
-            .with_context(|| format!("users in {}", path.display()))?;
+        let users: Users =
+            serde_json::from_str(&text).with_context(|| format!("users in {}", path.display()))?;
         users.check()?;
         Ok(users)
     }
@@ -132,8 +131,11 @@ mod tests {
     #[test]
     fn a_users_file_without_callees_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), r#"{"domain":"d","callers":[{"user":"a","password":""}],"callees":[]}"#)
-            .unwrap();
+        std::fs::write(
+            file.path(),
+            r#"{"domain":"d","callers":[{"user":"a","password":""}],"callees":[]}"#,
+        )
+        .unwrap();
         assert!(Users::read(file.path()).unwrap_err().to_string().contains("no callees"));
     }
 

@@ -28,10 +28,6 @@ impl Layout {
         (session.0 % self.per_group) as usize
     }
 
-    pub(crate) const fn session(self, group: u32, slot: usize) -> SessionId {
-        SessionId(group * self.per_group + slot as u32)
-    }
-
     /// The thread that owns both ends of every session of `group`.
     pub(crate) const fn thread(self, group: u32) -> u32 {
         group % self.threads
@@ -55,7 +51,6 @@ mod tests {
             let group = layout.group(session);
             let slot = layout.slot(session);
             assert!(group < layout.groups());
-            assert_eq!(layout.session(group, slot), session);
             assert!(places.insert((layout.thread(group), layout.local_group(group), slot)));
         }
     }

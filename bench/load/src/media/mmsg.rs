@@ -79,7 +79,8 @@ impl SendBatch {
     ) {
         let at = self.length;
         let filling = write(&mut self.heads[at]);
-        let head = libc::iovec { iov_base: self.heads[at].as_mut_ptr().cast(), iov_len: HEAD_BYTES };
+        let head =
+            libc::iovec { iov_base: self.heads[at].as_mut_ptr().cast(), iov_len: HEAD_BYTES };
         let body =
             libc::iovec { iov_base: filling.as_ptr().cast_mut().cast(), iov_len: filling.len() };
         self.names[at] = raw_address(destination);

@@ -64,8 +64,8 @@ impl Binder {
 
     fn pair_anywhere(&self) -> Result<Pair> {
         for _ in 0..PAIR_TRIES_MAX {
-            let first = bind(SocketAddrV4::new(self.address, 0))
-                .context("binding a media socket")?;
+            let first =
+                bind(SocketAddrV4::new(self.address, 0)).context("binding a media socket")?;
             let port = port_of(&first)?;
             if !port.is_multiple_of(2) {
                 continue;

@@ -1,0 +1,93 @@
+//! Why calls, hang-ups and registrations fail.
+
+use std::fmt;
+
+use rsip::{Method, StatusCode};
+
+use crate::ids::Side;
+use crate::report::Reasons;
+
+/// Distinct reasons that are kept apart; peers' texts are part of some. The rest is "other reasons".
+const REASONS_MAX: usize = 64;
+
+/// Why something did not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// The call was not tried, since this side's user had not registered.
+    NotRegistered(Side),
+    /// A final answer that is not a 2xx.
+    Refused(Method, StatusCode),
+    /// No final answer within 64*T1.
+    NoResponse(Method),
+    /// The callee did not answer in time; the last provisional answer, if there was one.
+    NotAnswered(Option<u16>),
+    /// The challenge could not be answered, or the credentials were refused.
+    Unauthenticated(Method, String),
+    /// The caller was answered with something that makes no call.
+    BadAnswer(String),
+    /// The callee was offered something that makes no call.
+    BadOffer(String),
+    /// The callee's 2xx was not acknowledged within 64*T1.
+    Unacknowledged,
+    /// This side received a BYE while media ran.
+    Dropped(Side),
+    /// The BYE was answered but did not come out on the other side.
+    ByeNotDelivered,
+    /// A 2xx to a REGISTER that does not list the contact.
+    NotListed,
+    /// The peer named an address that may not be sent to.
+    TargetNotAllowed,
+    /// The run's deadline came first.
+    Deadline,
+    /// The run was ended early.
+    Cancelled,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::NotRegistered(side) => write!(f, "the {side} was not registered"),
+            Failure::Refused(method, code) => write!(f, "{method} answered {code}"),
+            Failure::NoResponse(method) => write!(f, "{method} without final answer in 64*T1"),
+            Failure::NotAnswered(None) => f.write_str("INVITE without any answer in time"),
+            Failure::NotAnswered(Some(code)) => {
+                write!(f, "INVITE without final answer in time, last was {code}")
+            }
+            Failure::Unauthenticated(method, why) => write!(f, "{method} unauthenticated: {why}"),
+            Failure::BadAnswer(why) => write!(f, "bad answer to the caller: {why}"),
+            Failure::BadOffer(why) => write!(f, "bad offer to the callee: {why}"),
+            Failure::Unacknowledged => f.write_str("ACK never reached the callee"),
+            Failure::Dropped(side) => write!(f, "the {side} received a BYE while media ran"),
+            Failure::ByeNotDelivered => f.write_str("BYE answered but not delivered"),
+            Failure::NotListed => f.write_str("REGISTER accepted without our contact"),
+            Failure::TargetNotAllowed => f.write_str("the peer named an address not allowed"),
+            Failure::Deadline => f.write_str("the run's deadline was reached"),
+            Failure::Cancelled => f.write_str("the run was cancelled"),
+        }
+    }
+}
+
+/// Counts a failure in a bounded table.
+pub(crate) fn note(table: &mut Reasons, failure: &Failure) {
+    let reason = failure.to_string();
+    let room = table.len() < REASONS_MAX || table.contains_key(&reason);
+    let reason = if room { reason } else { "other reasons".to_owned() };
+    *table.entry(reason).or_default() += 1;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_past_the_bound_are_counted_together() {
+        let mut table = Reasons::new();
+        for number in 0..REASONS_MAX + 5 {
+            note(&mut table, &Failure::BadAnswer(number.to_string()));
+        }
+        note(&mut table, &Failure::BadAnswer("3".into()));
+        assert_eq!(table.len(), REASONS_MAX + 1);
+        assert_eq!(table["other reasons"], 5);
+        assert_eq!(table["bad answer to the caller: 3"], 2);
+    }
+}

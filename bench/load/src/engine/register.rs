@@ -1,0 +1,189 @@
+//! REGISTER with digest authentication (RFC 3261 10.2).
+
+use std::time::Instant;
+
+use rsip::headers::UntypedHeader;
+use rsip::{Header, Method, Response, StatusCode};
+
+use crate::cli::Plan;
+use crate::engine::outcome::{self, Failure};
+use crate::engine::{Engine, Owner};
+use crate::ids::Side;
+use crate::sip::auth;
+use crate::sip::message::{self, Opening};
+use crate::users::User;
+
+/// Asked lifetime of a registration in seconds: longer than most runs.
+const EXPIRES_SECONDS: u32 = 3_600;
+
+/// Challenges that are answered for one request: a second one means that the nonce went stale
+/// meanwhile; a third, that the password is wrong.
+pub(crate) const CHALLENGES_MAX: u32 = 2;
+
+/// One user's way to the registrar.
+#[derive(Debug)]
+pub(crate) struct Registration {
+    side: Side,
+    user: User,
+    call_id: String,
+    tag: String,
+    cseq: u32,
+    challenges: u32,
+    started: Option<Instant>,
+    pub(crate) is_registered: bool,
+}
+
+impl Registration {
+    /// Those that `plan` asks for.
+    pub(crate) fn all(plan: &Plan) -> Vec<Registration> {
+        if plan.target.is_none() || plan.args.no_register {
+            return Vec::new();
+        }
+        let callers = plan.users.callers.iter().map(|user| (Side::Caller, user));
+        let callees = plan.users.callees.iter().map(|user| (Side::Callee, user));
+        callers
+            .chain(callees)
+            .map(|(side, user)| Registration {
+                side,
+                user: user.clone(),
+                call_id: String::new(),
+                tag: String::new(),
+                cseq: 0,
+                challenges: 0,
+                started: None,
+                is_registered: false,
+            })
+            .collect()
+    }
+}
+
+impl Engine {
+    /// Whether the user of `side` that takes part in call `number` can be reached.
+    pub(crate) fn is_registered(&self, side: Side, number: u32) -> bool {
+        if self.registrations.is_empty() {
+            return true;
+        }
+        let callers = self.plan.users.callers.len();
+        let at = match side {
+            Side::Caller => number as usize % callers,
+            Side::Callee => callers + number as usize % self.plan.users.callees.len(),
+        };
+        self.registrations[at].is_registered
+    }
+
+    /// Begins registration `at`.
+    pub(crate) fn register(&mut self, at: usize, now: Instant) {
+        let (call_id, tag) = (self.token(), self.token());
+        let registration = &mut self.registrations[at];
+        registration.call_id = format!("reg-{call_id}");
+        registration.tag = tag;
+        registration.started = Some(now);
+        self.registering += 1;
+        self.send_register(at, None, now);
+    }
+
+    fn send_register(&mut self, at: usize, credentials: Option<Header>, now: Instant) {
+        let branch = self.new_branch();
+        let Some(target) = self.plan.target else { return };
+        let registration = &mut self.registrations[at];
+        registration.cseq += 1;
+        let (side, name) = (registration.side, registration.user.name.clone());
+        let local = self.wire.address(side);
+        let domain = &self.plan.users.domain;
+        let Ok(uri) = message::uri(&format!("sip:{domain}")) else {
+            let failure = Failure::BadOffer(format!("domain {domain}"));
+            return self.registration_failed(at, &failure);
+        };
+        let opening = Opening {
+            local,
+            branch: &branch,
+            from: &format!("<sip:{name}@{domain}>;tag={}", registration.tag),
+            to: &format!("<sip:{name}@{domain}>"),
+            call_id: &registration.call_id,
+            cseq: registration.cseq,
+        };
+        let mut more = vec![
+            Header::Contact(format!("<sip:{name}@{local}>").into()),
+            Header::Expires(EXPIRES_SECONDS.into()),
+        ];
+        more.extend(credentials);
+        let request = message::request(Method::Register, uri, &opening, more, Vec::new());
+        self.send_request(Owner::Register(at), (side, target), &branch, request, now);
+    }
+
+    pub(crate) fn on_register_response(&mut self, at: usize, response: &Response, now: Instant) {
+        match response.status_code.code() {
+            0..200 => {}
+            200..300 => self.on_registered(at, response, now),
+            401 | 407 => self.on_register_challenge(at, response, now),
+            _ => {
+                let failure = Failure::Refused(Method::Register, response.status_code.clone());
+                self.registration_failed(at, &failure);
+            }
+        }
+    }
+
+    fn on_register_challenge(&mut self, at: usize, response: &Response, now: Instant) {
+        let cnonce = self.token();
+        let registration = &mut self.registrations[at];
+        registration.challenges += 1;
+        let code = response.status_code.clone();
+        if registration.challenges > CHALLENGES_MAX {
+            return self.registration_failed(at, &refused_credentials(Method::Register, &code));
+        }
+        let uri = message::uri(&format!("sip:{}", self.plan.users.domain));
+        let answer = uri.and_then(|uri| {
+            auth::answer(response, &registration.user, Method::Register, &uri, &cnonce)
+        });
+        match answer {
+            Ok(credentials) => self.send_register(at, Some(credentials), now),
+            Err(error) => {
+                let failure = Failure::Unauthenticated(Method::Register, error.to_string());
+                self.registration_failed(at, &failure);
+            }
+        }
+    }
+
+    /// RFC 3261 10.3 step 8: a 200 lists the current bindings, ours among them.
+    fn on_registered(&mut self, at: usize, response: &Response, now: Instant) {
+        let registration = &self.registrations[at];
+        let local = self.wire.address(registration.side);
+        let ours = format!("sip:{}@{local}", registration.user.name);
+        let listed = response.headers.iter().any(|header| {
+            if let Header::Contact(contact) = header {
+                contact.value().contains(&ours)
+            } else {
+                false
+            }
+        });
+        if !listed {
+            return self.registration_failed(at, &Failure::NotListed);
+        }
+        let elapsed = registration.started.map_or(0, |started| (now - started).as_nanos() as u64);
+        self.counters.register_ns.saturating_record(elapsed.max(1));
+        self.registrations[at].is_registered = true;
+        self.counters.registered += 1;
+        self.registering -= 1;
+    }
+
+    pub(crate) fn registration_failed(&mut self, at: usize, failure: &Failure) {
+        debug_assert!(self.registrations[at].started.is_some(), "it was begun");
+        outcome::note(&mut self.counters.registration_failures, failure);
+        self.counters.registrations_failed += 1;
+        self.registering -= 1;
+    }
+}
+
+/// The failure of a request whose credentials were not accepted.
+pub(crate) fn refused_credentials(method: Method, code: &StatusCode) -> Failure {
+    Failure::Unauthenticated(method, format!("{code} again"))
+}
+
+/// The user who answers for `side` of call `number`.
+pub(crate) fn user_of(plan: &Plan, side: Side, number: u32) -> &User {
+    let group = match side {
+        Side::Caller => &plan.users.callers,
+        Side::Callee => &plan.users.callees,
+    };
+    &group[number as usize % group.len()]
+}
