@@ -52,30 +52,30 @@ impl AddrSpans {
         Some(Some(at))
     }
 
+    #[inline]
     fn bracketed(&mut self, text: &[u8], open: usize) -> Option<usize> {
-        let close = open + memchr::memchr(b'>', &text[open..])?;
+        let close = chars::run(text, open + 1, chars::URI);
+        if text.get(close) != Some(&b'>') {
+            return None;
+        }
         self.set_uri(text, open + 1, close)?;
         Some(close + 1)
     }
 
     /// Without `<>` a `;` starts the header's parameters, and `?` and `,` cannot be part of the URI
-    /// (RFC 3261 20.10).
+    /// (RFC 3261 20.10); [`AddrSpans::parameters`] refuses whatever else comes next.
+    #[inline]
     fn bare(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let mut end = start;
-        while end < text.len()
-            && !matches!(text[end], b';' | b'?' | b',')
-            && !chars::is_lws(text[end])
-        {
-            end += 1;
-        }
+        let end = chars::run(text, start, chars::BARE_URI);
         self.set_uri(text, start, end)?;
         Some(end)
     }
 
+    /// There must be a scheme; the rest is read when asked for.
+    #[inline]
     fn set_uri(&mut self, text: &[u8], start: usize, end: usize) -> Option<()> {
         let uri = &text[start..end];
-        let colon = memchr::memchr(b':', uri)?;
-        if colon == 0 || !chars::all(uri, chars::URI) {
+        if !uri.starts_with(b"sip:") && memchr::memchr(b':', uri)? == 0 {
             return None;
         }
         self.uri = Span::new(start, end);
@@ -84,9 +84,9 @@ impl AddrSpans {
 
     fn parameters(&mut self, text: &[u8], start: usize) -> Option<()> {
         let mut at = start;
-        while let Some((param, next)) = params::next_param(text, at) {
-            if param.name.eq_ignore_ascii_case("tag") {
-                let value = param.value.unwrap_or_default();
+        while let Some(param) = params::next_param(text, at) {
+            let (value, next) = (param.value, param.end);
+            if param.name.eq_ignore_ascii_case(b"tag") {
                 // Two tags would let two elements disagree on which dialog this is.
                 if !self.tag.is_empty() || value.is_empty() || !value.is_ascii() {
                     return None;

@@ -10,6 +10,13 @@ pub(super) const HOST: u8 = 4;
 pub(super) const WORD: u8 = 8;
 /// `unreserved` characters (RFC 2396 2.3).
 pub(super) const UNRESERVED: u8 = 16;
+/// What a parameter name may hold here: token and URI characters but the delimiters.
+pub(super) const PARAM_NAME: u8 = 32;
+/// What an unquoted parameter value may hold here: as its name, `=` and `@`, and bytes above 127. `gen-value`
+/// is a token, host or quoted string; URI values hold more, and peers use all of it.
+pub(super) const PARAM_VALUE: u8 = 64;
+/// What a URI without `<>` around it may hold in a header (RFC 3261 20.10): no `;`, `?` or `,`.
+pub(super) const BARE_URI: u8 = 128;
 
 const CLASS: [u8; 256] = build();
 
@@ -34,6 +41,20 @@ const fn build() -> [u8; 256] {
         if alnum || member(b, b"-_.!~*'()") {
             table[c] |= UNRESERVED;
         }
+        let plain = table[c] & (TOKEN | URI) != 0 && !member(b, b";,?");
+        if plain {
+            table[c] |= PARAM_VALUE;
+        }
+        if plain && !member(b, b"=@") {
+            table[c] |= PARAM_NAME;
+        }
+        if table[c] & URI != 0 && !member(b, b";,?") {
+            table[c] |= BARE_URI;
+        }
+        c += 1;
+    }
+    while c < 256 {
+        table[c] |= PARAM_VALUE;
         c += 1;
     }
     table

@@ -26,16 +26,46 @@ impl<'a> Host<'a> {
             let inner = chars::text(inner.strip_suffix(b"]")?);
             return parse_v6(inner).map(Host::V6);
         }
-        if !chars::all(bytes, chars::HOST) {
-            return None;
+        if chars::all(bytes, chars::HOST) { Host::from_run(text) } else { None }
+    }
+
+    /// From a run of host characters.
+    #[inline]
+    pub(super) fn from_run(text: &'a str) -> Option<Host<'a>> {
+        // RFC 3261 25.1: the last label of a name starts with a letter, so that one of digits alone makes
+        // this an address, or bad.
+        let name = text.strip_suffix('.').unwrap_or(text).as_bytes();
+        match name.last() {
+            None | Some(b'.') => None,
+            Some(last) if last.is_ascii_digit() => Host::from_digits(text, name),
+            Some(_) => Some(Host::Name(text)),
         }
-        // RFC 3261 25.1: the last label of a name starts with a letter, so this is an address or bad.
-        let name = bytes.strip_suffix(b".").unwrap_or(bytes);
+    }
+
+    fn from_digits(text: &'a str, name: &[u8]) -> Option<Host<'a>> {
         let label = memchr::memrchr(b'.', name).map_or(0, |dot| dot + 1);
-        if name.get(label)?.is_ascii_digit() && name[label..].iter().all(u8::is_ascii_digit) {
-            return Ipv4Addr::from_str(text).ok().map(Host::V4);
+        if name[label..].iter().all(u8::is_ascii_digit) {
+            return parse_v4(text.as_bytes()).map(Host::V4);
         }
         Some(Host::Name(text))
+    }
+
+    /// Reads the host at `at` and returns where it ends.
+    #[inline]
+    pub(super) fn scan(text: &[u8], at: usize) -> Option<usize> {
+        if text.get(at) == Some(&b'[') {
+            let end = at + memchr::memchr(b']', &text[at..])? + 1;
+            Host::parse(chars::text(&text[at..end]))?;
+            return Some(end);
+        }
+        let end = chars::run(text, at, chars::HOST);
+        match text[at..end].last() {
+            None => None,
+            // A name that ends in a letter needs no second look.
+            Some(last) if last.is_ascii_alphabetic() => Some(end),
+            Some(_) if parse_v4(&text[at..end]).is_some() => Some(end),
+            Some(_) => Host::from_run(chars::text(&text[at..end])).map(|_| end),
+        }
     }
 
     /// The address, unless it is a name.
@@ -55,6 +85,33 @@ impl<'a> Host<'a> {
     }
 }
 
+/// An IPv4 address: four numbers of up to 255, no superfluous zeros.
+fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
+    let mut octets = [0u8; 4];
+    let (mut octet, mut value, mut digits) = (0, 0u32, 0);
+    for b in text {
+        if *b == b'.' {
+            if digits == 0 || octet == 3 {
+                return None;
+            }
+            octets[octet] = u8::try_from(value).ok()?;
+            (octet, value, digits) = (octet + 1, 0, 0);
+            continue;
+        }
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 || digits == 3 || (digits > 0 && value == 0) {
+            return None;
+        }
+        value = value * 10 + u32::from(digit);
+        digits += 1;
+    }
+    if octet != 3 || digits == 0 {
+        return None;
+    }
+    octets[3] = u8::try_from(value).ok()?;
+    Some(Ipv4Addr::from(octets))
+}
+
 /// An IPv6 address. RFC 5118 4.10: a superfluous colon before an embedded IPv4 address follows
 /// from the grammar of RFC 3261 and is accepted.
 fn parse_v6(text: &str) -> Option<Ipv6Addr> {
@@ -62,7 +119,7 @@ fn parse_v6(text: &str) -> Option<Ipv6Addr> {
         return Some(ip);
     }
     let (head, tail) = text.split_once(":::")?;
-    Ipv4Addr::from_str(tail).ok()?;
+    parse_v4(tail.as_bytes())?;
     Ipv6Addr::from_str(&format!("{head}::{tail}")).ok()
 }
 

@@ -19,6 +19,7 @@ mod media_type;
 mod message;
 mod method;
 mod name;
+mod name_lookup;
 mod params;
 mod parse;
 mod reason;

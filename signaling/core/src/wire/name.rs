@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::name_lookup as lookup;
+
 /// How often a header field may stand in a message and whether it holds a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
@@ -23,7 +25,7 @@ macro_rules! header_names {
         }
 
         impl HeaderName {
-            const ALL: &'static [HeaderName] = &[$(HeaderName::$variant,)*];
+            pub(super) const ALL: &'static [HeaderName] = &[$(HeaderName::$variant,)*];
             const TEXT: &'static [&'static str] = &[$($text,)*];
             const COMPACT: &'static [&'static str] = &[$($compact,)*];
             const SHAPE: &'static [Shape] = &[$(Shape::$shape,)*];
@@ -177,6 +179,15 @@ header_names! {
 }
 
 impl HeaderName {
+    /// How many spellings there are: names in full, then compact forms (`""` where there is none).
+    pub(super) const SPELLINGS: usize = 2 * HeaderName::ALL.len();
+
+    /// The spelling with that number; modulo the number of names it is that of its header.
+    pub(super) const fn spelling(index: usize) -> &'static str {
+        let names = HeaderName::ALL.len();
+        if index < names { HeaderName::TEXT[index] } else { HeaderName::COMPACT[index - names] }
+    }
+
     /// The name as the RFCs spell it.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -203,59 +214,10 @@ impl HeaderName {
     }
 
     /// The header that `name` spells, whatever its case, in full or compact form.
-    #[inline]
     #[must_use]
     pub fn from_bytes(name: &[u8]) -> Option<HeaderName> {
-        let mut slot = hash(name)?;
-        loop {
-            let entry = usize::from(SLOTS[slot]);
-            // 0 marks an empty slot and ends the probe.
-            let index = entry.checked_sub(1)?;
-            let (text, which) = if index < HeaderName::ALL.len() {
-                (HeaderName::TEXT[index], index)
-            } else {
-                let which = index - HeaderName::ALL.len();
-                (HeaderName::COMPACT[which], which)
-            };
-            if text.len() == name.len() && text.as_bytes().eq_ignore_ascii_case(name) {
-                return Some(HeaderName::ALL[which]);
-            }
-            slot = (slot + 1) % SLOTS_LEN;
-        }
+        lookup::by_name(name)
     }
-}
-
-/// Twice the names and compact forms, rounded up, so that probes stay short; entries fit a `u8`
-/// because there are fewer than 127 names.
-const SLOTS_LEN: usize = 512;
-const SLOTS: [u8; SLOTS_LEN] = build_slots();
-
-const fn hash(name: &[u8]) -> Option<usize> {
-    if name.is_empty() {
-        return None;
-    }
-    let first = (name[0] | 0x20) as usize;
-    let last = (name[name.len() - 1] | 0x20) as usize;
-    let middle = (name[name.len() / 2] | 0x20) as usize;
-    Some((name.len() * 131 + first * 31 + middle * 7 + last * 17) % SLOTS_LEN)
-}
-
-const fn build_slots() -> [u8; SLOTS_LEN] {
-    let mut slots = [0u8; SLOTS_LEN];
-    let names = HeaderName::ALL.len();
-    let mut i = 0;
-    while i < 2 * names {
-        let text = if i < names { HeaderName::TEXT[i] } else { HeaderName::COMPACT[i - names] };
-        if let Some(start) = hash(text.as_bytes()) {
-            let mut slot = start;
-            while slots[slot] != 0 {
-                slot = (slot + 1) % SLOTS_LEN;
-            }
-            slots[slot] = (i + 1) as u8;
-        }
-        i += 1;
-    }
-    slots
 }
 
 impl fmt::Display for HeaderName {

@@ -89,73 +89,59 @@ impl<'a> Iterator for ParamsIter<'a> {
     type Item = Param<'a>;
 
     fn next(&mut self) -> Option<Param<'a>> {
-        let (param, next) = next_param(self.text, self.at)?;
-        self.at = next;
-        Some(param)
+        let param = next_param(self.text, self.at)?;
+        self.at = param.end;
+        let value = param.has_value.then_some(param.value);
+        Some(Param { name: chars::text(param.name), value })
     }
 }
 
+/// A parameter as it is read: name, value (empty without one), whether there is an `=`, and where it ends.
+#[derive(Clone, Copy)]
+pub(super) struct RawParam<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: &'a [u8],
+    pub(super) has_value: bool,
+    pub(super) end: usize,
+}
+
 /// Reads `;name[=value]` at `at`, white space allowed around each piece; `None` at the end of `text`
-/// or where it is not a parameter.
+/// or where it is not a parameter. The name is ASCII.
 #[inline]
-pub(super) fn next_param(text: &[u8], at: usize) -> Option<(Param<'_>, usize)> {
+pub(super) fn next_param(text: &[u8], at: usize) -> Option<RawParam<'_>> {
     let at = chars::skip_lws(text, at);
     if text.get(at) != Some(&b';') {
         return None;
     }
     let start = chars::skip_lws(text, at + 1);
-    let end = name_end(text, start);
+    let end = chars::run(text, start, chars::PARAM_NAME);
     if end == start {
         return None;
     }
-    let name = chars::text(&text[start..end]);
+    let name = &text[start..end];
     let equals = chars::skip_lws(text, end);
     if text.get(equals) != Some(&b'=') {
-        return Some((Param { name, value: None }, end));
+        return Some(RawParam { name, value: &[], has_value: false, end });
     }
     let start = chars::skip_lws(text, equals + 1);
     let end = value_end(text, start)?;
-    Some((Param { name, value: Some(&text[start..end]) }, end))
+    Some(RawParam { name, value: &text[start..end], has_value: true, end })
 }
 
-/// Where a parameter name ends: at `=`, `;`, white space or anything outside of the URI characters,
-/// which hold the token characters.
-fn name_end(text: &[u8], mut at: usize) -> usize {
-    while at < text.len()
-        && !matches!(text[at], b'=' | b';' | b',' | b'?' | b'@')
-        && is_plain(text[at])
-    {
-        at += 1;
-    }
-    at
-}
-
-/// Where a parameter value ends: a quoted string, or a run of URI characters and bytes above 127.
-/// `gen-value` is a token, host or quoted string; URI values hold more, and peers use all of it.
-fn value_end(text: &[u8], mut at: usize) -> Option<usize> {
+/// Where a parameter value ends: after a quoted string, or after a run of value characters.
+#[inline]
+fn value_end(text: &[u8], at: usize) -> Option<usize> {
     if text.get(at) == Some(&b'"') {
         return chars::skip_quoted(text, at);
     }
-    while at < text.len()
-        && !matches!(text[at], b';' | b',' | b'?')
-        && (is_plain(text[at]) || text[at] >= 0x80)
-    {
-        at += 1;
-    }
-    Some(at)
+    Some(chars::run(text, at, chars::PARAM_VALUE))
 }
 
-#[inline]
-fn is_plain(b: u8) -> bool {
-    chars::is(b, chars::URI | chars::TOKEN)
-}
-
-/// The end of the parameters that start at `at`, trailing white space included; `None` if what
-/// stands there up to the end of `text` is not a list of parameters.
+/// `None` if what stands from `at` up to the end of `text` is not a list of parameters.
 #[inline]
 pub(super) fn scan(text: &[u8], mut at: usize) -> Option<()> {
-    while let Some((_, next)) = next_param(text, at) {
-        at = next;
+    while let Some(param) = next_param(text, at) {
+        at = param.end;
     }
     if chars::skip_lws(text, at) == text.len() { Some(()) } else { None }
 }

@@ -8,6 +8,7 @@ use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
 use super::malformed::Defect;
 use super::method::Method;
 use super::name::HeaderName;
+use super::name_lookup;
 use super::span::Span;
 use super::uri::Uri;
 use super::via::ViaSpans;
@@ -31,22 +32,33 @@ pub(super) enum Framing {
 /// Parses `raw`, which starts with the start line. Returns the index and where the message ends.
 pub(super) fn parse(raw: &[u8], framing: Framing) -> Result<(Index, usize), Flaw> {
     let (start, method, first_header) = start_line(raw)?;
-    let (entries, head_end) = header_lines(raw, first_header)?;
+    let mut entries = Entries::new();
+    let (head_end, line_ends) = header_lines(raw, first_header, &mut entries)?;
+    check_line_ends(&raw[..head_end], line_ends)?;
     let known = Known::collect(raw, &entries)?;
     check(raw, start, method, entries, &known, head_end, framing)
 }
 
-/// Returns where the line that starts at `at` ends (its CR).
+/// Returns where the line that starts at `at` ends (its CR). A CR elsewhere in it is found by
+/// [`check_line_ends`].
 #[inline]
 fn line_end(raw: &[u8], at: usize) -> Result<usize, Flaw> {
     let rest = raw.get(at..).unwrap_or_default();
-    let Some(hit) = memchr::memchr2(b'\r', b'\n', rest).map(|i| at + i) else {
-        return Err((Defect::HeadEnd, raw.len()));
-    };
-    if raw[hit] == b'\r' && raw.get(hit + 1) == Some(&b'\n') {
-        return Ok(hit);
+    match memchr::memchr(b'\n', rest) {
+        None => Err((Defect::HeadEnd, raw.len())),
+        Some(len) if len > 0 && rest[len - 1] == b'\r' => Ok(at + len - 1),
+        Some(len) => Err((Defect::LineEnd, at + len)),
     }
-    if hit + 1 == raw.len() { Err((Defect::HeadEnd, hit)) } else { Err((Defect::LineEnd, hit)) }
+}
+
+/// Refuses a CR that no LF follows: some implementations take it for a line end, and would see header
+/// fields that this node has not. As each of the `line_ends` is a CRLF, counting is enough.
+fn check_line_ends(head: &[u8], line_ends: usize) -> Result<(), Flaw> {
+    if memchr::memchr_iter(b'\r', head).count() == line_ends {
+        return Ok(());
+    }
+    let bare = (0..head.len()).find(|i| head[*i] == b'\r' && head.get(i + 1) != Some(&b'\n'));
+    Err((Defect::LineEnd, bare.unwrap_or_default()))
 }
 
 /// Reads the first line. For a response the method is not known yet.
@@ -112,12 +124,13 @@ fn check_request_uri(text: &[u8]) -> Result<(), Defect> {
     if uri.headers().is_some() { Err(Defect::RequestUriHeaders) } else { Ok(()) }
 }
 
-/// Notes every header line up to the empty line; returns where that one starts.
-fn header_lines(raw: &[u8], mut at: usize) -> Result<(Entries, usize), Flaw> {
-    let mut entries = Entries::new();
+/// Notes every header line up to the empty line; returns where that one starts, and how many line ends
+/// come before it.
+fn header_lines(raw: &[u8], mut at: usize, entries: &mut Entries) -> Result<(usize, usize), Flaw> {
+    let mut line_ends = 1;
     loop {
         if raw.get(at) == Some(&b'\r') && raw.get(at + 1) == Some(&b'\n') {
-            return Ok((entries, at));
+            return Ok((at, line_ends));
         }
         if at > HEAD_BYTES_MAX {
             return Err((Defect::HeadSize, at));
@@ -125,42 +138,50 @@ fn header_lines(raw: &[u8], mut at: usize) -> Result<(Entries, usize), Flaw> {
         if entries.len() == HEADERS_MAX {
             return Err((Defect::HeaderCount, at));
         }
-        let (entry, next) = header_line(raw, at)?;
+        let (entry, next) = header_line(raw, at, &mut line_ends)?;
         entries.push(entry);
         at = next;
     }
 }
 
 #[inline]
-fn header_line(raw: &[u8], start: usize) -> Result<(Entry, usize), Flaw> {
-    let name_end = chars::run(raw, start, chars::TOKEN);
-    let mut at = name_end;
-    while matches!(raw.get(at), Some(b' ' | b'\t')) {
-        at += 1;
-    }
-    if name_end == start || raw.get(at) != Some(&b':') {
-        // An unfinished head is named as such, whatever its last line holds.
-        line_end(raw, start)?;
-        return Err((Defect::HeaderLine, start));
-    }
-    let mut end = line_end(raw, at + 1)?;
+fn header_line(raw: &[u8], start: usize, line_ends: &mut usize) -> Result<(Entry, usize), Flaw> {
+    let (name, name_end, colon) = header_name(raw, start)?;
+    let mut end = line_end(raw, colon + 1)?;
     // RFC 3261 7.3.1: a line that starts with white space continues the one before.
     while matches!(raw.get(end + 2), Some(b' ' | b'\t')) {
         end = line_end(raw, end + 2)?;
+        *line_ends += 1;
     }
-    let value_start = chars::skip_lws(&raw[..end], at + 1);
+    *line_ends += 1;
+    let value_start = chars::skip_lws(&raw[..end], colon + 1);
     let mut value_end = end;
     while value_end > value_start && chars::is_lws(raw[value_end - 1]) {
         value_end -= 1;
     }
     let name_len = u16::try_from(name_end - start).map_err(|_| (Defect::HeaderLine, start))?;
-    let entry = Entry {
-        start: start as u32,
-        name_len,
-        name: HeaderName::from_bytes(&raw[start..name_end]),
-        value: Span::new(value_start, value_end),
-    };
+    let entry =
+        Entry { start: start as u32, name_len, name, value: Span::new(value_start, value_end) };
     Ok((entry, end + 2))
+}
+
+/// Reads `name` and the colon after it; returns the known name, where it ends and where the colon is.
+#[inline]
+fn header_name(raw: &[u8], start: usize) -> Result<(Option<HeaderName>, usize, usize), Flaw> {
+    if let Some((name, colon)) = name_lookup::at_line_start(raw, start) {
+        return Ok((Some(name), colon, colon));
+    }
+    let end = chars::run(raw, start, chars::TOKEN);
+    let mut colon = end;
+    while matches!(raw.get(colon), Some(b' ' | b'\t')) {
+        colon += 1;
+    }
+    if end == start || raw.get(colon) != Some(&b':') {
+        // An unfinished head is named as such, whatever its last line holds.
+        line_end(raw, start)?;
+        return Err((Defect::HeaderLine, start));
+    }
+    Ok((HeaderName::from_bytes(&raw[start..end]), end, colon))
 }
 
 /// The header fields that every message must have, and the others that are read at once.

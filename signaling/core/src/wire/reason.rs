@@ -18,7 +18,6 @@ pub const fn default_reason(status: u16) -> &'static str {
         302 => "Moved Temporarily",
         305 => "Use Proxy",
         380 => "Alternative Service",
-        400..=499 => client_error(status),
         500 => "Server Internal Error",
         501 => "Not Implemented",
         502 => "Bad Gateway",
@@ -32,10 +31,17 @@ pub const fn default_reason(status: u16) -> &'static str {
         604 => "Does Not Exist Anywhere",
         606 => "Not Acceptable",
         607 => "Unwanted",
-        101..=199 => "Session Progress",
-        201..=299 => "OK",
-        301..=399 => "Redirection",
-        501..=599 => "Server Failure",
+        _ => class_reason(status),
+    }
+}
+
+const fn class_reason(status: u16) -> &'static str {
+    match status / 100 {
+        1 => "Session Progress",
+        2 => "OK",
+        3 => "Redirection",
+        4 => client_error(status),
+        5 => "Server Failure",
         _ => "Global Failure",
     }
 }

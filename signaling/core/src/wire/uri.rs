@@ -143,9 +143,6 @@ fn parse(text: &str) -> Option<Uri<'_>> {
         _ => return None,
     };
     let opaque = &text[colon + 1..];
-    if !chars::all(opaque.as_bytes(), chars::URI) {
-        return None;
-    }
     let mut uri = Uri {
         text,
         scheme,
@@ -159,7 +156,8 @@ fn parse(text: &str) -> Option<Uri<'_>> {
     };
     match scheme {
         Scheme::Sip | Scheme::Sips => parse_sip(&mut uri)?,
-        Scheme::Tel | Scheme::Other(_) => {}
+        Scheme::Tel | Scheme::Other(_) if chars::all(opaque.as_bytes(), chars::URI) => {}
+        Scheme::Tel | Scheme::Other(_) => return None,
     }
     Some(uri)
 }
@@ -170,50 +168,53 @@ fn is_scheme(text: &[u8]) -> bool {
         && text.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
 }
 
-fn parse_sip<'a>(uri: &mut Uri<'a>) -> Option<()> {
+fn parse_sip(uri: &mut Uri<'_>) -> Option<()> {
     let rest = uri.opaque;
+    let bytes = rest.as_bytes();
     // `@` must be escaped everywhere but after the userinfo (RFC 3261 25.1).
-    let hostport = match memchr::memchr(b'@', rest.as_bytes()) {
-        None => rest,
+    let start = match memchr::memchr(b'@', bytes) {
+        None => 0,
         Some(at) => {
-            let (user, password) = match rest[..at].split_once(':') {
-                None => (&rest[..at], None),
-                Some((user, password)) => (user, Some(password)),
-            };
-            if user.is_empty() {
-                return None;
-            }
-            uri.user = Some(user);
-            uri.password = password;
-            &rest[at + 1..]
+            userinfo(uri, &rest[..at])?;
+            at + 1
         }
     };
-    let (address, headers) = match memchr::memchr(b'?', hostport.as_bytes()) {
-        None => (hostport, None),
-        Some(mark) => (&hostport[..mark], Some(&hostport[mark + 1..])),
-    };
-    uri.headers = headers;
-    let (address, params) = match memchr::memchr(b';', address.as_bytes()) {
-        None => (address, ""),
-        Some(semi) => address.split_at(semi),
-    };
-    let (host, port) = split_port(address)?;
-    uri.host = Host::parse(host)?;
-    uri.port = port;
-    params::scan(params.as_bytes(), 0)?;
-    uri.params = Params::new(params.as_bytes());
+    let mut at = Host::scan(bytes, start)?;
+    uri.host = Host::parse(&rest[start..at])?;
+    if bytes.get(at) == Some(&b':') {
+        let (port, end) = port(bytes, at + 1)?;
+        uri.port = Some(port);
+        at = end;
+    }
+    let params_end = memchr::memchr(b'?', &bytes[at..]).map_or(bytes.len(), |mark| at + mark);
+    params::scan(&bytes[..params_end], at)?;
+    uri.params = Params::new(&bytes[at..params_end]);
+    if params_end < bytes.len() {
+        uri.headers = Some(&rest[params_end + 1..]);
+        return chars::all(&bytes[params_end..], chars::URI).then_some(());
+    }
     Some(())
 }
 
-/// Splits `host[:port]`.
-pub(super) fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
-    let bytes = text.as_bytes();
-    let after = if bytes.first() == Some(&b'[') { memchr::memchr(b']', bytes)? + 1 } else { 0 };
-    match memchr::memchr(b':', &bytes[after..]) {
-        None => Some((text, None)),
-        Some(colon) => {
-            let port = chars::number(&bytes[after + colon + 1..], u64::from(u16::MAX))?;
-            Some((&text[..after + colon], Some(port as u16)))
-        }
+fn userinfo<'a>(uri: &mut Uri<'a>, text: &'a str) -> Option<()> {
+    if !chars::all(text.as_bytes(), chars::URI) {
+        return None;
     }
+    let (user, password) = match memchr::memchr(b':', text.as_bytes()) {
+        None => (text, None),
+        Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
+    };
+    uri.user = Some(user);
+    uri.password = password;
+    if user.is_empty() { None } else { Some(()) }
+}
+
+/// Reads a port and returns where it ends.
+pub(super) fn port(text: &[u8], start: usize) -> Option<(u16, usize)> {
+    let mut end = start;
+    while text.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    let port = chars::number(&text[start..end], u64::from(u16::MAX))?;
+    Some((port as u16, end))
 }

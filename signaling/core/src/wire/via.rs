@@ -6,6 +6,7 @@ use super::chars;
 use super::host::Host;
 use super::params::{self, Params};
 use super::span::Span;
+use super::uri::port;
 
 /// Port of a SIP hop that names none (RFC 3261 18.2.2).
 pub const SIP_PORT_DEFAULT: u16 = 5060;
@@ -57,42 +58,33 @@ impl ViaSpans {
     }
 
     fn sent_by(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let end = if text.get(start) == Some(&b'[') {
-            start + memchr::memchr(b']', &text[start..])? + 1
-        } else {
-            chars::run(text, start, chars::HOST)
-        };
-        Host::parse(chars::text(&text[start..end]))?;
+        let end = Host::scan(text, start)?;
         self.host = Span::new(start, end);
         let at = chars::skip_lws(text, end);
         if text.get(at) != Some(&b':') {
             return Some(at);
         }
-        let start = chars::skip_lws(text, at + 1);
-        let mut end = start;
-        while text.get(end).is_some_and(u8::is_ascii_digit) {
-            end += 1;
-        }
-        self.port = Some(chars::number(&text[start..end], u64::from(u16::MAX))? as u16);
+        let (port, end) = port(text, chars::skip_lws(text, at + 1))?;
+        self.port = Some(port);
         Some(chars::skip_lws(text, end))
     }
 
     fn parameters(&mut self, text: &[u8], start: usize) -> Option<usize> {
         let mut at = start;
-        while let Some((param, next)) = params::next_param(text, at) {
-            let value = param.value.unwrap_or_default();
-            let span = Span::new(next - value.len(), next);
+        while let Some(param) = params::next_param(text, at) {
+            let value = param.value;
+            at = param.end;
+            let span = Span::new(at - value.len(), at);
             match param.name.len() {
-                6 if param.name.eq_ignore_ascii_case("branch") => {
+                6 if param.name.eq_ignore_ascii_case(b"branch") => {
                     set_once(&mut self.branch, span, value)?;
                 }
-                8 if param.name.eq_ignore_ascii_case("received") => {
+                8 if param.name.eq_ignore_ascii_case(b"received") => {
                     set_once(&mut self.received, span, value)?;
                 }
-                5 if param.name.eq_ignore_ascii_case("rport") => self.rport = read_rport(value)?,
+                5 if param.name.eq_ignore_ascii_case(b"rport") => self.rport = read_rport(value)?,
                 _ => {}
             }
-            at = next;
         }
         self.params = Span::new(start, at);
         let end = chars::skip_lws(text, at);
