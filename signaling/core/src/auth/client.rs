@@ -1,8 +1,11 @@
 //! The answering side (RFC 7616 3.4), for requests of our own that are challenged.
 
+use std::borrow::Cow;
+
 use super::Secret;
 use super::digest::{self, Algorithm, Input};
-use super::params::{digest_params, push_quoted};
+use super::quote::push_quoted;
+use crate::wire::AuthValue;
 
 /// A challenge that we can answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,39 +28,31 @@ impl Challenge {
     /// Reads the value of a `WWW-Authenticate` or `Proxy-Authenticate` header field. `None` if it
     /// cannot be answered: another scheme or algorithm, only `qop=auth-int`, or broken.
     #[must_use]
-    pub fn parse(value: &str) -> Option<Challenge> {
-        let (mut realm, mut nonce, mut opaque, mut qop) = (None, None, None, None);
-        let (mut algorithm, mut stale) = (Some(Algorithm::Md5), false);
-        for param in digest_params(value)? {
-            let (name, value) = param.ok()?;
-            match name.to_ascii_lowercase().as_str() {
-                "realm" => realm = Some(value.into_owned()),
-                "nonce" => nonce = Some(value.into_owned()),
-                "opaque" => opaque = Some(value.into_owned()),
-                "algorithm" => algorithm = Algorithm::from_name(&value),
-                "qop" => qop = Some(value),
-                "stale" => stale = value.eq_ignore_ascii_case("true"),
-                _ => {}
-            }
-        }
-        let offers_auth = |qop: &str| qop.split(',').any(|q| q.trim().eq_ignore_ascii_case("auth"));
-        let qop_auth = match qop {
+    pub fn parse(value: &[u8]) -> Option<Challenge> {
+        let value = AuthValue::parse(value).filter(AuthValue::is_digest)?;
+        let text = |name| value.get(name).map(Cow::into_owned);
+        let algorithm = match value.get("algorithm") {
+            None => Algorithm::Md5,
+            Some(name) => Algorithm::from_name(&name)?,
+        };
+        let is_auth = |qop: &str| qop.split(',').any(|q| q.trim().eq_ignore_ascii_case("auth"));
+        let qop_auth = match value.get("qop") {
             None => false,
-            Some(qop) if offers_auth(&qop) => true,
+            Some(qop) if is_auth(&qop) => true,
             Some(_) => return None,
         };
         Some(Challenge {
-            realm: realm?,
-            nonce: nonce?,
-            opaque,
-            algorithm: algorithm?,
+            realm: text("realm")?,
+            nonce: text("nonce")?,
+            opaque: text("opaque"),
+            algorithm,
             qop_auth,
-            stale,
+            stale: value.get("stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true")),
         })
     }
 
     /// The challenge to answer among several: the first that can be (RFC 8760 2.4).
-    pub fn pick<'v>(values: impl IntoIterator<Item = &'v str>) -> Option<Challenge> {
+    pub fn pick<'v>(values: impl IntoIterator<Item = &'v [u8]>) -> Option<Challenge> {
         values.into_iter().find_map(Challenge::parse)
     }
 }

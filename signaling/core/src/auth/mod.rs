@@ -12,7 +12,7 @@ mod client;
 mod credentials;
 mod digest;
 mod nonce;
-mod params;
+mod quote;
 mod replay;
 mod server;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use super::credentials::Credentials;
 use super::digest::{self, Algorithm, Input};
 use super::nonce::{Mint, Nonce};
-use super::params::push_quoted;
+use super::quote::push_quoted;
 use super::replay::Replay;
 use super::{Secret, Verdict};
 
@@ -117,7 +117,7 @@ impl Authenticator {
         now: Instant,
         realm: &str,
         method: &str,
-        values: impl IntoIterator<Item = &'v str>,
+        values: impl IntoIterator<Item = &'v [u8]>,
         secret_of: impl FnOnce(&str) -> Option<&'s Secret>,
     ) -> Verdict {
         let mut malformed = false;

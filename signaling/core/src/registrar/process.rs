@@ -1,0 +1,229 @@
+//! What a REGISTER does (RFC 3261 10.3 steps 6 to 8).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::binding::Binding;
+use super::{Expiry, Outcome, Registrar};
+use crate::transport::Arrival;
+use crate::wire::{Contact, HeaderName, Message, NameAddr};
+
+/// An interval that is not too brief whatever the minimum is (RFC 3261 10.3 step 7).
+const NEVER_TOO_BRIEF: Duration = Duration::from_secs(3600);
+
+/// Longest Contact URI and `+sip.instance`, in bytes, which are kept for hours: several times what
+/// phones send.
+const CONTACT_BYTES_MAX: usize = 1024;
+
+/// What a REGISTER asks for.
+enum Wanted<'m> {
+    /// No Contact: the list of bindings.
+    Nothing,
+    /// `*`: no bindings any more.
+    RemoveAll,
+    Update(Vec<NameAddr<'m>>),
+}
+
+/// The bindings of a user as they will be, if all goes well.
+type Bindings = SmallVec<[Binding; 1]>;
+
+impl Registrar {
+    /// Does what an authenticated REGISTER for `aor` asks, all of it or nothing.
+    ///
+    /// 200 with the bindings; 400 if a Contact or `*` is wrong; 423 if a time is too brief; 500 if the
+    /// request is older than what it would change; 503 at a bound.
+    pub fn process(
+        &mut self,
+        now: Instant,
+        aor: &str,
+        arrival: Arrival,
+        request: &Message,
+    ) -> Outcome {
+        self.purge(now);
+        let result = match wanted(request) {
+            Ok(Wanted::Nothing) => Ok(()),
+            Ok(Wanted::RemoveAll) => self.remove_all(aor, request),
+            Ok(Wanted::Update(contacts)) => self.update(now, aor, arrival, request, &contacts),
+            Err(refused) => Err(refused),
+        };
+        match result {
+            Ok(()) => self.ok(now, aor),
+            Err(refused) => refused,
+        }
+    }
+
+    fn ok(&self, now: Instant, aor: &str) -> Outcome {
+        let bindings = self.records.get(aor).map(|record| record.bindings.as_slice());
+        let contact = |binding: &Binding| (HeaderName::Contact, binding.contact(now));
+        let headers = bindings.unwrap_or_default().iter().map(contact).collect();
+        Outcome { status: 200, reason: "OK", headers }
+    }
+
+    /// RFC 3261 10.3 step 6.
+    fn remove_all(&mut self, aor: &str, request: &Message) -> Result<(), Outcome> {
+        let order = self.order(request);
+        let bindings = self.records.get(aor).map(|record| record.bindings.clone());
+        let bindings = bindings.unwrap_or_default();
+        if bindings.iter().any(|binding| !is_newer(order, binding)) {
+            return Err(out_of_order());
+        }
+        self.replace(aor, Bindings::new());
+        Ok(())
+    }
+
+    /// RFC 3261 10.3 step 7.
+    fn update(
+        &mut self,
+        now: Instant,
+        aor: &str,
+        arrival: Arrival,
+        request: &Message,
+        contacts: &[NameAddr<'_>],
+    ) -> Result<(), Outcome> {
+        let (call_id, cseq) = self.order(request);
+        let record = self.records.get(aor);
+        let mut bindings = record.map(|record| record.bindings.clone()).unwrap_or_default();
+        let first_new_serial = self.last_serial + 1;
+        for contact in contacts {
+            let lasts = self.lasts(contact, request)?;
+            let mut binding = Binding::new(contact, arrival, now);
+            let old = bindings.iter().position(|old| old.is_same_device(&binding));
+            if let Some(old) = old.and_then(|at| bindings.get(at))
+                // The same device twice in one request: the last mention counts.
+                && old.serial < first_new_serial
+                && !is_newer((call_id, cseq), old)
+            {
+                return Err(out_of_order());
+            }
+            self.last_serial += 1;
+            binding.call_id = call_id;
+            binding.cseq = cseq;
+            binding.serial = self.last_serial;
+            binding.expires = now + lasts;
+            match (old, lasts.is_zero()) {
+                (Some(at), true) => drop(bindings.remove(at)),
+                (None, true) => {}
+                (Some(at), false) => bindings[at] = binding,
+                (None, false) => bindings.push(binding),
+            }
+            if bindings.len() > self.config.bindings_per_user_max {
+                let first =
+                    bindings.iter().filter(|old| old.timer.is_some()).map(|old| old.expires);
+                return Err(too_many(now, "Too Many Contacts", first.min()));
+            }
+        }
+        self.check_total(now, aor, bindings.len())?;
+        self.replace(aor, bindings);
+        Ok(())
+    }
+
+    fn check_total(&self, now: Instant, aor: &str, wanted: usize) -> Result<(), Outcome> {
+        let had = self.records.get(aor).map_or(0, |record| record.bindings.len());
+        if wanted > had && self.len - had + wanted > self.config.bindings_max {
+            return Err(too_many(now, "Too Many Registrations", self.next_expiry()));
+        }
+        Ok(())
+    }
+
+    /// Puts `bindings` in the place of those of `aor`, and sets timers for what is new.
+    fn replace(&mut self, aor: &str, mut bindings: Bindings) {
+        let aor: Arc<str> = match self.records.get_key_value(aor) {
+            Some((aor, _)) => aor.clone(),
+            None => aor.into(),
+        };
+        let old = self.records.remove(&aor).unwrap_or_default().bindings;
+        self.len = self.len - old.len() + bindings.len();
+        let kept = |timer| bindings.iter().any(|binding| binding.timer == Some(timer));
+        for timer in old.iter().filter_map(|binding| binding.timer) {
+            if !kept(timer) {
+                self.expiries.cancel(timer);
+            }
+        }
+        for binding in bindings.iter_mut().filter(|binding| binding.timer.is_none()) {
+            let expiry = Expiry { aor: aor.clone(), serial: binding.serial };
+            let timer = self.expiries.schedule(binding.expires, expiry);
+            binding.timer = Some(timer.expect("the wheel has room for a timer of each binding"));
+        }
+        if !bindings.is_empty() {
+            self.records.insert(aor, super::Record { bindings });
+        }
+    }
+
+    /// How long a Contact is to last (RFC 3261 10.3 step 7); zero removes it.
+    fn lasts(&self, contact: &NameAddr<'_>, request: &Message) -> Result<Duration, Outcome> {
+        let config = &self.config;
+        let asked = contact.expires().or_else(|| request.expires());
+        let asked = asked.map(|secs| Duration::from_secs(secs.into()));
+        let lasts = asked.unwrap_or(config.expires_default).min(config.expires_max);
+        let is_brief = lasts < config.expires_min && lasts < NEVER_TOO_BRIEF;
+        if is_brief && !lasts.is_zero() {
+            let min = config.expires_min.as_secs().to_string();
+            let headers = vec![(HeaderName::MinExpires, min)];
+            return Err(Outcome { status: 423, reason: "Interval Too Brief", headers });
+        }
+        Ok(lasts)
+    }
+
+    /// What orders the requests of one device: Call-ID (its hash) and CSeq.
+    fn order(&self, request: &Message) -> (u64, u32) {
+        (self.keyed.hash(request.call_id().as_bytes()), request.cseq().number)
+    }
+}
+
+/// Reads the Contacts of a REGISTER.
+fn wanted(request: &Message) -> Result<Wanted<'_>, Outcome> {
+    let mut contacts = Vec::new();
+    let mut any = false;
+    for contact in request.contacts() {
+        match contact {
+            Ok(Contact::Any) => any = true,
+            Ok(Contact::Addr(addr)) => contacts.push(checked(addr)?),
+            Err(_) => return Err(bad("Bad Contact Header")),
+        }
+    }
+    match (any, contacts.is_empty()) {
+        (false, true) => Ok(Wanted::Nothing),
+        (false, false) => Ok(Wanted::Update(contacts)),
+        // RFC 3261 10.3 step 6: alone, and with `Expires: 0`.
+        (true, true) if request.expires() == Some(0) => Ok(Wanted::RemoveAll),
+        (true, true) => Err(bad("Contact * Without Expires 0")),
+        (true, false) => Err(bad("Contact * Beside Others")),
+    }
+}
+
+fn checked(contact: NameAddr<'_>) -> Result<NameAddr<'_>, Outcome> {
+    if contact.uri().is_err() {
+        return Err(bad("Bad Contact URI"));
+    }
+    let instance = contact.instance().unwrap_or_default();
+    if contact.uri_text().len() > CONTACT_BYTES_MAX || instance.len() > CONTACT_BYTES_MAX {
+        return Err(bad("Contact Too Long"));
+    }
+    // It is written back in quotes and angle brackets.
+    if instance.contains(['"', '\\', '<', '>', '\r', '\n']) {
+        return Err(bad("Bad Contact Instance"));
+    }
+    Ok(contact)
+}
+
+/// RFC 3261 10.3 step 7: of the same Call-ID, only a higher CSeq may change a binding.
+const fn is_newer((call_id, cseq): (u64, u32), binding: &Binding) -> bool {
+    call_id != binding.call_id || cseq > binding.cseq
+}
+
+const fn bad(reason: &'static str) -> Outcome {
+    Outcome { status: 400, reason, headers: Vec::new() }
+}
+
+const fn out_of_order() -> Outcome {
+    Outcome { status: 500, reason: "Registration Out Of Order", headers: Vec::new() }
+}
+
+/// There may be room again at `room`, when a binding expires.
+fn too_many(now: Instant, reason: &'static str, room: Option<Instant>) -> Outcome {
+    let wait = room.map_or(Duration::ZERO, |room| room.saturating_duration_since(now));
+    let retry_after = wait.as_secs().saturating_add(1).to_string();
+    Outcome { status: 503, reason, headers: vec![(HeaderName::RetryAfter, retry_after)] }
+}

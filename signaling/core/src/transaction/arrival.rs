@@ -1,0 +1,25 @@
+//! Where responses go (RFC 3261 18.2.2, RFC 3581 4).
+
+use crate::transport::{Arrival, Target};
+use crate::wire::{Message, Rport, stamp_source};
+
+/// The request with `received` and `rport` put into its top Via where they are due.
+pub(super) fn stamped(arrival: &Arrival, request: Message) -> Message {
+    match stamp_source(&request, arrival.remote).map(|edit| edit.finish_message()) {
+        // The Via that was written is one that can be read; were it not, the old one would do.
+        Some(Ok(stamped)) => stamped,
+        Some(Err(_)) | None => request,
+    }
+}
+
+/// Where responses to `request` go: always to the address that it came from, whatever maddr says,
+/// since anybody can write one. With rport (over UDP) to the port it came from, else to that of
+/// sent-by; a stream's own connection is used while it lasts.
+pub(super) fn reply_target(arrival: &Arrival, request: &Message) -> Target {
+    let via = request.top_via();
+    let mut target = arrival.reply();
+    if arrival.transport.is_reliable() || via.rport() == Rport::Absent {
+        target.remote.set_port(via.port_or_default());
+    }
+    target
+}
