@@ -5,6 +5,8 @@ mod cli;
 mod config;
 mod demo;
 mod exit;
+mod logging;
+mod node;
 mod output;
 mod run;
 mod settings_io;

@@ -1,11 +1,147 @@
 //! `ringfarm run`: a node until it is told to stop.
 
-use anyhow::anyhow;
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
 use control_core::settings::Settings;
+use signaling_core::transport::Transport;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Stop;
+use crate::logging;
+use crate::node::{Node, Placement};
+
+/// How often the node is asked whether its parts still work.
+const HEALTH_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs a node with these settings, which have been checked and fit this machine.
 pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
-    Err(Stop::Failed(anyhow!("node {} is not linked to its parts yet", settings.node.name)))
+    logging::start(&settings.node.log)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+        .map_err(Stop::CannotStart)?;
+    let node = Node::start(&settings, &Placement::default())?;
+    print!("{}", welcome(&settings, node.bound(), local_address()));
+    let ended = runtime.block_on(until_told(&node));
+    let calls = node.load().calls;
+    tracing::info!(calls, "stopping");
+    // A second signal ends the process at once.
+    let impatient = std::thread::spawn(move || {
+        runtime.block_on(async {
+            if let Ok(end) = stop_signal().await {
+                eprintln!("ringfarm: {end} again: ending at once");
+                std::process::exit(1);
+            }
+        });
+    });
+    let stopped = node.stop();
+    drop(impatient);
+    println!("ringfarm: stopped");
+    Ok(ended.and(stopped)?)
+}
+
+/// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.
+async fn until_told(node: &Node) -> anyhow::Result<()> {
+    let mut health = tokio::time::interval(HEALTH_EVERY);
+    let told = stop_signal();
+    tokio::pin!(told);
+    loop {
+        tokio::select! {
+            signal = &mut told => {
+                tracing::info!(signal = signal?, "told to stop");
+                return Ok(());
+            }
+            _ = health.tick() => {
+                if let Some(failure) = node.failure() {
+                    return Err(anyhow!(failure));
+                }
+            }
+        }
+    }
+}
+
+async fn stop_signal() -> std::io::Result<&'static str> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(tokio::select! {
+        _ = interrupt.recv() => "SIGINT",
+        _ = terminate.recv() => "SIGTERM",
+    })
+}
+
+/// What a user needs to know to point a phone at the node. The first line is for programs, too: once
+/// it is there, the node takes calls.
+fn welcome(settings: &Settings, bound: &[(Transport, SocketAddr)], local: IpAddr) -> String {
+    let mut text = String::from("ringfarm: ready, listening on");
+    for (transport, address) in bound {
+        // Writing to a String does not fail.
+        let _ = write!(text, " {}:{address}", transport.uri_name());
+    }
+    let media = &settings.media;
+    let server = bound.first().map(|(_, address)| reachable(*address, local));
+    let server = server.map_or_else(|| "this host".to_owned(), |s| s.to_string());
+    let _ = write!(
+        text,
+        "\n  media ports  {}-{} (udp)\n  phone        server {server}, transport udp or tcp, ",
+        media.ports.first(),
+        media.ports.last(),
+    );
+    text += if settings.users.is_open() {
+        "any user name, no password (open test domain)\n"
+    } else {
+        "user and password as in the settings file\n"
+    };
+    let domain = settings.sip.domains.first().map(ToString::to_string);
+    let _ = writeln!(
+        text,
+        "  to call      sip:USER@{}\n  to stop      Ctrl-C or SIGTERM",
+        domain.unwrap_or(server)
+    );
+    text
+}
+
+/// An address that a phone can be given: of a wildcard, that of this host's way out.
+fn reachable(bound: SocketAddr, local: IpAddr) -> SocketAddr {
+    if bound.ip().is_unspecified() { SocketAddr::new(local, bound.port()) } else { bound }
+}
+
+/// The address of this host's way to the outside, by its routing table (nothing is sent); loopback
+/// where there is none.
+fn local_address() -> IpAddr {
+    // An address of documentation (RFC 5737): whatever the default route leads to.
+    let outside = SocketAddr::from(([203, 0, 113, 1], 9));
+    signaling_net::route::local_address_for(outside).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use control_core::settings::check;
+
+    use super::*;
+
+    #[test]
+    fn the_welcome_says_where_to_point_a_phone() {
+        let bound = [(Transport::Udp, "0.0.0.0:5060".parse().unwrap())];
+        let text = welcome(&Settings::default(), &bound, "192.0.2.9".parse().unwrap());
+        assert!(text.starts_with("ringfarm: ready, listening on udp:0.0.0.0:5060\n"), "{text}");
+        assert!(text.contains("server 192.0.2.9:5060"), "{text}");
+        assert!(text.contains("open test domain"), "{text}");
+    }
+
+    #[test]
+    fn the_welcome_names_the_domain_to_call() {
+        let settings = check(
+            "sip.domains = [\"example.test\"]\n[[users.list]]\nname = \"a\"\npassword = \"b\"",
+        )
+        .unwrap();
+        let bound = [(Transport::Tcp, "127.0.0.1:5070".parse().unwrap())];
+        let text = welcome(&settings, &bound, "192.0.2.9".parse().unwrap());
+        assert!(text.contains("sip:USER@example.test"), "{text}");
+        assert!(text.contains("server 127.0.0.1:5070"), "{text}");
+        assert!(!text.contains("open test domain"), "{text}");
+    }
 }

@@ -1,0 +1,186 @@
+//! The signaling thread: moves messages, relay events and time into the proxy core, and what comes
+//! out of it to the transports and the relay.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use relay_core::api::{Command, Event, Refusal, SessionId};
+use relay_engine::{Engine, SubmitError};
+use signaling_core::proxy::Proxy;
+use signaling_core::proxy::output::{Notice, Output};
+use signaling_core::transport::Transport;
+use signaling_net::{Input, Transports};
+
+use super::translate::SignalingParts;
+use super::{Shared, calls_log};
+
+/// Most closes that wait for a busy relay: each is a session, and a full table of them fits.
+const CLOSES_WAITING_MAX: usize = 1 << 20;
+
+pub(super) struct EventLoop {
+    proxy: Proxy,
+    transports: Transports,
+    transports_of: Vec<Transport>,
+    engine: Arc<Engine>,
+    shared: Arc<Shared>,
+    /// Sessions to close once the relay takes commands again: a close must not be lost.
+    closes_waiting: VecDeque<SessionId>,
+    /// Refusals to hand back to the proxy core, made up here for commands that were not taken.
+    refusals: VecDeque<Event>,
+}
+
+impl EventLoop {
+    /// Binds the listeners. Has to be called inside a runtime.
+    pub(super) fn bind(
+        parts: SignalingParts,
+        engine: Arc<Engine>,
+        shared: Arc<Shared>,
+    ) -> anyhow::Result<EventLoop> {
+        let transports_of = parts.listeners.iter().map(|l| l.transport).collect();
+        let transports = Transports::bind(parts.listeners, parts.limits)?;
+        let proxy = (parts.proxy)(Instant::now(), &transports.bound());
+        Ok(EventLoop {
+            proxy,
+            transports,
+            transports_of,
+            engine,
+            shared,
+            closes_waiting: VecDeque::new(),
+            refusals: VecDeque::new(),
+        })
+    }
+
+    pub(super) fn bound(&self) -> Vec<(Transport, SocketAddr)> {
+        self.transports_of.iter().copied().zip(self.transports.bound()).collect()
+    }
+
+    /// Goes round until the node is stopped.
+    pub(super) async fn run(mut self) -> anyhow::Result<()> {
+        let mut inputs = Vec::new();
+        let mut stopping = None;
+        loop {
+            let now = Instant::now();
+            if stopping.is_none() {
+                stopping = self.shared.stop_deadline();
+                if stopping.is_some() {
+                    self.proxy.handle_stop(now);
+                    self.deliver(now);
+                }
+            }
+            if let Some(deadline) = stopping
+                && (self.proxy.load().calls == 0 || now >= deadline)
+            {
+                break;
+            }
+            let due = [self.proxy.poll_timeout(), stopping].into_iter().flatten().min();
+            self.wait(due, &mut inputs).await;
+            let now = Instant::now();
+            for input in inputs.drain(..) {
+                self.take(now, input);
+            }
+            while let Some(event) = self.engine.poll_event() {
+                self.proxy.handle_media(now, event);
+            }
+            if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
+                self.proxy.handle_timeout(now);
+            }
+            self.deliver(now);
+        }
+        self.transports.shutdown(super::STOP_WITHIN).await;
+        Ok(())
+    }
+
+    async fn wait(&mut self, due: Option<Instant>, inputs: &mut Vec<Input>) {
+        let timer = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.transports.recv_batch(inputs) => {}
+            () = self.shared.wake.notified() => {}
+            () = timer => {}
+        }
+    }
+
+    fn take(&mut self, now: Instant, input: Input) {
+        match input {
+            Input::Message { arrival, bytes } => self.proxy.handle_message(now, arrival, bytes),
+            Input::Closed { connection, remote, reason } => {
+                tracing::debug!(%remote, %reason, "connection closed");
+                self.proxy.handle_closed(now, connection);
+            }
+            Input::SendFailed { target, error, .. } => {
+                tracing::debug!(remote = %target.remote, %error, "message not sent");
+                self.proxy.handle_transport_error(now, &target);
+            }
+        }
+    }
+
+    /// Carries out everything that the proxy core wants done.
+    fn deliver(&mut self, now: Instant) {
+        self.retry_closes();
+        loop {
+            while let Some(output) = self.proxy.poll_output() {
+                match output {
+                    Output::Transmit(transmit) => self.transports.send(transmit),
+                    Output::Media(command) => self.submit(*command),
+                    Output::Record(record) => calls_log::record(&record),
+                    Output::Notice(notice) => log_notice(&notice),
+                }
+            }
+            let Some(refusal) = self.refusals.pop_front() else { break };
+            self.proxy.handle_media(now, refusal);
+        }
+        self.transports.flush();
+        *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner) = self.proxy.load();
+    }
+
+    fn submit(&mut self, command: Command) {
+        let (command, what) = match self.engine.submit(command) {
+            Ok(()) => return,
+            Err(SubmitError::Overloaded(command)) => (command, "commands under way"),
+            Err(SubmitError::WorkerDown(command)) => (command, "workers (it has stopped)"),
+        };
+        match *command {
+            Command::Apply { session, token, .. } => {
+                let reason = Refusal::TableFull { what, limit: 0 };
+                self.refusals.push_back(Event::Refused { session, token, reason });
+            }
+            Command::Close { session } if self.closes_waiting.len() < CLOSES_WAITING_MAX => {
+                self.closes_waiting.push_back(session);
+            }
+            Command::Close { session } => {
+                tracing::warn!(
+                    session = session.0,
+                    "the relay is not told of an ended session; it will end as idle"
+                );
+            }
+        }
+    }
+
+    fn retry_closes(&mut self) {
+        for _ in 0..self.closes_waiting.len() {
+            let Some(session) = self.closes_waiting.pop_front() else { return };
+            match self.engine.submit(Command::Close { session }) {
+                Ok(()) => {}
+                Err(SubmitError::Overloaded(_)) => {
+                    self.closes_waiting.push_front(session);
+                    return;
+                }
+                // Its sessions have gone with the worker.
+                Err(SubmitError::WorkerDown(_)) => {}
+            }
+        }
+    }
+}
+
+fn log_notice(notice: &Notice) {
+    match notice {
+        Notice::MediaRefused { .. } | Notice::TableFull { .. } => tracing::warn!("{notice}"),
+        Notice::Malformed { .. } => tracing::debug!("{notice}"),
+    }
+}

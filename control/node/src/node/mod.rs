@@ -1,0 +1,171 @@
+//! A node: the relay's workers and one signaling thread, started, watched and stopped together.
+
+mod calls_log;
+mod event_loop;
+mod translate;
+
+use std::net::SocketAddr;
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use control_core::settings::Settings;
+use relay_engine::{Engine, WorkerCounters};
+use signaling_core::proxy::Load;
+use signaling_core::transport::Transport;
+use tokio::sync::Notify;
+
+use crate::exit::Stop;
+use event_loop::EventLoop;
+
+/// How long the signaling thread may take to release calls and close connections at the end.
+pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// Where the parts of a node run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Placement {
+    /// The core of each media worker; as the settings say if empty.
+    pub(crate) workers: Vec<usize>,
+    /// The core of the signaling thread; `None` leaves it to the scheduler.
+    pub(crate) signaling: Option<usize>,
+}
+
+/// What both sides of a node's threads see.
+#[derive(Default)]
+struct Shared {
+    /// Wakes the signaling thread: the relay has events, or the node is to stop.
+    wake: Notify,
+    stopping: Mutex<Option<Instant>>,
+    load: Mutex<Load>,
+}
+
+impl Shared {
+    fn stop_deadline(&self) -> Option<Instant> {
+        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running node. Dropping it without [`Node::stop`] leaves its threads to the end of the process.
+pub(crate) struct Node {
+    engine: Arc<Engine>,
+    shared: Arc<Shared>,
+    signaling: thread::JoinHandle<anyhow::Result<()>>,
+    bound: Vec<(Transport, SocketAddr)>,
+}
+
+impl Node {
+    /// Starts the workers, then the signaling thread; returns once every listener is bound.
+    ///
+    /// # Errors
+    /// [`Stop::CannotStart`] with what the machine lacks; nothing is left running.
+    pub(crate) fn start(settings: &Settings, placement: &Placement) -> Result<Node, Stop> {
+        let shared = Arc::new(Shared::default());
+        let waker = Arc::clone(&shared);
+        let config = translate::engine(settings, placement)?;
+        let engine = Engine::start(config, Arc::new(move || waker.wake.notify_one()))
+            .map_err(|error| Stop::CannotStart(error.into()))?;
+        let engine = Arc::new(engine);
+        match spawn_signaling(settings, placement, &engine, &shared) {
+            Ok((signaling, bound)) => Ok(Node { engine, shared, signaling, bound }),
+            Err(error) => {
+                stop_engine(engine);
+                Err(Stop::CannotStart(error))
+            }
+        }
+    }
+
+    /// The addresses that SIP is received on, with the ports that the system chose.
+    pub(crate) fn bound(&self) -> &[(Transport, SocketAddr)] {
+        &self.bound
+    }
+
+    /// The workers' counters.
+    pub(crate) fn counters(&self) -> Vec<WorkerCounters> {
+        self.engine.counters()
+    }
+
+    /// How busy the signaling side was when it last went round.
+    pub(crate) fn load(&self) -> Load {
+        *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a part of the node has ended by itself: then the node cannot go on.
+    pub(crate) fn failure(&self) -> Option<String> {
+        if self.signaling.is_finished() {
+            return Some("the signaling thread has ended".to_owned());
+        }
+        self.engine.health().into_iter().enumerate().find_map(|(worker, health)| {
+            match health.state {
+                relay_engine::WorkerState::Died { reason } => {
+                    Some(format!("media worker {worker} has died: {reason}"))
+                }
+                relay_engine::WorkerState::Running | relay_engine::WorkerState::Stopped => None,
+            }
+        })
+    }
+
+    /// Releases every call, writes their records, closes every socket.
+    pub(crate) fn stop(self) -> anyhow::Result<()> {
+        *self.shared.stopping.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some(Instant::now() + STOP_WITHIN);
+        self.shared.wake.notify_one();
+        let ended = self.signaling.join();
+        stop_engine(self.engine);
+        ended.map_err(|_| anyhow!("the signaling thread has panicked"))?
+    }
+}
+
+fn stop_engine(engine: Arc<Engine>) {
+    // The signaling thread has ended and given its share back.
+    if let Some(engine) = Arc::into_inner(engine) {
+        engine.stop();
+    }
+}
+
+type Signaling = (thread::JoinHandle<anyhow::Result<()>>, Vec<(Transport, SocketAddr)>);
+
+fn spawn_signaling(
+    settings: &Settings,
+    placement: &Placement,
+    engine: &Arc<Engine>,
+    shared: &Arc<Shared>,
+) -> anyhow::Result<Signaling> {
+    let parts = translate::signaling(settings)?;
+    let (ready, bound) = mpsc::sync_channel(1);
+    let (engine, shared) = (Arc::clone(engine), Arc::clone(shared));
+    let core = placement.signaling;
+    let handle = thread::Builder::new().name("signaling".to_owned()).spawn(move || {
+        if let Some(id) = core {
+            core_affinity::set_for_current(core_affinity::CoreId { id });
+        }
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the signaling runtime")?;
+        runtime.block_on(async move {
+            let event_loop = match EventLoop::bind(parts, engine, shared) {
+                Ok(event_loop) => event_loop,
+                Err(error) => {
+                    // The starter is told; this thread has nothing left to do.
+                    let _ = ready.send(Err(error));
+                    return Ok(());
+                }
+            };
+            let _ = ready.send(Ok(event_loop.bound()));
+            event_loop.run().await
+        })
+    })?;
+    match bound.recv() {
+        Ok(Ok(bound)) => Ok((handle, bound)),
+        Ok(Err(error)) => {
+            let _ = handle.join();
+            Err(error)
+        }
+        Err(_) => match handle.join() {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(())) | Err(_) => Err(anyhow!("the signaling thread ended while it started")),
+        },
+    }
+}

@@ -1,0 +1,234 @@
+//! Settings of the node in the words of its parts.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, anyhow};
+use control_core::settings::{self, Credentials, Learning, Settings};
+use relay_engine::{Dscp, EngineConfig};
+use signaling_core::auth::{self, Authenticator, Secret};
+use signaling_core::proxy::config::{
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Route,
+};
+use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
+use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
+use signaling_core::transaction::{self, Transactions};
+use signaling_core::transport::Transport;
+use signaling_net::ListenerConfig;
+
+use super::Placement;
+use crate::exit::Stop;
+
+/// Builds the proxy core at an instant, given the addresses that the listeners are bound to.
+type MakeProxy = Box<dyn FnOnce(Instant, &[SocketAddr]) -> Proxy + Send>;
+
+/// What the signaling thread is made of. The proxy core is built once the ports are known.
+pub(super) struct SignalingParts {
+    pub(super) listeners: Vec<ListenerConfig>,
+    pub(super) limits: signaling_net::Limits,
+    pub(super) proxy: MakeProxy,
+}
+
+/// The relay's configuration.
+pub(super) fn engine(settings: &Settings, placement: &Placement) -> Result<EngineConfig, Stop> {
+    let workers = if placement.workers.is_empty() {
+        let available: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+        settings.node.worker_cores(&available)
+    } else {
+        placement.workers.clone()
+    };
+    let media = &settings.media;
+    let mut config = EngineConfig::new(
+        workers.into_iter().map(Some).collect(),
+        seed().map_err(Stop::CannotStart)?,
+    );
+    config.ports = media.ports.range();
+    config.rest = media.rest_s.duration();
+    config.idle = Some(media.idle_timeout_s.duration());
+    config.dscp = u8::try_from(media.dscp)
+        .ok()
+        .and_then(|code| Dscp::new(code).ok())
+        .with_context(|| format!("media.dscp = {} is not one of 0..=63", media.dscp))
+        .map_err(Stop::Usage)?;
+    Ok(config)
+}
+
+/// The signaling side's configuration.
+pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
+    let listeners = settings
+        .sip
+        .listen
+        .iter()
+        .map(|listen| ListenerConfig {
+            transport: transport(listen.transport),
+            address: listen.address,
+        })
+        .collect();
+    let limits = signaling_net::Limits {
+        connections_max: settings.limits.tcp_connections,
+        ..signaling_net::Limits::default()
+    };
+    let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
+    let users = users(settings)?;
+    let settings = settings.clone();
+    let proxy = move |now, bound: &[SocketAddr]| {
+        let [secret, nonces, transactions, locations, tags] = seeds;
+        let parts = Parts {
+            transactions: Transactions::new(now, transactions_config(&settings, transactions)),
+            registrar: registrar(&settings, users, now, locations),
+            authenticator: Authenticator::new(auth_config(&settings, secret), nonces, now, unix()),
+            local: Box::new(KernelRoutes::default()),
+            media: Box::new(SettingsAddresses(settings.media.clone())),
+            seed: tags,
+        };
+        Proxy::new(now, proxy_config(&settings, bound), parts)
+    };
+    Ok(SignalingParts { listeners, limits, proxy: Box::new(proxy) })
+}
+
+fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
+    let listeners = settings
+        .sip
+        .listen
+        .iter()
+        .zip(bound)
+        .map(|(listen, bound)| Listener {
+            transport: transport(listen.transport),
+            bound: *bound,
+            advertised: listen.advertise,
+        })
+        .collect();
+    Config {
+        listeners,
+        domains: settings.sip.domains.iter().map(|d| d.as_str().to_owned()).collect(),
+        realm: settings.sip.realm().to_owned(),
+        trusted: settings.peers.trusted.clone(),
+        routes: settings
+            .routes
+            .iter()
+            .map(|route| Route {
+                domain: route.domain.as_str().to_owned(),
+                next_hop: route.next_hop,
+                transport: transport(route.transport),
+            })
+            .collect(),
+        learning: match settings.media.learning {
+            Learning::Strict => LearningPolicy::Strict,
+            Learning::Nat => LearningPolicy::Nat,
+        },
+        server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
+        limits: Limits {
+            calls: settings.limits.sessions,
+            contexts: settings.limits.transactions,
+            branches: settings.limits.branches,
+            call_lifetime: settings.limits.call_lifetime_s.duration(),
+        },
+    }
+}
+
+const fn transport(transport: settings::Transport) -> Transport {
+    match transport {
+        settings::Transport::Udp => Transport::Udp,
+        settings::Transport::Tcp => Transport::Tcp,
+    }
+}
+
+fn transactions_config(settings: &Settings, seed: [u8; 32]) -> transaction::Config {
+    // Over UDP a transaction outlives its answer by 32 s, so more of them exist than requests are
+    // in progress; the defaults are the least.
+    let defaults = transaction::Config::new(seed);
+    let least = settings.limits.transactions;
+    transaction::Config {
+        servers_max: defaults.servers_max.max(least),
+        clients_max: defaults.clients_max.max(least),
+        ..defaults
+    }
+}
+
+fn auth_config(settings: &Settings, secret: [u8; 32]) -> auth::Config {
+    auth::Config { nonce_life: settings.sip.nonce_life_s.duration(), ..auth::Config::new(secret) }
+}
+
+fn registrar(
+    settings: &Settings,
+    users: Box<dyn Users>,
+    now: Instant,
+    seed: [u8; 32],
+) -> Registrar {
+    let times = &settings.sip.registrar;
+    let config = registrar::Config {
+        expires_min: times.min_expires_s.duration(),
+        expires_max: times.max_expires_s.duration(),
+        expires_default: times.default_expires_s.duration(),
+        bindings_per_user_max: settings.limits.contacts_per_user,
+        bindings_max: settings.limits.registrations,
+    };
+    Registrar::new(now, config, users, seed)
+}
+
+fn users(settings: &Settings) -> anyhow::Result<Box<dyn Users>> {
+    if settings.users.is_open() {
+        return Ok(Box::new(AnyUser));
+    }
+    let mut table = UserTable::default();
+    for user in &settings.users.list {
+        let name = user.name.as_str();
+        let secret = match user.credentials() {
+            Credentials::Password(password) => Secret::Plain(password.reveal().to_owned()),
+            Credentials::Ha1 { md5, sha256 } => Secret::Ha1 {
+                md5: md5.map(|hash| ha1(name, hash)).transpose()?,
+                sha256: sha256.map(|hash| ha1(name, hash)).transpose()?,
+            },
+        };
+        table.insert(name, secret);
+    }
+    Ok(Box::new(table))
+}
+
+fn ha1<const N: usize>(user: &str, hash: &settings::Secret) -> anyhow::Result<[u8; N]> {
+    let digits = hash.reveal().as_bytes();
+    let byte = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok()?;
+        u8::from_str_radix(text, 16).ok()
+    };
+    let bytes: Option<Vec<u8>> = digits.chunks(2).map(byte).collect();
+    bytes
+        .and_then(|bytes| bytes.try_into().ok())
+        .with_context(|| format!("user {user}: the HA1 hash is not {} hexadecimal digits", 2 * N))
+}
+
+/// The kernel's routing table.
+#[derive(Default)]
+struct KernelRoutes(signaling_net::route::LocalAddresses);
+
+impl LocalAddresses for KernelRoutes {
+    fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr> {
+        self.0.lookup(remote, Instant::now()).ok()
+    }
+}
+
+/// The media addresses of the settings.
+struct SettingsAddresses(settings::Media);
+
+impl MediaAddresses for SettingsAddresses {
+    fn bind(&self, signaling: IpAddr) -> IpAddr {
+        self.0.local_address(signaling)
+    }
+
+    fn advertised(&self, local: IpAddr) -> IpAddr {
+        self.0.advertised_address(local)
+    }
+}
+
+fn unix() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// 32 bytes of the system's randomness.
+fn seed() -> anyhow::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)
+        .map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+    Ok(seed)
+}
