@@ -4,7 +4,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
-use signaling_core::transport::{Arrival, ConnectionId, Target};
+use signaling_core::transport::{Arrival, ConnectionId, Target, Transmit};
+
+use crate::counters::Counters;
 
 /// Something that happened on a transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,4 +95,15 @@ pub enum SendError {
     /// The system refused to send it.
     #[error("cannot send: {0}")]
     Os(io::ErrorKind),
+}
+
+/// Reports and counts a message that was not sent.
+pub(crate) fn fail(
+    transmit: Transmit,
+    error: SendError,
+    counters: &mut Counters,
+    out: &mut Vec<Input>,
+) {
+    counters.send_failed += 1;
+    out.push(Input::SendFailed { target: transmit.target, bytes: transmit.bytes, error });
 }

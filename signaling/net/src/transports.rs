@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::bind::{self, BindError, Bound};
 use crate::config::{Limits, ListenerConfig};
 use crate::counters::Counters;
-use crate::input::{Input, SendError};
+use crate::input::{Input, SendError, fail};
 use crate::tcp::Streams;
 use crate::udp::{Block, Scratch, UdpListener};
 
@@ -61,7 +61,7 @@ impl Transports {
     /// Nothing is left open then.
     pub fn bind(listeners: Vec<ListenerConfig>, limits: Limits) -> Result<Transports, BindError> {
         let opened = bind::bind_all(&listeners)?;
-        let fail = |place: usize, source: io::Error| bind::error(&listeners, place, source);
+        let refuse = |place: usize, source: io::Error| bind::error(&listeners, place, source);
         let mut places = Vec::with_capacity(opened.len());
         let mut udp = Vec::new();
         let mut tcp = Vec::new();
@@ -69,13 +69,14 @@ impl Transports {
             let listener = listener_id(place);
             let (transport, bound, udp_place) = match socket {
                 Bound::Udp(socket) => {
-                    let socket = UdpListener::new(listener, socket).map_err(|e| fail(place, e))?;
+                    let socket =
+                        UdpListener::new(listener, socket).map_err(|e| refuse(place, e))?;
                     let bound = socket.bound();
                     udp.push(socket);
                     (Transport::Udp, bound, Some(udp.len() - 1))
                 }
                 Bound::Tcp(socket) => {
-                    let bound = socket.local_addr().map_err(|e| fail(place, e))?;
+                    let bound = socket.local_addr().map_err(|e| refuse(place, e))?;
                     tcp.push((listener, socket));
                     (Transport::Tcp, bound, None)
                 }
@@ -139,14 +140,7 @@ impl Transports {
         let place = place.filter(|place| place.transport == target.transport);
         let (counters, out) = (&mut self.counters, &mut self.outcomes);
         match place {
-            None => {
-                counters.send_failed += 1;
-                out.push(Input::SendFailed {
-                    target,
-                    bytes: transmit.bytes,
-                    error: SendError::NoListener,
-                });
-            }
+            None => fail(transmit, SendError::NoListener, counters, out),
             Some(Place { udp: Some(udp), .. }) => self.udp[*udp].send(transmit, counters, out),
             Some(Place { udp: None, .. }) => self.tcp.send(transmit, counters, out),
         }
@@ -170,6 +164,7 @@ impl Transports {
     /// given time; what is not done by then is cut.
     pub async fn shutdown(mut self, within: Duration) -> ShutdownReport {
         let deadline = Instant::now() + within;
+        self.flush();
         let (connections_cut, unsent) = self.tcp.shutdown(deadline).await;
         let mut out = std::mem::take(&mut self.outcomes);
         let flushed = poll_fn(|context| {

@@ -308,30 +308,37 @@ async fn a_connection_closed_by_the_peer_is_reported() {
     assert_eq!(ended, Input::Closed { connection, remote, reason: CloseReason::Peer });
 }
 
-/// `close` writes what waits, then ends the connection; a second one does nothing.
+/// `close` writes what waits, then ends the connection; a second one does nothing. What the peer sends
+/// meanwhile must not turn the end into a reset that discards what it has not read yet.
 #[tokio::test]
 async fn closing_a_connection_writes_what_waits_first() {
+    const SIZE: usize = 500_000;
     let (mut transports, bound) = bind_one(tcp("127.0.0.1:0"), Limits::default());
-    let mut phone = connected(bound).await;
+    let socket = TcpSocket::new_v4().unwrap();
+    // Much less than the answer, so that the rest of it waits on our side.
+    socket.set_recv_buffer_size(32_768).unwrap();
+    let mut phone = in_time(socket.connect(bound)).await.unwrap();
     phone.write_all(&request(1, 0)).await.unwrap();
     let (arrival, _) = message(&mut transports).await;
-    // Unread bytes must not turn the end into a reset that overtakes the answer.
-    phone.write_all(b"OPTIONS").await.unwrap();
-    transports.send(transmit(arrival.reply(), "x".repeat(100_000)));
+    transports.send(transmit(arrival.reply(), vec![b'x'; SIZE]));
     transports.close(connection(arrival));
     transports.close(connection(arrival));
     let mut out = Vec::new();
-    let got = beside(&mut transports, &mut out, read_to_end(&mut phone)).await;
-    assert_eq!(got.len(), 100_000);
-    drop(phone);
+    let late = async {
+        // The connection is being closed by now, and is read from no more.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        phone.write_all(&request(2, 0)).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let got = read_to_end(&mut phone).await.len();
+        drop(phone);
+        got
+    };
+    assert_eq!(beside(&mut transports, &mut out, late).await, SIZE);
     if out.is_empty() {
         out = inputs(&mut transports, 1).await;
     }
-    let remote = arrival.remote;
-    assert_eq!(
-        out,
-        [Input::Closed { connection: connection(arrival), remote, reason: CloseReason::Asked }]
-    );
+    let (connection, remote) = (connection(arrival), arrival.remote);
+    assert_eq!(out, [Input::Closed { connection, remote, reason: CloseReason::Asked }]);
 }
 
 /// A shutdown stops accepting, and writes what waits on every connection, within its bound.

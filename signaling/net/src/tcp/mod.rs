@@ -29,7 +29,7 @@ use self::outbound::Offer;
 use self::table::{Origin, Table};
 use crate::config::Limits;
 use crate::counters::Counters;
-use crate::input::{CloseReason, Input, SendError};
+use crate::input::{CloseReason, Input, SendError, fail};
 
 /// Reports that wait for the core: some 5 ms of work at 200,000 messages a second. A connection's
 /// task that finds no place waits, and reads no more meanwhile.
@@ -286,9 +286,4 @@ fn adopt(
     arrival.connection = Some(connection);
     let link = Link::new(connection, arrival, limits, controls, reports.clone());
     tokio::spawn(connection::run(link, stream));
-}
-
-fn fail(transmit: Transmit, error: SendError, counters: &mut Counters, out: &mut Vec<Input>) {
-    counters.send_failed += 1;
-    out.push(Input::SendFailed { target: transmit.target, bytes: transmit.bytes, error });
 }

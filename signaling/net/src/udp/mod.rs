@@ -29,7 +29,7 @@ use self::mmsg::{BATCH_MAX, Received};
 use self::recent::Recent;
 use self::send_queue::{Flushed, SendQueue};
 use crate::counters::Counters;
-use crate::input::{Input, SendError};
+use crate::input::{Input, SendError, fail};
 
 /// How long sending rests when the socket's buffer is full: 1 Gbit/s carries 125 KB meanwhile, an
 /// eighth of the buffer. (To be told of room by epoll would cost an event for every datagram.)
@@ -256,9 +256,4 @@ fn try_send(mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         }
     }
     send()
-}
-
-fn fail(transmit: Transmit, error: SendError, counters: &mut Counters, out: &mut Vec<Input>) {
-    counters.send_failed += 1;
-    out.push(Input::SendFailed { target: transmit.target, bytes: transmit.bytes, error });
 }
