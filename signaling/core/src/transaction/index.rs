@@ -36,6 +36,8 @@ pub(super) struct KeyMaker {
     keyed: Keyed,
     bytes: Vec<u8>,
     hash: u64,
+    /// Where a key that is only hashed is put together.
+    scratch: Vec<u8>,
 }
 
 /// Ends each part of a key; no part can hold it, since a head is text.
@@ -43,7 +45,7 @@ const END: u8 = 0;
 
 impl KeyMaker {
     pub(super) fn new(keyed: Keyed) -> Self {
-        KeyMaker { keyed, bytes: Vec::new(), hash: 0 }
+        KeyMaker { keyed, bytes: Vec::new(), hash: 0, scratch: Vec::new() }
     }
 
     /// The hash of the key last made.
@@ -91,11 +93,12 @@ impl KeyMaker {
 
     /// The hash of what a merged request has in common with the first one (RFC 3261 8.2.2.2).
     pub(super) fn merge(&mut self, request: &Message) -> u64 {
-        let kept = std::mem::take(&mut self.bytes);
+        std::mem::swap(&mut self.bytes, &mut self.scratch);
+        self.bytes.clear();
         self.caller(request);
         self.part(request.method().as_str().as_bytes());
         let hash = self.keyed.hash(&self.bytes);
-        self.bytes = kept;
+        std::mem::swap(&mut self.bytes, &mut self.scratch);
         hash
     }
 

@@ -192,7 +192,8 @@ pub struct Config {
 
 impl Config {
     /// 262,144 transactions of either kind: each stays for 32 s after its answer over UDP, so that is
-    /// some 8,000 new requests a second; some 1 KiB each, hence 512 MiB when both are full.
+    /// some 8,000 new requests a second. With the message that it keeps each takes some 1.5 KiB,
+    /// hence 768 MiB when both tables are full.
     #[must_use]
     pub fn new(seed: [u8; 32]) -> Self {
         Config {
