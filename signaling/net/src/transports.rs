@@ -83,7 +83,7 @@ impl Transports {
             };
             places.push(Place { transport, bound, udp: udp_place });
         }
-        let tcp = Streams::new(limits, tcp).map_err(|(id, e)| fail(usize::from(id.0), e))?;
+        let tcp = Streams::new(limits, tcp).map_err(|(id, e)| refuse(usize::from(id.0), e))?;
         Ok(Transports {
             places,
             udp,
