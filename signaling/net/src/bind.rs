@@ -319,12 +319,17 @@ mod tests {
     /// a second node, nor a process that says `SO_REUSEADDR`.
     #[test]
     fn a_vip_and_a_wildcard_socket_share_a_port_that_nobody_else_can_take() {
-        let free = UdpSocket::bind("0.0.0.0:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let vip = config(Transport::Udp, &format!("127.0.0.2:{port}"));
-        let all = config(Transport::Udp, &format!("0.0.0.0:{port}"));
-        let bound = bind_all(&[vip, all]).unwrap();
+        // Another process may take the port between looking and binding, hence several tries.
+        let (vip, all, bound) = (0..20)
+            .find_map(|_| {
+                let free = UdpSocket::bind("0.0.0.0:0").unwrap();
+                let port = free.local_addr().unwrap().port();
+                drop(free);
+                let vip = config(Transport::Udp, &format!("127.0.0.2:{port}"));
+                let all = config(Transport::Udp, &format!("0.0.0.0:{port}"));
+                bind_all(&[vip, all]).ok().map(|bound| (vip, all, bound))
+            })
+            .unwrap();
         assert_eq!(bound.len(), 2);
         let Bound::Udp(first) = &bound[0] else { panic!("not UDP") };
         assert_eq!(first.local_addr().unwrap(), vip.address, "the order of the list is kept");
@@ -365,13 +370,18 @@ mod tests {
     /// just that advice.
     #[test]
     fn a_tcp_address_beside_a_wildcard_is_refused_with_advice() {
-        let free = TcpListener::bind("0.0.0.0:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
-        let vip = config(Transport::Tcp, &format!("127.0.0.2:{port}"));
-        let all = config(Transport::Tcp, &format!("0.0.0.0:{port}"));
-        let error = refusal(&[vip, all]);
-        assert_eq!(error.listener, 0);
+        // Another process may take the port between looking and binding, hence several tries.
+        let error = (0..20)
+            .map(|_| {
+                let free = TcpListener::bind("0.0.0.0:0").unwrap();
+                let port = free.local_addr().unwrap().port();
+                drop(free);
+                let vip = config(Transport::Tcp, &format!("127.0.0.2:{port}"));
+                let all = config(Transport::Tcp, &format!("0.0.0.0:{port}"));
+                refusal(&[vip, all])
+            })
+            .find(|error| error.listener == 0)
+            .unwrap();
         assert!(error.to_string().contains("listener 1 of the list accepts TCP"), "{error}");
     }
 }

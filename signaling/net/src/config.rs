@@ -40,8 +40,8 @@ pub struct Limits {
     /// A message must be complete this long after its first byte arrived, else the connection is
     /// closed (slow sender).
     pub partial_message: Duration,
-    /// A write must make progress, and what was written be acknowledged, within this time, else the
-    /// connection is closed (slow reader, or a peer that vanished).
+    /// What is written must be acknowledged within this time, else the connection is closed (slow
+    /// reader, or a peer that vanished). The system looks ever more seldom: it may take twice as long.
     pub write_stall: Duration,
     /// A connection that we open must be established within this time.
     pub connect: Duration,

@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::{
-    address, beside, bind_one, failed, in_time, inputs, message, request, target, tcp, transmit,
-    udp,
+    address, beside, bind_on_one_port, bind_one, failed, in_time, inputs, message, request, target,
+    tcp, transmit, udp,
 };
 use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Limits, SendError, ShutdownReport, Transports};
@@ -75,13 +75,9 @@ async fn one_batch_may_leave_from_several_addresses() {
 /// the first, all else at the second, and what is sent through the first leaves from the VIP.
 #[tokio::test]
 async fn a_vip_socket_and_an_all_addresses_socket_share_a_port() {
-    let (free, free_address) = peer("0.0.0.0:0").await;
-    drop(free);
-    let port = free_address.port();
+    let (mut transports, port) = bind_on_one_port(&["0.0.0.0:PORT", "127.0.0.2:PORT"]);
     let vip = SocketAddr::new("127.0.0.2".parse().unwrap(), port);
     let own = SocketAddr::new("127.0.0.3".parse().unwrap(), port);
-    let listeners = vec![udp(&format!("0.0.0.0:{port}")), udp(&vip.to_string())];
-    let mut transports = Transports::bind(listeners, Limits::default()).unwrap();
     let (phone, phone_address) = peer("127.0.0.1:0").await;
 
     for (local, listener) in [(vip, ListenerId(1)), (own, ListenerId(0)), (vip, ListenerId(1))] {
@@ -157,7 +153,20 @@ async fn waiting_for_input_sends_what_waits() {
     assert_eq!(out, []);
 }
 
-/// IPv6, on a single address and on the wildcard, both ways; an IPv6 wildcard takes no IPv4.
+/// The wildcards of both families share a port, and each gets its own.
+#[tokio::test]
+async fn the_wildcards_of_both_families_share_a_port() {
+    let (mut transports, port) = bind_on_one_port(&["0.0.0.0:PORT", "[::]:PORT"]);
+    for (listener, ip) in [(ListenerId(0), "127.0.0.1"), (ListenerId(1), "::1")] {
+        let local = SocketAddr::new(ip.parse().unwrap(), port);
+        let (phone, _) = peer(&SocketAddr::new(local.ip(), 0).to_string()).await;
+        phone.send_to(b"OPTIONS", local).await.unwrap();
+        let (arrival, _) = message(&mut transports).await;
+        assert_eq!((arrival.listener, arrival.local), (listener, local));
+    }
+}
+
+/// IPv6, on a single address and on the wildcard, both ways.
 #[tokio::test]
 async fn ipv6_works_on_a_single_address_and_on_the_wildcard() {
     for text in ["[::1]:0", "[::]:0"] {
@@ -170,9 +179,6 @@ async fn ipv6_works_on_a_single_address_and_on_the_wildcard() {
         transports.send(transmit(arrival.reply(), "answer"));
         transports.flush();
         assert_eq!(receive(&phone).await, (b"answer".to_vec(), local));
-        // Both families on one port: neither stands in the other's way.
-        let beside = format!("0.0.0.0:{}", bound.port());
-        assert!(Transports::bind(vec![udp(&beside)], Limits::default()).is_ok());
     }
 }
 

@@ -1,6 +1,7 @@
 //! The task of one connection.
 
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -42,7 +43,7 @@ impl Link {
         controls: Controls,
         reports: mpsc::Sender<Event>,
     ) -> Link {
-        let writer = Writer::new(controls.outgoing, limits.write_stall);
+        let writer = Writer::new(controls.outgoing);
         Link { connection, arrival, limits, writer, cut: controls.cut, reports }
     }
 
@@ -118,7 +119,7 @@ impl Activity {
 pub(super) async fn run(mut link: Link, mut stream: TcpStream) {
     // A connection that fails at this is broken, and reading says so in a moment.
     let _ = stream.set_nodelay(true);
-    // Also bounds how long written bytes may stay unacknowledged (RFC 5482).
+    // How long what is written may stay unacknowledged, or wait for a closed window (RFC 5482, tcp(7)).
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(link.limits.write_stall));
     let stop = carry(&mut link, &mut stream).await;
     let (reason, orderly) = match stop {
@@ -152,6 +153,15 @@ async fn carry(link: &mut Link, stream: &mut TcpStream) -> Stop {
         stop = reader::run(receiving, *arrival, limits, reports, &ping, &activity) => stop,
         () = activity.idle(limits.idle) => Stop::Closed(CloseReason::Idle),
     }
+}
+
+/// Why a connection that fails with `error` has ended.
+pub(super) fn lost(error: &io::Error) -> CloseReason {
+    if error.kind() == io::ErrorKind::TimedOut {
+        // The user timeout that `run` sets.
+        return CloseReason::SlowReader;
+    }
+    CloseReason::Lost(error.kind())
 }
 
 /// Ends our side and waits for the peer to end its own.

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::Event;
-use super::connection::Activity;
+use super::connection::{Activity, lost};
 use crate::config::Limits;
 use crate::input::CloseReason;
 
@@ -48,7 +48,7 @@ pub(super) async fn run(
             Ok(0) => return Stop::Closed(CloseReason::Peer),
             Ok(_) => activity.touch(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Stop::Closed(CloseReason::Lost(error.kind())),
+            Err(error) => return Stop::Closed(lost(&error)),
         }
         loop {
             match framer.next() {

@@ -2,16 +2,14 @@
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use signaling_core::transport::Transmit;
 use tokio::io::AsyncWriteExt;
 use tokio::net::tcp::WriteHalf;
 use tokio::sync::Notify;
-use tokio::time::timeout;
 
-use super::connection::Activity;
+use super::connection::{Activity, lost};
 use super::outbound::Outgoing;
 use crate::input::CloseReason;
 
@@ -33,13 +31,12 @@ struct Pending {
 /// nothing is lost when that is dropped.
 pub(super) struct Writer {
     outgoing: Outgoing,
-    stall: Duration,
     pending: VecDeque<Pending>,
 }
 
 impl Writer {
-    pub(super) fn new(outgoing: Outgoing, stall: Duration) -> Writer {
-        Writer { outgoing, stall, pending: VecDeque::new() }
+    pub(super) fn new(outgoing: Outgoing) -> Writer {
+        Writer { outgoing, pending: VecDeque::new() }
     }
 
     /// Writes until the queue has ended and everything is written ([`CloseReason::Asked`]) or
@@ -56,10 +53,9 @@ impl Writer {
                 return CloseReason::Asked;
             }
             while !self.pending.is_empty() {
-                match timeout(self.stall, self.write(&mut sending)).await {
-                    Ok(Ok(count)) => self.advance(count),
-                    Ok(Err(error)) => return CloseReason::Lost(error.kind()),
-                    Err(_) => return CloseReason::SlowReader,
+                match self.write(&mut sending).await {
+                    Ok(count) => self.advance(count),
+                    Err(error) => return lost(&error),
                 }
                 activity.touch();
             }

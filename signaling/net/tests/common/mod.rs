@@ -31,6 +31,22 @@ pub(crate) fn bind_one(config: ListenerConfig, limits: Limits) -> (Transports, S
     (transports, bound)
 }
 
+/// Transports whose listeners share a port that is free for all of them at once; the port is put in
+/// place of `PORT`. Another process may take a port between looking and binding, hence several tries.
+pub(crate) fn bind_on_one_port(listeners: &[&str]) -> (Transports, u16) {
+    for _ in 0..20 {
+        let probe = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+        let port = probe.local_addr().unwrap().port();
+        drop(probe);
+        let on_port = |text: &&str| udp(&text.replace("PORT", &port.to_string()));
+        let listeners = listeners.iter().map(on_port).collect();
+        if let Ok(transports) = Transports::bind(listeners, Limits::default()) {
+            return (transports, port);
+        }
+    }
+    panic!("no port is free for {listeners:?}");
+}
+
 pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future).await.expect("in time")
 }
