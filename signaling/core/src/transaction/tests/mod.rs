@@ -3,6 +3,7 @@
 mod bounds;
 mod client_invite;
 mod client_plain;
+mod lossy;
 mod matching;
 mod random;
 mod server_invite;
