@@ -244,6 +244,8 @@ pub(crate) struct Plan {
     pub(crate) guard: Guard,
     pub(crate) users: Users,
     pub(crate) cores: Option<Vec<usize>>,
+    /// There are cores besides these.
+    pub(crate) other_cores: bool,
     pub(crate) video: Option<Shape>,
     pub(crate) args: LoadArgs,
 }
@@ -278,12 +280,15 @@ impl LoadArgs {
         let users = self.read_users(target.map_or(bind, |target| *target.ip()))?;
         let video = (!self.no_video)
             .then(|| Shape::video(self.video_fps, self.video_packets, self.video_bytes as usize));
+        let cores = self.pick_cores()?;
+        let machine = crate::os::cores().len();
         Ok(Plan {
             target,
             bind,
             guard,
             users,
-            cores: self.pick_cores()?,
+            other_cores: cores.as_ref().is_some_and(|cores| cores.len() < machine),
+            cores,
             video,
             args: self.clone(),
         })

@@ -23,19 +23,31 @@ pub mod users;
 
 use std::ops::ControlFlow;
 
-use anyhow::Result;
+use anyhow::{Context, Result, anyhow};
 
 pub use crate::progress::Progress;
 pub use crate::report::Report;
 
-/// Runs a load to its end. `progress` hears of it some five times a second and may break it off.
+/// Runs a load to its end. `progress` hears of it some five times a second and may break it off; it
+/// is called on the thread of the SIP side, which shares the media threads' cores.
 ///
 /// # Errors
 /// The arguments cannot be, or sockets or threads cannot be had. What goes wrong with calls is not
 /// an error but the content of the report.
 pub fn run(
     args: &cli::LoadArgs,
-    progress: impl FnMut(&Progress) -> ControlFlow<()>,
+    progress: impl FnMut(&Progress) -> ControlFlow<()> + Send,
 ) -> Result<Report> {
-    engine::run(args.plan()?, progress)
+    let plan = args.plan()?;
+    std::thread::scope(|scope| {
+        let sip = std::thread::Builder::new().name("load-sip".into());
+        let sip = sip.spawn_scoped(scope, || {
+            if let Some(core) = plan.cores.as_ref().and_then(|cores| cores.first()) {
+                os::pin(*core);
+            }
+            engine::run(plan, progress)
+        });
+        let sip = sip.context("starting the SIP thread")?;
+        sip.join().map_err(|_| anyhow!("the SIP thread panicked"))?
+    })
 }

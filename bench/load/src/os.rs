@@ -10,8 +10,8 @@ use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
-/// Nice value of the media threads where the process may lower it: a late tick of the generator
-/// would be read as the node's latency, so pacing goes before signalling.
+/// Nice value of media threads that get no real-time priority: a late tick of the generator would be
+/// read as the node's latency, so pacing goes before signalling.
 const MEDIA_NICE: libc::c_int = -10;
 
 /// `CLOCK_MONOTONIC` in nanoseconds.
@@ -66,11 +66,19 @@ pub(crate) fn cores() -> Vec<usize> {
     cores
 }
 
-/// Makes the calling thread wake up on time: 1 ns of timer slack and, if allowed, a higher priority.
-/// Both are improvements only, so a refusal is ignored; lateness is measured anyway.
-pub(crate) fn prefer_punctuality() {
+/// Makes the calling thread wake up on time: 1 ns of timer slack and, if allowed, a priority before
+/// others. `alone`: the thread has a core of its own among several, so real-time priority cannot
+/// keep the machine from its other work; the kernel leaves that core 5 % for others in any case
+/// (`sched_rt_runtime_us`). All of it is improvement only, so refusals are ignored: lateness is
+/// measured anyway.
+pub(crate) fn prefer_punctuality(alone: bool) {
     // SAFETY: PR_SET_TIMERSLACK takes one integer and touches no memory of ours.
     unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1 as libc::c_ulong) };
+    let lowest = libc::sched_param { sched_priority: 1 };
+    // SAFETY: `lowest` is valid for reads during the call; pid 0 means the calling thread on Linux.
+    if alone && unsafe { libc::sched_setscheduler(0, libc::SCHED_FIFO, &raw const lowest) } == 0 {
+        return;
+    }
     // SAFETY: no memory is passed; `who` 0 means the calling thread on Linux.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, MEDIA_NICE) };
 }

@@ -199,6 +199,7 @@ impl Engine {
             sessions: plan.args.sessions,
             sessions_per_socket: plan.args.sessions_per_socket.min(plan.args.sessions),
             cores: plan.cores.clone(),
+            may_dominate: plan.other_cores,
             bind: plan.bind,
             ports: plan.args.media_ports.map(|ports| ports.low..=ports.high),
             video: plan.video,

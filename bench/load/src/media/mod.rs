@@ -44,6 +44,8 @@ pub(crate) struct MediaConfig {
     pub(crate) sessions_per_socket: u32,
     /// One thread for each; `None`: one thread that runs where it likes.
     pub(crate) cores: Option<Vec<usize>>,
+    /// The machine has other cores, so that these may be taken by real-time priority.
+    pub(crate) may_dominate: bool,
     pub(crate) bind: Ipv4Addr,
     pub(crate) ports: Option<RangeInclusive<u16>>,
     /// `None`: audio only.
@@ -97,7 +99,8 @@ impl MediaPlane {
         let mut plane = MediaPlane { layout, addresses, threads: Vec::new() };
         for (index, ends) in ends.into_iter().enumerate() {
             let core = config.cores.as_ref().and_then(|cores| cores.get(index).copied());
-            plane.threads.push(spawn(index, core, layout, &press, ends)?);
+            let at = (index, core, config.may_dominate);
+            plane.threads.push(spawn(at, layout, &press, ends)?);
         }
         Ok(plane)
     }
@@ -168,8 +171,7 @@ fn sockets_hint(config: &MediaConfig, layout: Layout) -> String {
 }
 
 fn spawn(
-    index: usize,
-    core: Option<usize>,
+    (index, core, may_dominate): (usize, Option<usize>, bool),
     layout: Layout,
     press: &Arc<Press>,
     ends: Vec<End>,
@@ -194,9 +196,8 @@ fn spawn(
     let handle = std::thread::Builder::new()
         .name(format!("load-media-{index}"))
         .spawn(move || {
-            if let Some(core) = core {
-                os::pin(core);
-            }
+            let pinned = core.is_some_and(os::pin);
+            os::prefer_punctuality(pinned && may_dominate);
             worker.run()
         })
         .context("starting a media thread")?;

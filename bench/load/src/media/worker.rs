@@ -101,7 +101,6 @@ pub(crate) struct Worker {
 impl Worker {
     /// Runs until told to finish, or until whoever commands is gone.
     pub(crate) fn run(mut self) -> Tally {
-        os::prefer_punctuality();
         let mut ticks = 0u32;
         loop {
             if !self.obey() {
