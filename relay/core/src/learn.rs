@@ -9,7 +9,8 @@
 //!   the peer, and these must be RTP of a negotiated payload type. A stranger whose consistent run
 //!   of [`RUN`] packets comes before the peer's *is* taken for the peer: without SRTP nothing in
 //!   the packets tells them apart;
-//! - after the peer is learned: nothing, from anywhere.
+//! - after the peer is learned: nothing, from anywhere. Its RTCP port is learned after its RTP
+//!   port, by the first packet from the same address that bears an SSRC heard in its RTP.
 
 use std::net::SocketAddr;
 

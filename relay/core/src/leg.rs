@@ -161,6 +161,10 @@ impl LegState {
                 }
                 let mark = Mark::Rtp { ssrc: header.ssrc, sequence: header.sequence };
                 self.rtp.admit(source, standing, mark)?;
+                if standing == Standing::Candidate && self.rtp.learned_ip().is_some() {
+                    // What was heard before may have been a stranger.
+                    self.stats.forget_sources();
+                }
                 self.stats.heard(now, header);
                 Ok(PacketKind::Rtp)
             }
@@ -193,7 +197,14 @@ impl LegState {
         }
         let Datagram::Rtcp { ssrc } = classify(bytes) else { return Err(DropReason::NotRtcp) };
         match (standing, self.rtp.learned_ip()) {
-            (Standing::Candidate, Some(ip)) if ip == source.ip() => path.settle(source),
+            (Standing::Candidate, Some(ip)) if ip == source.ip() => {
+                // RFC 3550 6.4: the sender's SSRC is that of its RTP, which a stranger who shares
+                // the peer's address would have to guess.
+                if !self.stats.knows(ssrc) {
+                    return Err(DropReason::NotLearned);
+                }
+                path.settle(source);
+            }
             (Standing::Candidate, Some(_)) => return Err(DropReason::WrongSource),
             (Standing::Candidate, None)
             | (Standing::Peer | Standing::Former | Standing::Stranger, _) => {

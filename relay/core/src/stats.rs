@@ -80,6 +80,16 @@ impl DirectionStats {
         self.dropped += 1;
     }
 
+    /// Stops following the sources heard so far, whose loss says nothing about the peer.
+    pub(crate) fn forget_sources(&mut self) {
+        self.sources = [None; SOURCES_MAX];
+    }
+
+    /// Whether RTP of this source is being followed.
+    pub(crate) fn knows(&self, ssrc: u32) -> bool {
+        self.sources.iter().flatten().any(|source| source.ssrc == ssrc)
+    }
+
     fn source_of(&mut self, header: RtpHeader) -> &mut Source {
         let known = |source: &Option<Source>| source.is_some_and(|s| s.ssrc == header.ssrc);
         // An empty place is the oldest of all.

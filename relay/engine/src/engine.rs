@@ -53,7 +53,7 @@ impl Engine {
         config.validate()?;
         let slices = slices(&config)?;
         raise_descriptor_limit(config.sockets_per_worker)?;
-        probe::check()?;
+        probe_apart()?;
         let count = config.workers.len();
         let outlet = Arc::new(Outlet::new(count, config.commands_outstanding_max));
         let mut engine = Engine {
@@ -160,6 +160,18 @@ impl Drop for Engine {
             }
         }
     }
+}
+
+/// Probes on a thread that ends with it: when a ring is closed the kernel interrupts the thread
+/// that made it, in whatever system call it is by then.
+fn probe_apart() -> Result<(), StartError> {
+    let probe = thread::Builder::new().name("relay-probe".to_owned()).spawn(probe::check);
+    let probe = probe.map_err(|error| StartError::Os { operation: "start a thread", error })?;
+    let outcome = probe.join().unwrap_or_else(|panic| {
+        let error = std::io::Error::other(words(&*panic).to_owned());
+        Err(probe::ProbeError::Os { operation: "probe", error })
+    });
+    Ok(outcome?)
 }
 
 fn slices(config: &EngineConfig) -> Result<Vec<PortRange>, StartError> {

@@ -63,7 +63,8 @@ const OPERATIONS: [(u8, Missing); 6] = [
 /// A ring for trying things out.
 const SMALL: RingSizes = RingSizes { submissions: 8, completions: 16 };
 
-/// Checks every operation, setup flag and registration that the engine uses. Sends nothing.
+/// Checks every operation, setup flag and registration that the engine uses. Sends nothing. Call
+/// it on a thread that ends soon: when its rings are closed the kernel interrupts the thread.
 ///
 /// # Errors
 /// [`ProbeError`] says what to do.
