@@ -39,6 +39,9 @@ pub(crate) enum Command {
     /// Start a node and phones, set up calls with audio and video, and measure them.
     #[command(after_help = DEMO_EXAMPLES)]
     Demo(DemoArgs),
+    /// Make calls with audio and video through a SIP node and measure what becomes of them.
+    #[command(after_help = LOAD_EXAMPLES)]
+    Load(Box<load::cli::LoadArgs>),
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -89,6 +92,14 @@ pub(crate) struct DemoArgs {
     #[arg(long)]
     pub(crate) json: bool,
 }
+
+const LOAD_EXAMPLES: &str = "\
+Examples:
+  ringfarm load 127.0.0.1:5060                        50 calls for 10 s through the node there
+  ringfarm load 127.0.0.1:5060 --sessions 500 --json  500 calls, the report as one JSON object
+  ringfarm load --direct --sessions 500               without a node: the generator's own limit
+
+It loads this machine only, unless --allow-target names another address.";
 
 const CHECK_EXAMPLES: &str = "\
 Examples:

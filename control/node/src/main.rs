@@ -23,8 +23,14 @@ fn main() -> ExitCode {
     let done = match command.unwrap_or(Command::Run(run)) {
         Command::Run(args) => settings_io::load(&args).and_then(run::run),
         Command::Demo(args) => demo::demo(&args),
+        Command::Load(args) => return load_calls(&args),
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),
     };
     done.map_or_else(Stop::report, |()| ExitCode::SUCCESS)
+}
+
+/// The load generator decides its own exit code: 0 if the run was flawless, else 1.
+fn load_calls(args: &load::cli::LoadArgs) -> ExitCode {
+    load::cli::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
 }
