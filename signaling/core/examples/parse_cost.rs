@@ -67,13 +67,13 @@ fn take_six(message: &Message) {
     let via = message.top_via();
     black_box((via.transport(), via.host(), via.port_or_default(), via.branch(), via.rport()));
     for addr in [message.from(), message.to()] {
-        black_box((addr.display(), addr.uri(), addr.tag()));
+        black_box((addr.display(), addr.uri().ok(), addr.tag()));
     }
     let cseq = message.cseq();
     black_box((cseq.number, cseq.method, message.call_id()));
     for contact in message.contacts() {
         let addr = contact.ok().and_then(|contact| contact.addr());
-        black_box(addr.map(|addr| (addr.uri(), addr.expires())));
+        black_box(addr.map(|addr| (addr.uri().ok(), addr.expires())));
     }
 }
 

@@ -122,10 +122,13 @@ impl<'s, 'a> Writer<'s, 'a> {
 
     /// A section without a target: its address must go on holding when the session's changes.
     fn untouched_section(&mut self, media: &Media<'_>) {
+        let old = media.connection.and_then(|connection| connection.ip());
         let inherits = !media.own_connection && media.port != 0;
         let session = self.sdp.connection.map(|i| self.sdp.lines[i]);
         let inserted = match (self.session, session) {
-            (SessionAddress::Replaced(_), Some(line)) if inherits => Some(line),
+            (SessionAddress::Replaced(new), Some(line)) if inherits && old != Some(new) => {
+                Some(line)
+            }
             _ => None,
         };
         let connection_at = connection_place(self.sdp, media);
@@ -185,11 +188,11 @@ impl<'s, 'a> Writer<'s, 'a> {
 
     /// Whether the stream needs a c= line that it does not have.
     fn needs_connection(&self, media: &Media<'_>, target: MediaTarget) -> bool {
-        if media.own_connection {
+        if media.own_connection || media.port == 0 {
             return false;
         }
         match self.session {
-            SessionAddress::Absent => media.port != 0,
+            SessionAddress::Absent => true,
             // Kept although a stream that inherits it has a target: it says hold.
             SessionAddress::Kept => false,
             SessionAddress::Replaced(address) => address != target.address,
@@ -280,7 +283,7 @@ fn session_address(sdp: &Sdp<'_>, rewrite: &Rewrite) -> SessionAddress {
         return SessionAddress::Kept;
     }
     let targets = || sdp.media.iter().zip(&rewrite.media).filter_map(|(m, t)| t.map(|t| (m, t)));
-    let inherits = targets().find(|(media, _)| !media.own_connection);
+    let inherits = targets().find(|(media, _)| !media.own_connection && media.port != 0);
     match inherits.or_else(|| targets().next()) {
         Some((_, target)) => SessionAddress::Replaced(target.address),
         None => SessionAddress::Kept,

@@ -158,10 +158,11 @@ impl<'m> Edit<'m> {
     /// any transport (RFC 3261 16.6 step 8).
     #[must_use]
     pub fn finish(&self) -> Bytes {
-        let raw = self.message.raw();
         let body = self.body.as_deref().unwrap_or_else(|| self.message.body());
+        let head = self.message.index().body as usize + self.scratch.len();
+        // An escaped URI takes up to three bytes a byte; an added Content-Length line fits in the rest.
         let slack = self.request_uri.as_ref().map_or(0, |uri| 3 * uri.len()) + 32;
-        let mut out = Vec::with_capacity(raw.len() + self.scratch.len() + body.len() + slack);
+        let mut out = Vec::with_capacity(head + body.len() + slack);
         self.push_start_line(&mut out);
         self.push_lines(&mut out);
         if self.position(HeaderName::ContentLength.into()).is_none() {

@@ -16,6 +16,7 @@ static ENTRIES: [Entry; HeaderName::SPELLINGS] = build_entries();
 const KEY_COVERS: usize = 16;
 const SPACES: u64 = 0x2020_2020_2020_2020;
 
+// It also keeps the names below 128, so that the parser can note those it has seen in a u128.
 const _: () = assert!(HeaderName::SPELLINGS < 256, "slots are bytes");
 
 /// The first eight bytes of a name, padded with spaces, and the last eight of one that is longer (else 0), in

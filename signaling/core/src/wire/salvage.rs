@@ -1,5 +1,6 @@
 //! Collecting from a malformed request what a stateless refusal needs.
 
+use std::fmt;
 use std::io::Write as _;
 use std::net::SocketAddr;
 
@@ -18,7 +19,7 @@ use super::via::Via;
 use super::write::{push_header, push_value};
 
 /// Positions of the header values that a response copies.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(super) struct Salvage {
     raw: Bytes,
     vias: SmallVec<[Span; 4]>,
@@ -26,6 +27,13 @@ pub(super) struct Salvage {
     to: Option<Span>,
     call_id: Option<Span>,
     cseq: Option<Span>,
+}
+
+impl fmt::Debug for Salvage {
+    /// How much there is alone: the message holds personal data.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Salvage({} bytes, {} Via lines)", self.raw.len(), self.vias.len())
+    }
 }
 
 /// What can be answered with; `None` where silence is right.

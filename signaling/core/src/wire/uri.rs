@@ -187,6 +187,10 @@ fn parse_sip(uri: &mut Uri<'_>) -> Option<()> {
         at = end;
     }
     let params_end = memchr::memchr(b'?', &bytes[at..]).map_or(bytes.len(), |mark| at + mark);
+    // Unlike a header's, a URI's parameters hold no white space and no quoted strings.
+    if at < params_end && !chars::all(&bytes[at..params_end], chars::URI) {
+        return None;
+    }
     params::scan(&bytes[..params_end], at)?;
     uri.params = Params::new(&bytes[at..params_end]);
     if params_end < bytes.len() {

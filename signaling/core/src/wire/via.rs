@@ -62,11 +62,11 @@ impl ViaSpans {
         self.host = Span::new(start, end);
         let at = chars::skip_lws(text, end);
         if text.get(at) != Some(&b':') {
-            return Some(at);
+            return Some(end);
         }
         let (port, end) = port(text, chars::skip_lws(text, at + 1))?;
         self.port = Some(port);
-        Some(chars::skip_lws(text, end))
+        Some(end)
     }
 
     fn parameters(&mut self, text: &[u8], start: usize) -> Option<usize> {
@@ -87,8 +87,10 @@ impl ViaSpans {
             }
         }
         self.params = Span::new(start, at);
-        let end = chars::skip_lws(text, at);
-        if end == text.len() || text[end] == b',' { Some(end) } else { None }
+        match text.get(chars::skip_lws(text, at)) {
+            None | Some(b',') => Some(at),
+            Some(_) => None,
+        }
     }
 }
 
@@ -131,7 +133,11 @@ impl<'a> Via<'a> {
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Via<'a>> {
         let (spans, end) = ViaSpans::parse_prefix(value)?;
-        if end == value.len() { Some(Via { text: value, spans }) } else { None }
+        if chars::skip_lws(value, end) == value.len() {
+            Some(Via { text: value, spans })
+        } else {
+            None
+        }
     }
 
     pub(super) const fn from_spans(text: &'a [u8], spans: ViaSpans) -> Via<'a> {
