@@ -163,6 +163,23 @@ fn an_algorithm_whose_hash_is_not_stored_is_never_right() {
     let challenge = bench.challenge();
     let value = answered(&challenge, "alice", "secret", 1);
     assert_eq!(bench.verify(&[&value]), Verdict::BadCredentials);
+
+    // Nor is what anybody can compute with no hash at all.
+    let input = digest::Input {
+        algorithm: Algorithm::Sha256,
+        nonce: &challenge.nonce,
+        method: "REGISTER",
+        uri: "sip:example.org",
+        qop: None,
+    };
+    let guess: String =
+        digest::response(&digest::Hex::new(), &input).into_iter().map(char::from).collect();
+    let value = format!(
+        "Digest username=\"alice\", realm=\"{REALM}\", nonce=\"{}\", uri=\"sip:example.org\", \
+         response=\"{guess}\", algorithm=SHA-256",
+        challenge.nonce
+    );
+    assert_eq!(bench.verify(&[&value]), Verdict::BadCredentials);
 }
 
 #[test]

@@ -121,7 +121,7 @@ impl Registrar {
 
     fn check_total(&self, now: Instant, aor: &str, wanted: usize) -> Result<(), Outcome> {
         let had = self.records.get(aor).map_or(0, |record| record.bindings.len());
-        if wanted > had && self.len - had + wanted > self.config.bindings_max {
+        if self.len - had + wanted > self.config.bindings_max {
             return Err(too_many(now, "Too Many Registrations", self.next_expiry()));
         }
         Ok(())

@@ -114,6 +114,11 @@ impl Clients {
         self.table.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.index.len()
+    }
+
     pub(super) fn state(&self, tx: ClientTx) -> Option<State> {
         self.table.get(tx.0).map(|client| client.machine.state())
     }

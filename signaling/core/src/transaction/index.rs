@@ -23,6 +23,11 @@ impl Index {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.places.len()
+    }
+
     /// The transaction with that hash for which `is_it` holds.
     pub(super) fn find(&self, hash: u64, mut is_it: impl FnMut(Key) -> bool) -> Option<Key> {
         self.places.find(hash, |&(own, tx)| own == hash && is_it(tx)).map(|&(_, tx)| tx)

@@ -67,6 +67,12 @@ impl Transactions {
         self.shared.counters
     }
 
+    /// Entries of every index, which must go with their transactions.
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.clients.entries() + self.servers.entries() + self.shared.peers.len()
+    }
+
     /// A message has been received.
     pub fn handle_message(&mut self, now: Instant, arrival: Arrival, message: Message) {
         if message.is_request() {

@@ -144,9 +144,10 @@ pub enum Event {
 /// The times of RFC 3261 17.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
-    /// Estimate of the round-trip time: 500 ms. Values below 1 ms are taken as 1 ms.
+    /// Estimate of the round-trip time: 500 ms.
     pub t1: Duration,
-    /// Longest interval of retransmissions but those of an INVITE: 4 s.
+    /// Longest interval of retransmissions but those of an INVITE: 4 s. Less than T1 is taken
+    /// as T1.
     pub t2: Duration,
     /// How long a message stays in the network: 5 s.
     pub t4: Duration,

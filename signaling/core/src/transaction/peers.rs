@@ -73,6 +73,11 @@ impl Peers {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len() + self.first.len()
+    }
+
     /// All transactions with `peer`.
     pub(super) fn of(&self, peer: Peer) -> Vec<Tx> {
         let mut next = self.first.get(&peer).copied();

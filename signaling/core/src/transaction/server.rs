@@ -139,6 +139,11 @@ impl Servers {
         self.table.len()
     }
 
+    #[cfg(test)]
+    pub(super) fn entries(&self) -> usize {
+        self.index.len() + self.merges.len()
+    }
+
     pub(super) fn state(&self, tx: ServerTx) -> Option<State> {
         self.table.get(tx.0).map(|server| server.machine.state())
     }

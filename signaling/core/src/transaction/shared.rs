@@ -63,8 +63,7 @@ impl Shared {
     pub(super) fn new(now: Instant, config: &Config) -> Self {
         let keyed = Keyed::new(&config.seed);
         let mut timing = config.timing;
-        // A timer of no length would be due again at once, for ever.
-        timing.t1 = timing.t1.max(Duration::from_millis(1));
+        // An interval of no length would be over again at once, until the deadline.
         timing.t2 = timing.t2.max(timing.t1);
         Shared {
             timing,

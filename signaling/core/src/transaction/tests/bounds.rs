@@ -88,15 +88,16 @@ fn handles_do_not_outlive_their_transaction() {
 
 #[test]
 fn times_of_zero_do_not_hang() {
-    let timing = Timing {
-        t1: Duration::ZERO,
-        t2: Duration::ZERO,
-        t4: Duration::ZERO,
-        proceeding_max: Duration::ZERO,
-    };
-    let mut bench = Bench::with(Transport::Udp, Config { timing, ..Config::new([3; 32]) });
-    bench.send(&request("INVITE", "z9hG4bK1"));
-    bench.accept(&request("INVITE", "z9hG4bK2"));
-    bench.pass(ms(1_000));
-    assert!(bench.is_empty());
+    for t1 in [Duration::ZERO, ms(1)] {
+        let (t2, t4, proceeding_max) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+        let timing = Timing { t1, t2, t4, proceeding_max };
+        let mut bench = Bench::with(Transport::Udp, Config { timing, ..Config::new([3; 32]) });
+        bench.send(&request("INVITE", "z9hG4bK1"));
+        bench.send(&request("OPTIONS", "z9hG4bK2"));
+        let tx = bench.accept(&request("INVITE", "z9hG4bK3"));
+        bench.respond(tx, &request("INVITE", "z9hG4bK3"), 486);
+        bench.accept(&request("INVITE", "z9hG4bK4"));
+        bench.pass(ms(40_000));
+        assert!(bench.is_empty());
+    }
 }

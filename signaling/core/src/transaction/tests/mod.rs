@@ -184,6 +184,7 @@ impl Bench {
     fn is_empty(&self) -> bool {
         self.layer.clients() == 0
             && self.layer.servers() == 0
+            && self.layer.entries() == 0
             && self.layer.poll_timeout().is_none()
     }
 }

@@ -70,9 +70,11 @@ fn a_via_that_is_right_stays_as_it_is() {
 fn over_a_stream_the_response_goes_back_on_the_connection() {
     let mut bench = Bench::tcp();
     let arrival = from_port(&bench, 33_000);
-    let (_, target) = answer(&mut bench, arrival, &behind_nat(";branch=z9hG4bK1"));
-    assert_eq!(target.connection, Some(ConnectionId(4)));
-    assert_eq!(target.remote, addr("192.0.2.1:5070"));
+    for via in [";branch=z9hG4bK1", ";rport;branch=z9hG4bK2"] {
+        let (_, target) = answer(&mut bench, arrival, &behind_nat(via));
+        assert_eq!(target.connection, Some(ConnectionId(4)));
+        assert_eq!(target.remote, addr("192.0.2.1:5070"));
+    }
 }
 
 #[test]
