@@ -1,11 +1,14 @@
-//! The generator on its own: `cargo run --release -p ringfarm-load --example load -- --direct`.
+//! The generator on its own: `cargo run --release -p ringfarm-load -- --direct`.
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
 #[derive(Parser)]
-#[command(about = "Generate A/V calls through a SIP node and measure what it does with them")]
+#[command(
+    version,
+    about = "Generate A/V calls through a SIP node and measure what it does with them"
+)]
 struct Line {
     #[command(flatten)]
     load: load::cli::LoadArgs,
