@@ -262,6 +262,3 @@ impl Link {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

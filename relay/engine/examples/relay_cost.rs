@@ -37,7 +37,10 @@ fn main() {
         idle: None,
         ..EngineConfig::new(vec![Some(cores[0].id)], [1; 32])
     };
-    let wake = Arc::new(move || drop(wake.try_send(())));
+    let wake = Arc::new(move || {
+        // Full: a wake-up is waiting already.
+        let _ = wake.try_send(());
+    });
     let engine = Engine::start(config, wake).unwrap();
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();

@@ -1,0 +1,169 @@
+//! Peers behind NAT, and strangers (CVE-2025-53399).
+
+use relay_core::DropReason;
+use relay_core::api::*;
+use relay_core::learn::PROVISIONAL_MAX;
+
+use crate::support::*;
+
+/// What the caller believes its address to be; its NAT has the address 203.0.113.9.
+const PRIVATE: &str = "192.168.1.5:4000";
+const NATTED: &str = "203.0.113.9:40123";
+
+fn behind_nat() -> SessionSpec {
+    let caller = remote(PRIVATE, within("203.0.113.9/32"));
+    spec([audio(caller, remote(CALLEE, Learning::Signalled))])
+}
+
+#[test]
+fn a_peer_behind_nat_is_learned_with_its_third_packet_and_none_is_lost() {
+    let mut rig = Rig::new();
+    let [inside, outside] = rig.apply(1, &behind_nat())[0].unwrap();
+    let back = |rig: &mut Rig| match rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, 1)) {
+        Outcome::Sent { to, .. } => to,
+        other => panic!("unexpected {other:?}"),
+    };
+    for n in 1..=2 {
+        assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n)).is_sent());
+        assert_eq!(back(&mut rig), at(PRIVATE));
+    }
+    assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 3)).is_sent());
+    assert_eq!(back(&mut rig), at(NATTED));
+    assert!(rig.connects.contains(&(inside.rtp, Some(at(NATTED)))));
+    assert_eq!(rig.close(1).streams[0][0].source, Some(at(NATTED)));
+}
+
+#[test]
+fn the_signalled_address_is_the_peer_with_its_first_packet() {
+    let mut rig = Rig::new();
+    let [inside, _] = rig.apply(1, &behind_nat())[0].unwrap();
+    assert!(rig.packet(at(PRIVATE), inside.rtp, &rtp(0, 1, 1)).is_sent());
+    let other = rig.queued_packet(at(NATTED), inside.rtp, &rtp(0, 1, 2));
+    assert_eq!(other, Outcome::Dropped(DropReason::WrongSource));
+}
+
+/// The stated figures: none from elsewhere; two from within, before the peer is learned; none after.
+#[test]
+fn a_stranger_brings_across_no_more_than_is_stated() {
+    let mut rig = Rig::new();
+    let [inside, _] = rig.apply(1, &behind_nat())[0].unwrap();
+    let mut across = 0;
+    let mut stranger = |rig: &mut Rig, host: &str, count: u16| {
+        let mut reached = 0;
+        for n in 0..count {
+            // A new source each time: otherwise it would complete a run and be the peer.
+            let source = at(&format!("{host}:{}", 1000 + n));
+            for bytes in [rtp(0, 6, n), rtcp(6), rtcp(1), vec![22, 254, 253]] {
+                reached += u8::from(rig.queued_packet(source, inside.rtp, &bytes).is_sent());
+                reached += u8::from(rig.queued_packet(source, inside.rtcp, &bytes).is_sent());
+            }
+        }
+        across += reached;
+        reached
+    };
+    assert_eq!(stranger(&mut rig, "203.0.113.10", 100), 0);
+    assert_eq!(stranger(&mut rig, "203.0.113.9", 100), PROVISIONAL_MAX);
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    // Its RTCP is learned by the SSRC of its RTP.
+    assert!(rig.packet(at("203.0.113.9:40999"), inside.rtcp, &rtcp(1)).is_sent());
+    assert_eq!(stranger(&mut rig, "203.0.113.9", 100), 0);
+    assert_eq!(across, PROVISIONAL_MAX);
+    let right = rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 4));
+    assert!(right.is_sent());
+}
+
+#[test]
+fn a_repeated_apply_does_not_open_a_locked_stream_to_strangers() {
+    let mut rig = Rig::new();
+    let [inside, _] = rig.apply(1, &behind_nat())[0].unwrap();
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    rig.apply(1, &behind_nat());
+    let stranger = rig.queued_packet(at("203.0.113.9:999"), inside.rtp, &rtp(0, 1, 4));
+    assert_eq!(stranger, Outcome::Dropped(DropReason::WrongSource));
+}
+
+#[test]
+fn a_moved_peer_behind_nat_is_learned_again() {
+    let mut rig = Rig::new();
+    let [inside, outside] = rig.apply(1, &behind_nat())[0].unwrap();
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    let caller = remote("192.168.1.5:6000", within("203.0.113.9/32"));
+    rig.apply(1, &spec([audio(caller, remote(CALLEE, Learning::Signalled))]));
+    // Still under way from the old place.
+    assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 4)).is_sent());
+    for n in 5..=7 {
+        assert!(rig.packet(at("203.0.113.9:40777"), inside.rtp, &rtp(0, 1, n)).is_sent());
+    }
+    match rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, 1)) {
+        Outcome::Sent { to, .. } => assert_eq!(to, at("203.0.113.9:40777")),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+/// A phone that has found out its public address and signals it: nothing has moved.
+#[test]
+fn a_learned_peer_that_signals_its_public_address_stays_the_peer() {
+    let mut rig = Rig::new();
+    let [inside, outside] = rig.apply(1, &behind_nat())[0].unwrap();
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    for learning in [within("203.0.113.9/32"), Learning::Signalled] {
+        let public = remote(NATTED, learning);
+        rig.apply(1, &spec([audio(public, remote(CALLEE, Learning::Signalled))]));
+        assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 4)).is_sent());
+        match rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, 1)) {
+            Outcome::Sent { to, .. } => assert_eq!(to, at(NATTED)),
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+}
+
+/// A peer that only listens sends RTCP alone: three of them, none of which passes before.
+#[test]
+fn rtcp_alone_is_learned_by_a_run() {
+    let mut rig = Rig::new();
+    let [inside, _] = rig.apply(1, &behind_nat())[0].unwrap();
+    let outcomes =
+        [1, 2, 3].map(|_| rig.packet(at("203.0.113.9:40124"), inside.rtcp, &rtcp(1)).is_sent());
+    assert_eq!(outcomes, [false, false, true]);
+}
+
+/// Media waits for the handshake, so a handshake record is enough.
+#[test]
+fn a_dtls_handshake_is_learned_from() {
+    let mut rig = Rig::new();
+    let mut spec = behind_nat();
+    spec.streams[0].payload = Payload::Rtp { dtls: true };
+    let [inside, outside] = rig.apply(1, &spec)[0].unwrap();
+    let hello = [22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let data = [23, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let early = rig.packet(at(NATTED), inside.rtp, &data);
+    assert_eq!(early, Outcome::Dropped(DropReason::NotLearned));
+    assert!(rig.packet(at(NATTED), inside.rtp, &hello).is_sent());
+    match rig.packet(at(CALLEE), outside.rtp, &hello) {
+        Outcome::Sent { to, .. } => assert_eq!(to, at(NATTED)),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
+#[test]
+fn an_opaque_stream_behind_nat_is_learned_by_a_run() {
+    let mut rig = Rig::new();
+    let mut spec = behind_nat();
+    spec.streams[0].payload = Payload::Opaque;
+    let [inside, outside] = rig.apply(1, &spec)[0].unwrap();
+    for _ in 0..3 {
+        assert!(rig.packet(at(NATTED), inside.rtp, b"udptl").is_sent());
+    }
+    match rig.packet(at(CALLEE), outside.rtp, b"udptl") {
+        Outcome::Sent { to, .. } => assert_eq!(to, at(NATTED)),
+        other => panic!("unexpected {other:?}"),
+    }
+}
