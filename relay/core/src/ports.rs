@@ -96,6 +96,9 @@ pub struct Usage {
 /// more drain a backlog, and the number bounds the time of one call.
 const EXPIRED_PER_TAKE: usize = 8;
 
+/// Rests that are ended at most when the usage is asked for: about 30 us.
+const EXPIRED_PER_LOOK: usize = 1024;
+
 /// The media ports of one local address.
 #[derive(Debug)]
 pub struct PortAllocator {
@@ -201,9 +204,10 @@ impl PortAllocator {
         freed
     }
 
-    /// How full it is now.
+    /// How full it is now. After a long pause rests that are over may still count as rests: a
+    /// bounded number is ended in one call.
     pub fn usage(&mut self, now: Instant) -> Usage {
-        self.expire(now, usize::MAX);
+        self.expire(now, EXPIRED_PER_LOOK);
         let used = self.lists.ports_in(List::Used);
         let free = self.lists.ports_in(List::FreePairs) + self.lists.ports_in(List::FreeHalves);
         let oldest = self.lists.front(List::Used).and_then(|(port, _, _)| self.owner(now, port));

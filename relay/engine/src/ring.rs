@@ -60,7 +60,7 @@ impl Operation {
 }
 
 /// The end of a request, or one of many results of a multishot one.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Completion {
     pub(crate) operation: Operation,
     /// The caller's 56 bits.
@@ -73,8 +73,8 @@ pub(crate) struct Completion {
     pub(crate) buffer: Option<Buffer>,
 }
 
-/// A receive buffer that we hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A receive buffer that we hold. There is one of each: who has released it cannot read it.
+#[derive(Debug)]
 pub(crate) struct Buffer(u16);
 
 /// A received datagram.
@@ -155,7 +155,7 @@ impl Ring {
     pub(crate) fn send(
         &mut self,
         index: u32,
-        buffer: Buffer,
+        buffer: &Buffer,
         length: usize,
         to: Option<SocketAddr>,
         subject: u64,
@@ -292,7 +292,7 @@ impl Ring {
     }
 
     /// What was received into `buffer`; `None` if it is not a datagram of either family.
-    pub(crate) fn datagram(&self, buffer: Buffer) -> Option<Datagram<'_>> {
+    pub(crate) fn datagram(&self, buffer: &Buffer) -> Option<Datagram<'_>> {
         let bytes = self.buffers.get(buffer.0);
         let out = RecvMsgOut::parse(bytes, &self.message).ok()?;
         let source = source(out.name_data())?;

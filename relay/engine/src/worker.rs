@@ -54,6 +54,8 @@ pub(crate) struct Worker {
     ring: Ring,
     sockets: Sockets,
     batch: Vec<Completion>,
+    /// More completions may be waiting.
+    batch_was_full: bool,
     /// Sockets whose receive has ended and is to be armed again.
     rearm: Vec<SlotId>,
     /// Whether a receive met no buffer in this turn.
@@ -79,6 +81,7 @@ impl Worker {
             ring,
             sockets: Sockets::new(sockets, options),
             batch: Vec::with_capacity(BATCH_MAX),
+            batch_was_full: false,
             rearm: Vec::with_capacity(sockets as usize),
             exhausted: false,
             outbox: VecDeque::new(),
@@ -122,7 +125,7 @@ impl Worker {
     }
 
     fn timeout(&self, now: Instant) -> Duration {
-        if self.mailbox.has_commands() || self.batch.len() == BATCH_MAX {
+        if self.mailbox.has_commands() || self.batch_was_full {
             return Duration::ZERO;
         }
         let most = if self.outbox.is_empty() { BEAT } else { OUTBOX_RETRY };
@@ -135,17 +138,17 @@ impl Worker {
             self.counters().completions_overflowed.add(1);
         }
         let mut batch = std::mem::take(&mut self.batch);
-        batch.clear();
         self.ring.reap(&mut batch, BATCH_MAX);
         self.counters().completions.add(batch.len() as u64);
-        for completion in &batch {
+        self.batch_was_full = batch.len() == BATCH_MAX;
+        for completion in batch.drain(..) {
             self.complete(now, completion)?;
         }
         self.batch = batch;
         Ok(())
     }
 
-    fn complete(&mut self, now: Instant, completion: &Completion) -> io::Result<()> {
+    fn complete(&mut self, now: Instant, completion: Completion) -> io::Result<()> {
         let slot = SlotId::from_bits(completion.subject);
         match completion.operation {
             Operation::Receive => self.received(now, slot, completion)?,
@@ -173,10 +176,10 @@ impl Worker {
         Ok(())
     }
 
-    fn received(&mut self, now: Instant, slot: SlotId, completion: &Completion) -> io::Result<()> {
+    fn received(&mut self, now: Instant, slot: SlotId, completion: Completion) -> io::Result<()> {
         if let Some(buffer) = completion.buffer {
             if completion.result.is_ok() {
-                self.relay_packet(now, slot, buffer);
+                self.relay_packet(now, slot, &buffer);
             }
             self.ring.release(buffer);
         }
@@ -186,7 +189,7 @@ impl Worker {
         Ok(())
     }
 
-    fn relay_packet(&mut self, now: Instant, slot: SlotId, buffer: Buffer) {
+    fn relay_packet(&mut self, now: Instant, slot: SlotId, buffer: &Buffer) {
         let counters = &self.mailbox.counters;
         let Some(datagram) = self.ring.datagram(buffer) else { return };
         let length = datagram.payload.len();
