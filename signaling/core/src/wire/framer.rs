@@ -1,6 +1,6 @@
 //! Cutting a stream into messages (RFC 3261 18.3, RFC 5626 3.5.1).
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 use super::chars;
 use super::limits::Limits;
@@ -73,7 +73,10 @@ impl StreamFramer {
             Some(len) if self.buffer.len() >= len => {
                 self.message_len = None;
                 self.scanned = 0;
-                Ok(Some(Frame::Message(self.buffer.split_to(len).freeze())))
+                // Copied, so that a message that a transaction keeps does not keep the whole buffer.
+                let message = Bytes::copy_from_slice(&self.buffer[..len]);
+                self.buffer.advance(len);
+                Ok(Some(Frame::Message(message)))
             }
             Some(_) | None => Ok(None),
         }
@@ -84,7 +87,7 @@ impl StreamFramer {
     fn skip_line_ends(&mut self) -> Option<Frame> {
         loop {
             if self.buffer.starts_with(b"\r\n\r\n") {
-                let _ = self.buffer.split_to(4);
+                self.buffer.advance(4);
                 return Some(Frame::KeepAlivePing);
             }
             let after = self.buffer.get(2..).unwrap_or_default();
@@ -92,7 +95,7 @@ impl StreamFramer {
             if !self.buffer.starts_with(b"\r\n") || waits {
                 return None;
             }
-            let _ = self.buffer.split_to(2);
+            self.buffer.advance(2);
         }
     }
 
