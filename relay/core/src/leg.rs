@@ -160,8 +160,9 @@ impl LegState {
                     return Err(DropReason::PayloadType);
                 }
                 let mark = Mark::Rtp { ssrc: header.ssrc, sequence: header.sequence };
+                let was_searching = self.rtp.is_searching();
                 self.rtp.admit(source, standing, mark)?;
-                if standing == Standing::Candidate && self.rtp.learned_ip().is_some() {
+                if was_searching && !self.rtp.is_searching() {
                     // What was heard before may have been a stranger.
                     self.stats.forget_sources();
                 }

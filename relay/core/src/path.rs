@@ -55,6 +55,8 @@ pub(crate) struct Path {
     /// Kept after learning, so that no memory is given back on the packet path.
     learner: Option<Box<Learner>>,
     former: Option<(SocketAddr, Instant)>,
+    /// What was known of a peer that is held now.
+    held: Option<(Signalled, Peer)>,
     pub(crate) link: Link,
 }
 
@@ -68,6 +70,7 @@ impl Path {
             peer: Peer::Nobody,
             learner: None,
             former: None,
+            held: None,
             link: Link::default(),
         }
     }
@@ -81,7 +84,7 @@ impl Path {
     }
 
     /// What signaling says now. The same as before changes nothing, so a locked source stays
-    /// locked; anything else starts over. Returns when the hand-over ends that this starts.
+    /// locked, also across a hold; anything else starts over. Returns when the hand-over ends that this starts.
     /// Up to `provisional` packets may pass while the peer is being learned.
     pub(crate) fn signal(
         &mut self,
@@ -93,13 +96,21 @@ impl Path {
             return None;
         }
         let before = self.source();
+        let earlier = self.signalled.map(|earlier| (earlier, self.peer)).or(self.held);
         self.signalled = signalled;
         self.former = None;
-        self.learner = None;
-        self.peer = match signalled {
-            None => Peer::Nobody,
-            Some(Signalled { address, learning: Learning::Signalled }) => Peer::Exactly(address),
-            Some(Signalled { learning: Learning::Within(_), .. }) => {
+        self.held = None;
+        self.peer = match (signalled, earlier) {
+            (None, earlier) => {
+                self.held = earlier;
+                Peer::Nobody
+            }
+            // A peer that was held is where it was: its hold does not open it to strangers.
+            (Some(now), Some((earlier, peer))) if now == earlier => peer,
+            (Some(Signalled { address, learning: Learning::Signalled }), _) => {
+                Peer::Exactly(address)
+            }
+            (Some(Signalled { learning: Learning::Within(_), .. }), _) => {
                 self.learner = Some(Box::new(Learner::new(provisional)));
                 Peer::Searching
             }
@@ -125,6 +136,11 @@ impl Path {
             Peer::Learned(address) => Some(address.ip()),
             Peer::Nobody | Peer::Exactly(_) | Peer::Searching => None,
         }
+    }
+
+    /// Whether the peer is still to be learned.
+    pub(crate) fn is_searching(&self) -> bool {
+        self.peer == Peer::Searching
     }
 
     /// Where packets for the peer go.

@@ -6,7 +6,7 @@
 //! receive buffer sound: each send carries MSG_DONTWAIT, so the kernel carries it out or fails it
 //! while it takes the submission (such a request is marked NOWAIT and is never put aside for
 //! later), and has copied the payload when the system call returns. Destination addresses follow
-//! the same rule. `tests/integrity.rs` checks it with few buffers under load.
+//! the same rule. `tests/engine/pressure.rs` checks it with few buffers under load.
 //!
 //! **Drop order.** Fields drop in the order in which they are declared: the ring first, which ends
 //! every request, then the memory that requests point to.

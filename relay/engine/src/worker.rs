@@ -167,6 +167,7 @@ impl Worker {
             Operation::Close => {
                 self.sockets.remove(slot);
                 self.relay.handle_shut(now, slot);
+                self.published_at = None;
             }
             Operation::Wake => {
                 self.mailbox.awake();

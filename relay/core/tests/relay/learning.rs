@@ -86,6 +86,30 @@ fn a_repeated_apply_does_not_open_a_locked_stream_to_strangers() {
     assert_eq!(stranger, Outcome::Dropped(DropReason::WrongSource));
 }
 
+/// Hold with c=0.0.0.0 (RFC 3264 8.4), and resume.
+#[test]
+fn a_hold_does_not_open_a_locked_stream_to_strangers() {
+    let mut rig = Rig::new();
+    let [inside, outside] = rig.apply(1, &behind_nat())[0].unwrap();
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    let mut held = behind_nat();
+    held.streams[0].legs[0].remote = None;
+    rig.apply(1, &held);
+    rig.apply(1, &held);
+    let on_hold = rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 4));
+    assert_eq!(on_hold, Outcome::Dropped(DropReason::WrongSource));
+    rig.apply(1, &behind_nat());
+    let stranger = rig.queued_packet(at("203.0.113.9:999"), inside.rtp, &rtp(0, 1, 4));
+    assert_eq!(stranger, Outcome::Dropped(DropReason::WrongSource));
+    assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 5)).is_sent());
+    match rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, 1)) {
+        Outcome::Sent { to, .. } => assert_eq!(to, at(NATTED)),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
 #[test]
 fn a_moved_peer_behind_nat_is_learned_again() {
     let mut rig = Rig::new();
