@@ -29,13 +29,15 @@ pub(crate) fn home() -> IpAddr {
 
 /// One worker, few sockets, 1,000 ports, which rest for the whole test.
 pub(crate) fn config() -> EngineConfig {
+    // On ::1, which all tests share, no two processes try the same ports in the same order.
+    let seed = [std::process::id().to_be_bytes(); 8].concat().try_into().unwrap();
     EngineConfig {
         // Below the ports that the system gives to sockets bound to no port.
         ports: 20_000..=20_999,
         rest: Duration::from_secs(3600),
         sockets_per_worker: 1024,
         buffers_per_worker: 256,
-        ..EngineConfig::new(vec![None], [7; 32])
+        ..EngineConfig::new(vec![None], seed)
     }
 }
 
