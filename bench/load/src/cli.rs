@@ -137,13 +137,17 @@ pub struct LoadArgs {
     #[arg(long, value_name = "R", default_value_t = 500.0)]
     pub hangup_rate: f64,
 
-    /// Registrations a second.
+    /// Registrations a second, and at the end their removals.
     #[arg(long, value_name = "R", default_value_t = 500.0)]
     pub register_rate: f64,
 
     /// Do not register (the node knows where the users are).
     #[arg(long)]
     pub no_register: bool,
+
+    /// Leave the registrations to expire instead of taking them back at the end.
+    #[arg(long)]
+    pub keep_registrations: bool,
 
     /// Pairs of users [default: as many as sessions].
     #[arg(long, value_name = "N")]
@@ -349,8 +353,9 @@ impl LoadArgs {
         let sessions = f64::from(self.sessions);
         let pace =
             registrations / self.register_rate + sessions / self.rate + sessions / self.hangup_rate;
-        // A registration, a cancelled call and a hang-up may each take 64*T1, twice if challenged.
-        let timeouts = 6.0 * 64.0 * self.t1_ms as f64 / 1_000.0;
+        // Registering, calling, cancelling, hanging up and unregistering may each take 64*T1 after the
+        // last one was begun, twice if they are challenged.
+        let timeouts = 10.0 * 64.0 * self.t1_ms as f64 / 1_000.0;
         let waits = self.answer_seconds + (self.ring_ms + self.drain_ms) as f64 / 1_000.0;
         let seconds = pace + timeouts + waits + self.seconds;
         Duration::from_secs_f64(seconds.min(DEADLINE_SECONDS_MAX as f64))
@@ -456,6 +461,6 @@ mod tests {
         let args = parse("--direct --sessions 100 --seconds 5");
         let users = args.plan().unwrap().users;
         assert!(args.deadline(&users) > Duration::from_secs(5));
-        assert!(args.deadline(&users) < Duration::from_secs(300));
+        assert!(args.deadline(&users) < Duration::from_secs(400));
     }
 }

@@ -21,6 +21,8 @@ pub enum Phase {
     Draining,
     /// The calls are being ended.
     HangingUp,
+    /// The users take their registrations back.
+    Unregistering,
     /// Nothing more happens.
     Done,
 }

@@ -80,7 +80,9 @@ pub struct Report {
     pub registrations_ok: u32,
     /// Users that did not.
     pub registrations_failed: u32,
-    /// Why they did not.
+    /// Users whose registration could not be taken back at the end.
+    pub unregistrations_failed: u32,
+    /// Why either did not work.
     pub registration_failures: Reasons,
 
     /// RTP packets that the generator's kernel took.
@@ -174,6 +176,7 @@ impl Report {
             && self.sessions_failed == 0
             && self.hangups_failed == 0
             && self.registrations_failed == 0
+            && self.unregistrations_failed == 0
             && self.sessions_silent == 0
             && self.rtp_packets_lost == 0
             && self.rtp_packets_duplicate == 0

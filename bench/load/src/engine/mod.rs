@@ -80,6 +80,8 @@ pub(crate) struct Counters {
     pub(crate) registration_failures: Reasons,
     pub(crate) registered: u32,
     pub(crate) registrations_failed: u32,
+    pub(crate) unregistered: u32,
+    pub(crate) unregistrations_failed: u32,
     pub(crate) up: u32,
     pub(crate) failed: u32,
     /// Calls that are up or will never be.
@@ -104,6 +106,8 @@ impl Counters {
             registration_failures: Reasons::new(),
             registered: 0,
             registrations_failed: 0,
+            unregistered: 0,
+            unregistrations_failed: 0,
             up: 0,
             failed: 0,
             settled: 0,

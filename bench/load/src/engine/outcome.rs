@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     ByeNotDelivered,
     /// A 2xx to a REGISTER that does not list the contact.
     NotListed,
+    /// A 2xx to the REGISTER that removes the contact, which lists it still.
+    StillListed,
     /// The peer named an address that may not be sent to.
     TargetNotAllowed,
     /// The run's deadline came first.
@@ -60,6 +62,7 @@ impl fmt::Display for Failure {
             Failure::Dropped(side) => write!(f, "the {side} received a BYE while media ran"),
             Failure::ByeNotDelivered => f.write_str("BYE answered but not delivered"),
             Failure::NotListed => f.write_str("REGISTER accepted without our contact"),
+            Failure::StillListed => f.write_str("contact still listed after its removal"),
             Failure::TargetNotAllowed => f.write_str("the peer named an address not allowed"),
             Failure::Deadline => f.write_str("the run's deadline was reached"),
             Failure::Cancelled => f.write_str("the run was cancelled"),

@@ -36,6 +36,7 @@ impl Engine {
             Phase::Holding => self.turn_holding(now),
             Phase::Draining => self.turn_draining(now),
             Phase::HangingUp => self.turn_hanging_up(now),
+            Phase::Unregistering => self.turn_unregistering(now),
             Phase::Done => {}
         }
     }
@@ -58,7 +59,10 @@ impl Engine {
     /// How long there is nothing to do but listen.
     pub(crate) fn idle_time(&self, now: Instant, snapshot_at: Instant) -> Duration {
         let paced = match self.phase {
-            Phase::Registering if self.registering < REGISTERING_MAX => {
+            Phase::Registering | Phase::Unregistering
+                if self.registering < REGISTERING_MAX
+                    && self.next_registration < self.registrations.len() =>
+            {
                 Some(self.pacers.register.next_at())
             }
             Phase::Calling if self.next_call < self.plan.args.sessions => {
@@ -68,7 +72,11 @@ impl Engine {
             Phase::HangingUp if self.next_hangup < self.plan.args.sessions => {
                 Some(self.pacers.hangup.next_at())
             }
-            Phase::Registering | Phase::Calling | Phase::HangingUp | Phase::Done => None,
+            Phase::Registering
+            | Phase::Calling
+            | Phase::HangingUp
+            | Phase::Unregistering
+            | Phase::Done => None,
         };
         let next = [self.timers.next_at(), paced, Some(self.deadline), Some(snapshot_at)];
         let next = next.into_iter().flatten().min().unwrap_or(now);
@@ -160,7 +168,27 @@ impl Engine {
             self.next_hangup += 1;
         }
         let done = self.counters.over == self.plan.args.sessions;
-        if done && !self.clients.values().any(|client| client.is_pending()) {
+        if !done || self.clients.values().any(|client| client.is_pending()) {
+            return;
+        }
+        let leave = !self.plan.args.keep_registrations && !self.cancelled;
+        self.phase = if leave { Phase::Unregistering } else { Phase::Done };
+        self.next_registration = 0;
+        self.pacers.register.restart(now);
+    }
+
+    fn turn_unregistering(&mut self, now: Instant) {
+        for _ in 0..BEGUN_PER_TURN_MAX {
+            let Some(registration) = self.registrations.get(self.next_registration) else { break };
+            if registration.is_registered {
+                if self.registering >= REGISTERING_MAX || !self.pacers.register.take(now) {
+                    break;
+                }
+                self.unregister(self.next_registration, now);
+            }
+            self.next_registration += 1;
+        }
+        if self.next_registration == self.registrations.len() && self.registering == 0 {
             self.phase = Phase::Done;
         }
     }

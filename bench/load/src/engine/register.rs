@@ -31,6 +31,8 @@ pub(crate) struct Registration {
     challenges: u32,
     started: Option<Instant>,
     pub(crate) is_registered: bool,
+    /// The registration is being taken back.
+    is_leaving: bool,
 }
 
 impl Registration {
@@ -52,6 +54,7 @@ impl Registration {
                 challenges: 0,
                 started: None,
                 is_registered: false,
+                is_leaving: false,
             })
             .collect()
     }
@@ -82,12 +85,23 @@ impl Engine {
         self.send_register(at, None, now);
     }
 
+    /// Takes registration `at` back (RFC 3261 10.2.2), so that the next run's calls do not fork to
+    /// contacts that are gone.
+    pub(crate) fn unregister(&mut self, at: usize, now: Instant) {
+        let registration = &mut self.registrations[at];
+        registration.is_leaving = true;
+        registration.challenges = 0;
+        self.registering += 1;
+        self.send_register(at, None, now);
+    }
+
     fn send_register(&mut self, at: usize, credentials: Option<Header>, now: Instant) {
         let branch = self.new_branch();
         let Some(target) = self.plan.target else { return };
         let registration = &mut self.registrations[at];
         registration.cseq += 1;
         let (side, name) = (registration.side, registration.user.name.clone());
+        let expires = if registration.is_leaving { 0 } else { EXPIRES_SECONDS };
         let local = self.wire.address(side);
         let domain = &self.plan.users.domain;
         let Ok(uri) = message::uri(&format!("sip:{domain}")) else {
@@ -104,7 +118,7 @@ impl Engine {
         };
         let mut more = vec![
             Header::Contact(format!("<sip:{name}@{local}>").into()),
-            Header::Expires(EXPIRES_SECONDS.into()),
+            Header::Expires(expires.into()),
         ];
         more.extend(credentials);
         let request = message::request(Method::Register, uri, &opening, more, Vec::new());
@@ -144,7 +158,7 @@ impl Engine {
         }
     }
 
-    /// RFC 3261 10.3 step 8: a 200 lists the current bindings, ours among them.
+    /// RFC 3261 10.3 step 8: a 200 lists the current bindings, ours among them unless it was removed.
     fn on_registered(&mut self, at: usize, response: &Response, now: Instant) {
         let registration = &self.registrations[at];
         let local = self.wire.address(registration.side);
@@ -156,20 +170,32 @@ impl Engine {
                 false
             }
         });
-        if !listed {
-            return self.registration_failed(at, &Failure::NotListed);
+        match (registration.is_leaving, listed) {
+            (false, true) => {
+                let started = registration.started.unwrap_or(now);
+                let elapsed_ns = (now - started).as_nanos() as u64;
+                self.counters.register_ns.saturating_record(elapsed_ns.max(1));
+                self.counters.registered += 1;
+                self.registrations[at].is_registered = true;
+                self.registering -= 1;
+            }
+            (true, false) => {
+                self.counters.unregistered += 1;
+                self.registering -= 1;
+            }
+            (false, false) => self.registration_failed(at, &Failure::NotListed),
+            (true, true) => self.registration_failed(at, &Failure::StillListed),
         }
-        let elapsed = registration.started.map_or(0, |started| (now - started).as_nanos() as u64);
-        self.counters.register_ns.saturating_record(elapsed.max(1));
-        self.registrations[at].is_registered = true;
-        self.counters.registered += 1;
-        self.registering -= 1;
     }
 
     pub(crate) fn registration_failed(&mut self, at: usize, failure: &Failure) {
         debug_assert!(self.registrations[at].started.is_some(), "it was begun");
         outcome::note(&mut self.counters.registration_failures, failure);
-        self.counters.registrations_failed += 1;
+        if self.registrations[at].is_leaving {
+            self.counters.unregistrations_failed += 1;
+        } else {
+            self.counters.registrations_failed += 1;
+        }
         self.registering -= 1;
     }
 }

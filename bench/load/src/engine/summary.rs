@@ -135,6 +135,7 @@ impl super::Counters {
         report.hangup_failures = self.hangup_failures.clone();
         report.registrations_ok = self.registered;
         report.registrations_failed = self.registrations_failed;
+        report.unregistrations_failed = self.unregistrations_failed;
         report.registration_failures = self.registration_failures.clone();
         report.setup_us = Quantiles::of_ns(&self.setup_ns);
         report.post_dial_us = Quantiles::of_ns(&self.post_dial_ns);

@@ -66,9 +66,21 @@ fn calls_through_a_record_routing_proxy_with_md5_lose_nothing() {
     assert!(report.is_flawless(), "{report}");
     assert_eq!(report.registrations_ok, 20);
     assert_eq!(report.register_us.count, 20);
-    assert_eq!(node.requests("REGISTER"), 40, "each is challenged once");
+    assert_eq!(node.requests("REGISTER"), 80, "to come and to go, each challenged once");
     assert_eq!(node.requests("BYE"), 10, "all hang-ups go through the proxy");
     assert_eq!(report.sip_unexpected + report.sip_unreadable, 0, "{report}");
+}
+
+/// RFC 3261 10.2.2.
+#[test]
+fn a_registration_that_cannot_be_taken_back_is_a_flaw() {
+    let node = Node::start(Manners { clings: true, ..Manners::default() });
+    let report = through(&node, "--sessions 2 --seconds 0.2");
+    assert_eq!((report.registrations_ok, report.unregistrations_failed), (4, 4), "{report}");
+    assert_eq!(report.registration_failures["contact still listed after its removal"], 4);
+    assert!(!report.is_flawless());
+    let report = through(&node, "--sessions 2 --seconds 0.2 --keep-registrations");
+    assert!(report.is_flawless(), "{report}");
 }
 
 /// RFC 8760 2.4 and RFC 3261 22.3.

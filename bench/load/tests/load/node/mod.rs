@@ -32,6 +32,8 @@ pub(crate) struct Manners {
     pub(crate) media_address: Option<&'static str>,
     /// The second stream of every answer is refused.
     pub(crate) refuse_video: bool,
+    /// Registrations cannot be taken back.
+    pub(crate) clings: bool,
     /// Registered users are asked for their OPTIONS.
     pub(crate) ping: bool,
     /// What the media relay does.
@@ -229,7 +231,12 @@ impl Proxy {
             return self.send(&message.answer("401 Unauthorized", &challenges), source);
         }
         let contact = message.get("Contact").unwrap().to_owned();
-        self.contacts.insert(user_in(message.get("To").unwrap()), contact.clone());
+        let user = user_in(message.get("To").unwrap());
+        if message.get("Expires") == Some("0") && !self.manners.clings {
+            self.contacts.remove(&user);
+            return self.send(&message.answer("200 OK", &[]), source);
+        }
+        self.contacts.insert(user, contact.clone());
         let listed = format!("{contact};expires=3600");
         self.send(&message.answer("200 OK", &[("Contact", listed)]), source);
         if self.manners.ping {
