@@ -31,7 +31,7 @@ pub use rules::Host;
 pub use sip::{Listen, Realm, Registrar, Sip};
 pub use table::{Effect, Key, Shape};
 pub use users::{Credentials, Open, User, UserName, Users};
-pub use values::{Domain, Seconds, Secret, Transport};
+pub use values::{Digest, Domain, Seconds, Secret, Transport};
 
 use problem::{Places, Wrong};
 use read::Reader;

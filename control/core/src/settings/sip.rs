@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
 use super::table::{Rules, settings_table};
-use super::values::{Domain, Seconds, Transport, not_unicast, text_values};
+use super::values::{Digest, Domain, Seconds, Transport, not_unicast, text_values};
 
 settings_table! {
     /// SIP: where it is listened for, and whom the node serves.
@@ -17,6 +17,12 @@ settings_table! {
         /// Digest realm. By default the first of `domains`, else "ringfarm". HA1 hashes (see users)
         /// hold for one realm only.
         live realm: Option<Realm> = optional("\"example.com\"");
+
+        /// The digest algorithms that clients are offered, in this order: "md5" and "sha-256". Many
+        /// phones know MD5 alone, and some of them give up at the mere sight of another algorithm,
+        /// so only MD5 is offered by default. Where every client knows what to choose, list
+        /// ["sha-256", "md5"] (RFC 8760), or "sha-256" alone.
+        live digest: Vec<Digest> = default(vec![Digest::Md5]);
 
         /// Seconds for which a digest nonce is good; afterwards clients are given a fresh one and
         /// answer by themselves.
@@ -124,6 +130,20 @@ impl Rules for Sip {
                 let wrong = Wrong::new(format!("{domain} is listed twice"), "list it once");
                 reader.tell(&at, wrong);
             }
+        }
+        for (index, digest) in self.digest.iter().enumerate() {
+            if self.digest[..index].contains(digest) {
+                let at = reader.places.entry(&format!("{path}.digest"), index);
+                let wrong = Wrong::new(format!("{digest} is listed twice"), "list it once");
+                reader.tell(&at, wrong);
+            }
+        }
+        if reader.sound(&[path]) && self.digest.is_empty() {
+            let wrong = Wrong::new(
+                "no algorithm is listed, so nobody could authenticate",
+                "list \"md5\", \"sha-256\" or both",
+            );
+            reader.tell(&format!("{path}.digest"), wrong);
         }
     }
 }

@@ -53,7 +53,7 @@ macro_rules! number_values {
 
 pub(crate) use text_values;
 
-text_values!(Transport, Domain, IpAddr, SocketAddr, IpNet, Secret);
+text_values!(Transport, Digest, Domain, IpAddr, SocketAddr, IpNet, Secret);
 number_values!(u32, usize, Seconds);
 
 impl Number for u32 {
@@ -125,6 +125,35 @@ impl Text for Transport {
     fn parse(text: &str) -> Result<Transport, Wrong> {
         let found = Transport::ALL.into_iter().find(|transport| transport.to_string() == text);
         found.ok_or_else(|| one_of(text, "transport", "\"udp\" or \"tcp\""))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A digest algorithm (RFC 7616).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Digest {
+    /// MD5, which every SIP client knows (RFC 3261 22.4).
+    Md5,
+    /// SHA-256 (RFC 8760).
+    Sha256,
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Digest::Md5 => "md5",
+            Digest::Sha256 => "sha-256",
+        })
+    }
+}
+
+impl Text for Digest {
+    fn parse(text: &str) -> Result<Digest, Wrong> {
+        let found = [Digest::Md5, Digest::Sha256].into_iter().find(|d| d.to_string() == text);
+        found.ok_or_else(|| one_of(text, "digest algorithm", "\"md5\" or \"sha-256\""))
     }
 
     fn show(&self) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use control_core::settings::{Listen, Transport};
+use control_core::settings::{Digest, Listen, Transport};
 
 use crate::{bad, good};
 
@@ -202,4 +202,16 @@ fn a_nonce_lives_for_seconds_in_range() {
         Duration::from_secs(60)
     );
     assert!(bad("[sip]\nnonce_life_s = 1\n").contains("1 is out of range; choose 10 to 86400"));
+}
+
+/// RFC 8760: the order is the preference; MD5 alone unless the file says otherwise, for phones that give
+/// up at the sight of an algorithm that they do not know.
+#[test]
+fn digest_algorithms_are_offered_as_listed_and_md5_alone_by_default() {
+    let digest = |text: &str| good(text).sip.digest;
+    assert_eq!(digest(""), [Digest::Md5]);
+    assert_eq!(digest("[sip]\ndigest = [\"sha-256\", \"md5\"]\n"), [Digest::Sha256, Digest::Md5]);
+    assert!(bad("[sip]\ndigest = [\"sha1\"]\n").contains("digest algorithm"));
+    assert!(bad("[sip]\ndigest = [\"md5\", \"md5\"]\n").contains("md5 is listed twice"));
+    assert!(bad("[sip]\ndigest = []\n").contains("nobody could authenticate"));
 }

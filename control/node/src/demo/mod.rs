@@ -72,6 +72,7 @@ fn run_calls(
                     | Phase::Calling
                     | Phase::Draining
                     | Phase::HangingUp
+                    | Phase::Unregistering
                     | Phase::Done => side.note_not_holding(node)?,
                 }
                 display.show(&progress);
@@ -92,7 +93,7 @@ fn run_calls(
 /// The node's settings: loopback, digest users, and a port range that carries the calls.
 fn demo_settings(args: &DemoArgs, password: &str) -> Result<Settings, Stop> {
     let mut text = String::from(
-        "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:0\"\n[sip]\ndomains = [\"demo.test\"]\n",
+        "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:0\"\n[sip]\ndomains = [\"demo.test\"]\ndigest = [\"sha-256\", \"md5\"]\n",
     );
     if let Some(ports) = wide_range(args.sessions as usize) {
         text += &format!("[media]\nports = \"{ports}\"\n");

@@ -73,6 +73,7 @@ fn line(progress: &Progress) -> String {
         ),
         Phase::Draining => format!("last packets: {calls}"),
         Phase::HangingUp => "hanging up".to_owned(),
+        Phase::Unregistering => "taking the registrations back".to_owned(),
         Phase::Done => "done".to_owned(),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, anyhow};
 use control_core::settings::{self, Credentials, Learning, Settings};
 use relay_engine::{Dscp, EngineConfig};
-use signaling_core::auth::{self, Authenticator, Secret};
+use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Route,
 };
@@ -147,7 +147,15 @@ fn transactions_config(settings: &Settings, seed: [u8; 32]) -> transaction::Conf
 }
 
 fn auth_config(settings: &Settings, secret: [u8; 32]) -> auth::Config {
-    auth::Config { nonce_life: settings.sip.nonce_life_s.duration(), ..auth::Config::new(secret) }
+    let algorithm = |digest: &settings::Digest| match digest {
+        settings::Digest::Md5 => Algorithm::Md5,
+        settings::Digest::Sha256 => Algorithm::Sha256,
+    };
+    auth::Config {
+        algorithms: settings.sip.digest.iter().map(algorithm).collect(),
+        nonce_life: settings.sip.nonce_life_s.duration(),
+        ..auth::Config::new(secret)
+    }
 }
 
 fn registrar(
