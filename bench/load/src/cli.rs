@@ -14,6 +14,7 @@ use crate::guard::{Guard, ipv4};
 use crate::media::layout::SESSIONS_PER_SOCKET_MAX;
 use crate::media::packet::{PAYLOAD_BYTES_MAX, STAMP_BYTES, Shape};
 use crate::progress::Event;
+use crate::sip::message::SIP_PORT;
 use crate::sip::timers::T1_DEFAULT;
 use crate::users::Users;
 
@@ -153,7 +154,7 @@ pub struct LoadArgs {
     #[arg(long, value_name = "N")]
     pub users: Option<u32>,
 
-    /// The users' domain [default: the target's address].
+    /// The users' domain [default: the target's address, with its port unless that is 5060].
     #[arg(long, value_name = "NAME")]
     pub domain: Option<String>,
 
@@ -281,7 +282,7 @@ impl LoadArgs {
             None => None,
         };
         ensure!(self.direct == target.is_none(), "give a target or --direct");
-        let users = self.read_users(target.map_or(bind, |target| *target.ip()))?;
+        let users = self.read_users(target.unwrap_or(SocketAddrV4::new(bind, SIP_PORT)))?;
         let video = (!self.no_video)
             .then(|| Shape::video(self.video_fps, self.video_packets, self.video_bytes as usize));
         let cores = self.pick_cores()?;
@@ -317,11 +318,15 @@ impl LoadArgs {
         within("deadline-seconds", self.deadline_seconds.unwrap_or(1), 1, DEADLINE_SECONDS_MAX)
     }
 
-    fn read_users(&self, host: Ipv4Addr) -> Result<Users> {
+    fn read_users(&self, server: SocketAddrV4) -> Result<Users> {
         if let Some(path) = &self.users_file {
             return Users::read(path);
         }
-        let domain = self.domain.clone().unwrap_or_else(|| host.to_string());
+        // What a phone does that knows nothing but its server.
+        let domain = self.domain.clone().unwrap_or_else(|| match server.port() {
+            SIP_PORT => server.ip().to_string(),
+            _ => server.to_string(),
+        });
         let prefixes = [self.caller_prefix.as_str(), self.callee_prefix.as_str()];
         let pairs = self.users.unwrap_or(self.sessions);
         let users = Users::numbered(&domain, prefixes, pairs, &self.password);
@@ -444,6 +449,7 @@ mod tests {
 
     #[test]
     fn users_take_the_targets_address_as_domain() {
+        assert_eq!(parse("127.0.0.1:5070").plan().unwrap().users.domain, "127.0.0.1:5070");
         let plan = parse("127.0.0.1:5060 --sessions 3").plan().unwrap();
         assert_eq!(plan.users.domain, "127.0.0.1");
         assert_eq!(plan.users.callers.len(), 3);

@@ -15,7 +15,7 @@ const USER_AGENT: &str = "ringfarm-load";
 pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
 
 /// The port of a SIP URI that names none (RFC 3261 19.1.2).
-const SIP_PORT: u16 = 5060;
+pub(crate) const SIP_PORT: u16 = 5060;
 
 /// Hops that a request may take (RFC 3261 8.1.1.6).
 const MAX_FORWARDS: u32 = 70;
