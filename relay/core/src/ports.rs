@@ -7,6 +7,7 @@
 mod lists;
 mod range;
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use rand::SeedableRng;
@@ -16,6 +17,17 @@ use rand_chacha::ChaCha8Rng;
 use crate::api::SessionId;
 use lists::{List, Lists, Place};
 pub use range::{BadRange, PortRange};
+
+/// Decides the order in which ports are given out. Whoever knows it can guess the next port, so it
+/// does not show itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Seed(pub [u8; 32]);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)")
+    }
+}
 
 /// How much of an allocator one lease takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,9 +124,9 @@ impl PortAllocator {
     /// All of `range` free, in an order that `seed` decides and that cannot be guessed from the
     /// ports already seen (a stranger who can guess the next port can aim at it).
     #[must_use]
-    pub fn new(now: Instant, range: PortRange, rest: Duration, seed: [u8; 32]) -> PortAllocator {
+    pub fn new(now: Instant, range: PortRange, rest: Duration, seed: Seed) -> PortAllocator {
         let mut order: Vec<u16> = range.even_ports().collect();
-        order.shuffle(&mut ChaCha8Rng::from_seed(seed));
+        order.shuffle(&mut ChaCha8Rng::from_seed(seed.0));
         let mut lists = Lists::new(now, range.first(), range.ports());
         for even in order {
             lists.enter_free(even, Width::Pair);

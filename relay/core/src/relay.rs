@@ -15,7 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use slab::Slab;
 
 use crate::api::{Command, Event, Refusal, SessionId};
-use crate::ports::{PortRange, Usage};
+use crate::ports::{PortRange, Seed, Usage};
 use crate::session::{Session, WAITING_MAX};
 use crate::slot::{Owner, SlotId, SlotTable, Stage};
 use crate::stream::Stream;
@@ -37,7 +37,7 @@ pub struct RelayConfig {
     /// be as many sessions.
     pub slots_max: u32,
     /// Decides the order in which ports are given out.
-    pub seed: [u8; 32],
+    pub seed: Seed,
 }
 
 /// Timers that are served in one call, so that a call is short; the next is due at once.
@@ -81,7 +81,7 @@ impl Relay {
     pub fn new(config: RelayConfig) -> Relay {
         Relay {
             config,
-            rng: ChaCha8Rng::from_seed(config.seed),
+            rng: ChaCha8Rng::from_seed(config.seed.0),
             addresses: Slab::new(),
             slots: SlotTable::new(config.slots_max),
             streams: Slab::new(),

@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use relay_core::ports::Seed;
+
 use crate::error::StartError;
 
 /// A Differentiated Services code point (RFC 2474), 0..=63.
@@ -80,7 +82,7 @@ pub struct EngineConfig {
     /// Most commands of one worker that may be under way at once, 1..=65,536.
     pub commands_outstanding_max: usize,
     /// Decides the order in which ports are given out: draw it from the system's randomness.
-    pub seed: [u8; 32],
+    pub seed: Seed,
     /// Sizes of the rings.
     pub ring: RingSizes,
 }
@@ -101,7 +103,7 @@ impl EngineConfig {
             dscp: Dscp::EXPEDITED,
             socket_receive_bytes: None,
             commands_outstanding_max: 1024,
-            seed,
+            seed: Seed(seed),
             ring: RingSizes::default(),
         }
     }

@@ -79,7 +79,7 @@ impl Engine {
         let mailbox = Arc::new(mailbox);
         // Ports must not be guessable from another worker's either.
         let mut seed = config.seed;
-        seed[0] ^= worker as u8;
+        seed.0[0] ^= worker as u8;
         let plan = WorkerPlan {
             mailbox: Arc::clone(&mailbox),
             outlet: Arc::clone(&self.outlet),

@@ -13,7 +13,7 @@ fn range(first: u16, last: u16) -> PortRange {
 }
 
 fn allocator(now: Instant, first: u16, last: u16) -> PortAllocator {
-    PortAllocator::new(now, range(first, last), REST, [1; 32])
+    PortAllocator::new(now, range(first, last), REST, Seed([1; 32]))
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn pairs_are_even_and_odd() {
 fn the_order_of_ports_depends_on_the_seed_alone() {
     let now = start_of_time();
     let order = |seed| {
-        let mut ports = PortAllocator::new(now, range(10_000, 10_199), REST, seed);
+        let mut ports = PortAllocator::new(now, range(10_000, 10_199), REST, Seed(seed));
         (0..100).map(|_| ports.take(now, Width::Pair, OWNER).unwrap().rtp()).collect::<Vec<_>>()
     };
     assert_eq!(order([1; 32]), order([1; 32]));

@@ -8,7 +8,7 @@ use rand::Rng;
 use super::Relay;
 use crate::api::{Refusal, SessionId};
 use crate::leg::LegPorts;
-use crate::ports::{Fate, PortAllocator, Width};
+use crate::ports::{Fate, PortAllocator, Seed, Width};
 
 /// The ports of one local address.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl Relay {
             };
             self.addresses.remove(key);
         }
-        let seed = self.rng.random();
+        let seed = Seed(self.rng.random());
         let ports = PortAllocator::new(now, self.config.ports, self.config.rest, seed);
         Ok(self.addresses.insert(AddressPorts { address, ports }))
     }

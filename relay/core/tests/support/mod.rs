@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use relay_core::api::*;
-use relay_core::ports::PortRange;
+use relay_core::ports::{PortRange, Seed};
 use relay_core::{Action, OpenError, PacketKind, Relay, RelayConfig, SlotId, Verdict};
 use smallvec::{SmallVec, smallvec};
 
@@ -44,7 +44,7 @@ fn some_instant() -> Instant {
 
 pub(crate) fn config(first: u16, last: u16, slots_max: u32) -> RelayConfig {
     let ports = PortRange::new(first..=last).unwrap();
-    RelayConfig { ports, rest: REST, idle: Some(IDLE), slots_max, seed: [3; 32] }
+    RelayConfig { ports, rest: REST, idle: Some(IDLE), slots_max, seed: Seed([3; 32]) }
 }
 
 impl Rig {
