@@ -193,3 +193,59 @@ fn is_answer(event: &Event) -> bool {
         | Event::Refused { .. } => true,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use relay_core::api::{SessionId, SessionReport};
+
+    use super::*;
+
+    fn closed(session: u64, cause: CloseCause) -> Event {
+        Event::Closed { session: SessionId(session), cause, report: SessionReport::default() }
+    }
+
+    fn close(session: u64) -> Command {
+        Command::Close { session: SessionId(session) }
+    }
+
+    #[test]
+    fn events_that_answer_nothing_wait_and_never_take_an_answers_place() {
+        let outlet = Outlet::new(1, 2);
+        let mailbox = [Arc::new(Mailbox::new(0, 2).unwrap())];
+        let idle = |n| closed(n, CloseCause::Idle(Duration::ZERO));
+        let waits = |event| mailbox[0].deliver(&outlet, event).is_some();
+        mailbox[0].submit(close(1)).unwrap();
+        mailbox[0].submit(close(2)).unwrap();
+        let all = UNSOLICITED_MAX as u64;
+        assert!((0..all).all(|n| !waits(idle(n))));
+        assert!(waits(idle(all)));
+        assert!(!waits(closed(1, CloseCause::Asked)) && !waits(closed(2, CloseCause::Asked)));
+        assert_eq!(outlet.take(&mailbox), Some(idle(0)));
+        assert!(!waits(idle(all)));
+    }
+
+    #[test]
+    fn a_command_counts_until_its_event_is_taken() {
+        let outlet = Outlet::new(1, 1);
+        let mailbox = [Arc::new(Mailbox::new(0, 1).unwrap())];
+        mailbox[0].submit(close(1)).unwrap();
+        mailbox[0].next_command().unwrap();
+        assert!(matches!(mailbox[0].submit(close(2)), Err(SubmitError::Overloaded(_))));
+        assert!(mailbox[0].deliver(&outlet, closed(1, CloseCause::Asked)).is_none());
+        assert!(matches!(mailbox[0].submit(close(2)), Err(SubmitError::Overloaded(_))));
+        outlet.take(&mailbox).unwrap();
+        mailbox[0].submit(close(2)).unwrap();
+    }
+
+    /// The worker is woken once for any number of commands, and again after it has looked.
+    #[test]
+    fn a_wake_up_is_written_once_until_the_worker_has_looked() {
+        let mailbox = Mailbox::new(0, 8).unwrap();
+        mailbox.submit(close(1)).unwrap();
+        mailbox.submit(close(2)).unwrap();
+        assert_eq!(mailbox.wake.read().unwrap(), 1);
+        mailbox.awake();
+        mailbox.submit(close(3)).unwrap();
+        assert_eq!(mailbox.wake.read().unwrap(), 1);
+    }
+}

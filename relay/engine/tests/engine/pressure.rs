@@ -189,3 +189,70 @@ fn more_commands_than_allowed_are_turned_away_and_none_goes_unanswered() {
     let closed = Event::Closed { session: SessionId(4), cause: CloseCause::Unknown, report };
     assert_eq!(rig.event(), closed);
 }
+
+/// Set in the process that runs in a network of its own.
+const APART: &str = "RELAY_TEST_APART";
+
+/// EAGAIN on send: a slow link (a token bucket in a network namespace) holds packets until the
+/// socket's send buffer is full. They are counted, and everything else goes on.
+#[test]
+fn packets_for_a_slow_link_are_dropped_and_counted_when_its_queue_is_full() {
+    if std::env::var_os(APART).is_none() {
+        run_apart(
+            "pressure::packets_for_a_slow_link_are_dropped_and_counted_when_its_queue_is_full",
+        );
+        return;
+    }
+    for command in [
+        "ip link set lo up",
+        "ip link add slow type veth peer name far",
+        "ip addr add 10.99.0.1/24 dev slow",
+        "ip link set slow up",
+        "ip link set far up",
+        "ip neigh add 10.99.0.2 lladdr 02:00:00:00:00:02 dev slow",
+        "tc qdisc add dev slow root tbf rate 8kbit burst 1540 limit 100000000",
+    ] {
+        shell(command);
+    }
+    let mut rig = Rig::start(config());
+    let caller = Peer::new(PEERS);
+    let slow = Remote {
+        rtp: "10.99.0.2:4000".parse().unwrap(),
+        rtcp: "10.99.0.2:4001".parse().unwrap(),
+        learning: Learning::Signalled,
+    };
+    let stream = audio(Some(caller.remote(Learning::Signalled)), Some(slow));
+    let local = ["127.0.0.1".parse().unwrap(), "10.99.0.1".parse().unwrap()];
+    let ports = rig.apply(1, &SessionSpec { local, streams: smallvec![stream] })[0].unwrap();
+    for n in 0..2000 {
+        caller.rtp.send_to(&rtp(1, n), ports[0].rtp).unwrap();
+        rig.await_counters("relaying", |c| c.rtp_relayed == u64::from(n) + 1);
+    }
+    let queue_full = |c: &relay_engine::WorkerCounters| c.send_errors[1];
+    let counters = rig.await_counters("filling", |c| queue_full(c).1 > 0);
+    assert_eq!(queue_full(&counters).0, "queue_full");
+
+    let callee = Peer::new(PEERS);
+    let local = rig.call(2, &caller, &callee);
+    caller.rtp.send_to(&rtp(1, 1), local[0].rtp).unwrap();
+    assert_eq!(receive(&callee.rtp).0, rtp(1, 1));
+}
+
+/// Runs one test of this program in a network namespace of its own.
+fn run_apart(test: &str) {
+    let program = std::env::current_exe().unwrap();
+    let output = std::process::Command::new("unshare")
+        .args(["--map-root-user", "--net"])
+        .arg(program)
+        .args(["--exact", test, "--nocapture"])
+        .env(APART, "1")
+        .output()
+        .expect("unshare (util-linux) is installed");
+    assert!(output.status.success(), "{output:#?}");
+}
+
+fn shell(command: &str) {
+    let mut words = command.split(' ');
+    let status = std::process::Command::new(words.next().unwrap()).args(words).status();
+    assert!(status.expect("iproute2 is installed").success(), "{command}");
+}
