@@ -11,8 +11,8 @@ use crate::report::Report;
 /// A quarter of an audio packet's 20 ms: later than that and packets of one stream begin to bunch.
 pub const LATE_US_P99_MAX: f64 = 5_000.0;
 
-/// Leaves no room to catch up with a burst.
-pub const BUSY_SHARE_MAX: f64 = 0.95;
+/// Leaves little room to catch up with a burst; real-time threads are throttled at 0.95.
+pub const BUSY_SHARE_MAX: f64 = 0.9;
 
 /// The parts of the rule that hold for `report`, in words; none if the generator kept up.
 /// `busiest_share` is the busy share of the busiest media thread.
