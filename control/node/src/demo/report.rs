@@ -135,6 +135,13 @@ impl fmt::Display for DemoReport {
                 self.rtcp_packets_sent, self.rtcp_packets_relayed, self.rtcp_packets_lost
             ),
         )?;
+        row(
+            "node",
+            &format!(
+                "{} datagrams in, {} dropped, {} not sent",
+                self.packets_in, self.packets_dropped, self.send_errors
+            ),
+        )?;
         row("", "p50        p99        p99.9      max")?;
         row("relay latency, us", &figures(&self.relay_latency_us, 1.0))?;
         row("call set-up, ms", &figures(&self.setup_latency_us, 1e3))?;
