@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use control_core::settings::Settings;
 use signaling_core::transport::Transport;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Stop;
 use crate::logging;
@@ -24,35 +24,32 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
         .build()
         .context("cannot start the runtime")
         .map_err(Stop::CannotStart)?;
+    // Before anybody can read that the node is ready, and send one.
+    let mut signals = {
+        let _inside = runtime.enter();
+        StopSignals::listen().context("cannot listen for signals").map_err(Stop::CannotStart)?
+    };
     let node = Node::start(&settings, &Placement::default())?;
     print!("{}", welcome(&settings, node.bound(), local_address()));
-    let ended = runtime.block_on(until_told(&node));
-    let calls = node.load().calls;
-    tracing::info!(calls, "stopping");
-    // A second signal ends the process at once.
-    let impatient = std::thread::spawn(move || {
-        runtime.block_on(async {
-            if let Ok(end) = stop_signal().await {
-                eprintln!("ringfarm: {end} again: ending at once");
-                std::process::exit(1);
-            }
-        });
+    let ended = runtime.block_on(until_told(&node, &mut signals));
+    tracing::info!(calls = node.load().calls, "stopping");
+    std::thread::spawn(move || {
+        let again = runtime.block_on(signals.next());
+        eprintln!("ringfarm: {again} again: ending at once");
+        std::process::exit(1);
     });
     let stopped = node.stop();
-    drop(impatient);
     println!("ringfarm: stopped");
     Ok(ended.and(stopped)?)
 }
 
 /// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.
-async fn until_told(node: &Node) -> anyhow::Result<()> {
+async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()> {
     let mut health = tokio::time::interval(HEALTH_EVERY);
-    let told = stop_signal();
-    tokio::pin!(told);
     loop {
         tokio::select! {
-            signal = &mut told => {
-                tracing::info!(signal = signal?, "told to stop");
+            signal = signals.next() => {
+                tracing::info!(signal, "told to stop");
                 return Ok(());
             }
             _ = health.tick() => {
@@ -64,13 +61,26 @@ async fn until_told(node: &Node) -> anyhow::Result<()> {
     }
 }
 
-async fn stop_signal() -> std::io::Result<&'static str> {
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    Ok(tokio::select! {
-        _ = interrupt.recv() => "SIGINT",
-        _ = terminate.recv() => "SIGTERM",
-    })
+/// The signals that stop a node: the first lets it end its calls, the second ends it at once.
+struct StopSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignals {
+    fn listen() -> std::io::Result<StopSignals> {
+        Ok(StopSignals {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => "SIGTERM",
+        }
+    }
 }
 
 /// What a user needs to know to point a phone at the node. The first line is for programs, too: once

@@ -49,11 +49,8 @@ impl fmt::Display for BindError {
     }
 }
 
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
-    }
-}
+/// The message says already what the system said: a chain of sources would say it twice.
+impl std::error::Error for BindError {}
 
 /// Opens every listener, in the order of `configs`.
 ///

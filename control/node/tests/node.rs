@@ -1,0 +1,137 @@
+//! The node as a process: `ringfarm run` and `ringfarm demo` as a user or a script meets them.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::UdpSocket;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Longer than anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn ringfarm() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_ringfarm"))
+}
+
+/// A node that is killed at the end of its test.
+struct Node {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+}
+
+impl Node {
+    /// Starts a node on any free port of loopback; gives its UDP address.
+    fn start() -> (Node, String) {
+        let mut child = ringfarm()
+            .args(["run", "--listen", "127.0.0.1:0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).expect("a line");
+        let address = ready
+            .split_whitespace()
+            .find_map(|word| word.strip_prefix("udp:"))
+            .unwrap_or_else(|| panic!("{ready:?} names no UDP address"))
+            .to_owned();
+        (Node { child, stdout }, address)
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.child.id()).expect("a pid");
+        kill(Pid::from_raw(pid), signal).expect("the node lives");
+    }
+
+    /// The exit code, once the node has ended by itself.
+    fn ended(&mut self) -> i32 {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("a child") {
+                return status.code().expect("an exit code");
+            }
+            assert!(Instant::now() < end, "the node does not stop");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn a_node_stops_cleanly_when_it_is_told_to() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let (mut node, _) = Node::start();
+        node.signal(signal);
+        assert_eq!(node.ended(), 0, "{signal}");
+        let lines: Vec<String> = node.stdout.by_ref().lines().map_while(Result::ok).collect();
+        assert_eq!(lines.last().map(String::as_str), Some("ringfarm: stopped"));
+    }
+}
+
+/// S56, S57: what a balancer or a person asks first.
+#[test]
+fn a_node_answers_options() {
+    let (_node, address) = Node::start();
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let local = socket.local_addr().expect("an address");
+    let request = format!(
+        "OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKping;rport\r\n\
+         Route: <sip:{address};lr>\r\nMax-Forwards: 70\r\nFrom: <sip:ping@{local}>;tag=p\r\n\
+         To: <sip:{address}>\r\nCall-ID: ping\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+    );
+    socket.send_to(request.as_bytes(), &address).expect("it is sent");
+    let mut answer = [0; 2048];
+    let length = socket.recv(&mut answer).expect("an answer");
+    assert!(answer[..length].starts_with(b"SIP/2.0 200 OK\r\n"));
+}
+
+/// A port that is taken is named, with what to do, and exit code 3.
+#[test]
+fn a_node_whose_port_is_taken_says_so_and_exits_3() {
+    let (_node, address) = Node::start();
+    let second = ringfarm().args(["run", "--listen", &address]).output().expect("the binary runs");
+    assert_eq!(second.status.code(), Some(3));
+    let said = stderr(&second);
+    assert!(said.contains(&address) && said.contains("another process holds the port"), "{said}");
+    assert_eq!(said.matches("os error 98").count(), 1, "{said}");
+}
+
+/// The main promise: calls with audio and video, nothing lost, by the judgement of a process that
+/// shares no code with the node.
+#[test]
+fn the_demo_relays_every_packet_of_every_call() {
+    let output = ringfarm()
+        .args(["demo", "--sessions", "4", "--seconds", "2", "--json"])
+        .output()
+        .expect("the binary runs");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let number = |key: &str| report[key].as_f64().unwrap_or_else(|| panic!("{key} in {report}"));
+    assert_eq!(number("sessions_requested"), 4.0);
+    assert_eq!(number("sessions_answered"), 4.0);
+    assert_eq!(number("sessions_failed"), 0.0);
+    assert_eq!(number("registrations_ok"), 8.0);
+    assert_eq!(number("rtp_packets_lost"), 0.0);
+    assert_eq!(number("rtcp_packets_lost"), 0.0);
+    assert_eq!(number("rtp_packets_relayed"), number("rtp_packets_sent"));
+    // Four calls, two seconds: 100 packets a second of audio and 120 of video each.
+    assert!(number("rtp_packets_relayed") > 4.0 * 2.0 * 200.0);
+    assert!(number("cpu_us_per_packet") > 0.0);
+    for quantile in ["p50", "p99", "p999", "max"] {
+        assert!(report["relay_latency_us"][quantile].as_f64().is_some_and(|us| us > 0.0));
+    }
+}
