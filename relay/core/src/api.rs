@@ -189,6 +189,26 @@ pub enum Command {
         /// The session.
         session: SessionId,
     },
+    /// Asks what the session has relayed so far. Answered by [`Event::Report`], also while an
+    /// [`Command::Apply`] for the session is under way.
+    Report {
+        /// The session.
+        session: SessionId,
+        /// Copied into the answer, so that answers can be told apart.
+        token: u64,
+    },
+}
+
+impl Command {
+    /// The session that it is about.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        match self {
+            Command::Apply { session, .. }
+            | Command::Close { session }
+            | Command::Report { session, .. } => *session,
+        }
+    }
 }
 
 /// What a relay worker tells the signaling side.
@@ -221,6 +241,28 @@ pub enum Event {
         /// What it relayed.
         report: SessionReport,
     },
+    /// The answer to [`Command::Report`].
+    Report {
+        /// The session.
+        session: SessionId,
+        /// From the command.
+        token: u64,
+        /// What it has relayed so far; `None` if it does not exist (any more).
+        report: Option<SessionReport>,
+    },
+}
+
+impl Event {
+    /// The session that it is about.
+    #[must_use]
+    pub const fn session(&self) -> SessionId {
+        match self {
+            Event::Applied { session, .. }
+            | Event::Refused { session, .. }
+            | Event::Closed { session, .. }
+            | Event::Report { session, .. } => *session,
+        }
+    }
 }
 
 /// Why a session ended.
@@ -294,7 +336,7 @@ pub enum Refusal {
 /// What a session relayed, per stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionReport {
-    /// From the first [`Command::Apply`] to the end.
+    /// From the first [`Command::Apply`] to the end, or to the time of the report.
     pub lifetime: Duration,
     /// One entry a stream; each holds what was *received from* each leg's peer (caller, callee).
     pub streams: SmallVec<[[DirectionReport; 2]; 2]>,

@@ -113,11 +113,10 @@ impl Relay {
 
     /// Takes a command. It is answered by exactly one event, not necessarily at once.
     pub fn handle_command(&mut self, now: Instant, command: Command) {
-        let id = match &command {
-            Command::Apply { session, .. } | Command::Close { session } => *session,
-        };
-        match self.sessions.get_mut(&id) {
-            Some(session) if session.pending.is_some() => {
+        // A report changes nothing, so it need not wait for what is under way.
+        let waits = !matches!(command, Command::Report { .. });
+        match self.sessions.get_mut(&command.session()) {
+            Some(session) if waits && session.pending.is_some() => {
                 if session.waiting.len() < WAITING_MAX {
                     session.waiting.push_back(command);
                 } else {
@@ -132,6 +131,7 @@ impl Relay {
         match command {
             Command::Apply { session, token, spec } => self.begin_apply(now, session, token, spec),
             Command::Close { session } => self.close_asked(now, session),
+            Command::Report { session, token } => self.answer_report(now, session, token),
         }
     }
 
@@ -145,6 +145,10 @@ impl Relay {
             }
             // One of the commands that wait is a close, or the caller can close again after them.
             Command::Close { session } => self.answer_unknown_close(session),
+            // Reports do not wait.
+            Command::Report { session, token } => {
+                self.events.push_back(Event::Report { session, token, report: None });
+            }
         }
     }
 

@@ -109,9 +109,8 @@ impl Engine {
     /// # Errors
     /// See [`SubmitError`]; the command comes back.
     pub fn submit(&self, command: Command) -> Result<(), SubmitError> {
-        let (Command::Apply { session, .. } | Command::Close { session }) = &command;
         // The remainder is below the number of workers.
-        let worker = (session.0 % self.mailboxes.len() as u64) as usize;
+        let worker = (command.session().0 % self.mailboxes.len() as u64) as usize;
         self.mailboxes[worker].submit(command)
     }
 

@@ -190,7 +190,8 @@ fn is_answer(event: &Event) -> bool {
         Event::Closed { cause: CloseCause::Idle(_), .. } => false,
         Event::Closed { cause: CloseCause::Asked | CloseCause::Unknown, .. }
         | Event::Applied { .. }
-        | Event::Refused { .. } => true,
+        | Event::Refused { .. }
+        | Event::Report { .. } => true,
     }
 }
 

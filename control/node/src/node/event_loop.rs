@@ -27,8 +27,8 @@ pub(super) struct EventLoop {
     shared: Arc<Shared>,
     /// Sessions to close once the relay takes commands again: a close must not be lost.
     closes_waiting: VecDeque<SessionId>,
-    /// Refusals to hand back to the proxy core, made up here for commands that were not taken.
-    refusals: VecDeque<Event>,
+    /// Answers made up here for commands that the relay did not take.
+    answers: VecDeque<Event>,
 }
 
 impl EventLoop {
@@ -48,7 +48,7 @@ impl EventLoop {
             engine,
             shared,
             closes_waiting: VecDeque::new(),
-            refusals: VecDeque::new(),
+            answers: VecDeque::new(),
         })
     }
 
@@ -132,8 +132,8 @@ impl EventLoop {
                     Output::Notice(notice) => log_notice(&notice),
                 }
             }
-            let Some(refusal) = self.refusals.pop_front() else { break };
-            self.proxy.handle_media(now, refusal);
+            let Some(answer) = self.answers.pop_front() else { break };
+            self.proxy.handle_media(now, answer);
         }
         self.transports.flush();
         *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner) = self.proxy.load();
@@ -148,7 +148,10 @@ impl EventLoop {
         match *command {
             Command::Apply { session, token, .. } => {
                 let reason = Refusal::TableFull { what, limit: 0 };
-                self.refusals.push_back(Event::Refused { session, token, reason });
+                self.answers.push_back(Event::Refused { session, token, reason });
+            }
+            Command::Report { session, token } => {
+                self.answers.push_back(Event::Report { session, token, report: None });
             }
             Command::Close { session } if self.closes_waiting.len() < CLOSES_WAITING_MAX => {
                 self.closes_waiting.push_back(session);

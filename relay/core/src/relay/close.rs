@@ -35,6 +35,13 @@ impl Relay {
         self.events.push_back(Event::Closed { session: id, cause, report });
     }
 
+    /// A session that was never brought to a state does not exist for signaling.
+    pub(super) fn answer_report(&mut self, now: Instant, id: SessionId, token: u64) {
+        let session = self.sessions.get(&id).filter(|session| session.established);
+        let report = session.map(|session| self.report(now, session));
+        self.events.push_back(Event::Report { session: id, token, report });
+    }
+
     fn report(&self, now: Instant, session: &Session) -> SessionReport {
         let lifetime = now.saturating_duration_since(session.born);
         let streams = session.streams.iter().zip(&session.archive);

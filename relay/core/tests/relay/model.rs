@@ -11,6 +11,7 @@ use crate::support::*;
 enum Step {
     Apply { session: u64, streams: Vec<(bool, bool, u8, u8)> },
     Close { session: u64 },
+    Report { session: u64 },
     Wait { milliseconds: u64 },
     Take { port: u16 },
     Hold,
@@ -24,6 +25,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (0..4_u64, prop::collection::vec(stream, 0..4))
             .prop_map(|(session, streams)| Step::Apply { session, streams }),
         2 => (0..4_u64).prop_map(|session| Step::Close { session }),
+        1 => (0..4_u64).prop_map(|session| Step::Report { session }),
         2 => (0..70_000_u64).prop_map(|milliseconds| Step::Wait { milliseconds }),
         1 => (10_000..10_020_u16).prop_map(|port| Step::Take { port }),
         1 => Just(Step::Hold),
@@ -52,9 +54,10 @@ fn settle(rig: &mut Rig, unanswered: &mut i64) {
     while let Some(event) = rig.relay.poll_event() {
         match event {
             Event::Closed { cause: CloseCause::Idle(_), .. } => {}
-            Event::Closed { .. } | Event::Applied { .. } | Event::Refused { .. } => {
-                *unanswered -= 1
-            }
+            Event::Closed { .. }
+            | Event::Applied { .. }
+            | Event::Refused { .. }
+            | Event::Report { .. } => *unanswered -= 1,
         }
     }
 }
@@ -73,6 +76,10 @@ proptest! {
                 }
                 Step::Close { session } => {
                     rig.command(Command::Close { session: SessionId(*session) });
+                    unanswered += 1;
+                }
+                Step::Report { session } => {
+                    rig.command(Command::Report { session: SessionId(*session), token: 0 });
                     unanswered += 1;
                 }
                 Step::Wait { milliseconds } => rig.wait(Duration::from_millis(*milliseconds)),

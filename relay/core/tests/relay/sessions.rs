@@ -252,3 +252,37 @@ fn a_session_after_an_idle_one_can_be_closed_as_unknown() {
         Some(Event::Closed { cause: CloseCause::Unknown, .. })
     ));
 }
+
+/// A report is what the close would report, and the session goes on.
+#[test]
+fn a_live_session_reports_what_it_has_relayed() {
+    let mut rig = Rig::new();
+    let ports = rig.apply(1, &call())[0].unwrap();
+    assert!(rig.packet(at(CALLER), ports[0].rtp, &rtp(0, 1, 1)).is_sent());
+    rig.wait(Duration::from_secs(3));
+    rig.command(Command::Report { session: SessionId(1), token: 7 });
+    match rig.relay.poll_event() {
+        Some(Event::Report { session: SessionId(1), token: 7, report: Some(report) }) => {
+            assert_eq!(report.streams[0][0].packets, 1);
+            assert_eq!(report.lifetime, Duration::from_secs(3));
+        }
+        other => panic!("unexpected {other:?}"),
+    }
+    assert_eq!(rig.close(1).streams[0][0].packets, 1);
+}
+
+/// It does not wait for an apply under way, and there is none of a session that does not exist yet.
+#[test]
+fn a_report_is_answered_at_once_and_says_when_there_is_no_such_session() {
+    let mut rig = Rig::new();
+    rig.hold = true;
+    rig.submit(1, &call());
+    rig.command(Command::Report { session: SessionId(1), token: 3 });
+    let none = |token| Some(Event::Report { session: SessionId(1), token, report: None });
+    assert_eq!(rig.relay.poll_event(), none(3));
+    rig.release();
+    assert!(matches!(rig.relay.poll_event(), Some(Event::Applied { .. })));
+    rig.close(1);
+    rig.command(Command::Report { session: SessionId(1), token: 4 });
+    assert_eq!(rig.relay.poll_event(), none(4));
+}

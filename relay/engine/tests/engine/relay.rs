@@ -14,6 +14,13 @@ fn audio_and_rtcp_pass_both_ways_unchanged_and_from_the_promised_ports() {
     let (caller, callee) = (Peer::new(PEERS), Peer::new(PEERS));
     let local = rig.call(1, &caller, &callee);
     both_ways(&caller, &callee, local);
+    rig.engine.submit(Command::Report { session: SessionId(1), token: 9 }).unwrap();
+    match rig.event() {
+        Event::Report { token: 9, report: Some(report), .. } => {
+            assert_eq!(report.streams[0][0].packets, 50);
+        }
+        other => panic!("unexpected {other:?}"),
+    }
     let report = rig.close(1);
     let [from_caller, from_callee] = report.streams[0];
     assert_eq!((from_caller.packets, from_caller.bytes, from_caller.lost), (50, 50 * 172, 0));

@@ -1,6 +1,8 @@
 //! Calls as far as a Media Proxy needs to know them: who the two parties are, which dialogs the
 //! INVITE has created, and which relay sessions carry their media.
 
+pub mod addresses;
+pub mod ids;
 pub mod media;
 
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use crate::table::Key;
 use crate::timer::TimerId;
 use crate::transport::Target;
 
+pub use addresses::{LearningPolicy, MediaAddresses};
+pub use ids::{Owner, SessionIds};
 pub use media::{MediaSession, OfferAnswerError};
 
 /// Names a call for as long as the process lives.

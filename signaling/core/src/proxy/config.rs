@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+pub use crate::call::addresses::{LearningPolicy, MediaAddresses};
 use crate::transport::Transport;
 
 /// One listening socket. Its place in [`Config::listeners`] is its
@@ -28,28 +29,6 @@ pub struct Route {
     pub next_hop: SocketAddr,
     /// How it is spoken to.
     pub transport: Transport,
-}
-
-/// When a peer's media may come from elsewhere than its SDP says (see
-/// [`relay_core::api::Learning`]).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LearningPolicy {
-    /// Only where the peer is seen to be behind NAT: nothing but us between it and its SDP, whose
-    /// address is private while the message came from a public one.
-    Strict,
-    /// Also wherever an adjacent peer's port may have been rewritten: media is accepted from the
-    /// address that the SIP message came from.
-    Nat,
-}
-
-/// Which addresses media uses; the node's settings know.
-pub trait MediaAddresses {
-    /// The local address that a leg's ports are bound to, for a peer whose SIP uses the local address
-    /// `signaling`.
-    fn bind(&self, signaling: IpAddr) -> IpAddr;
-
-    /// The address that SDP carries for ports bound to `local` (S63, S71).
-    fn advertised(&self, local: IpAddr) -> IpAddr;
 }
 
 /// Bounds of the proxy core's tables. At each bound new work is answered 503 and what exists goes on.

@@ -4,11 +4,10 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use ipnet::IpNet;
 use relay_core::api::{CloseCause, Command, Event, Learning, Leg, SessionId, SessionReport};
 
 use super::Proxy;
-use super::config::{Config, LearningPolicy, MediaAddresses};
+use super::config::{Config, MediaAddresses};
 use super::context::Purpose;
 use super::output::{CallEnd, Notice, Output};
 use crate::call::media::Ports;
@@ -101,7 +100,7 @@ impl Proxy {
         let Some(part) = description(message) else { return Ok(Prepared::Ready(None)) };
         let sdp = Sdp::parse(part.of(message.body()))?;
         let token = self.next_token();
-        let fresh = self.next_session();
+        let fresh = self.sessions.fresh();
         let Some(call) = self.calls.get_mut(origin.call.0) else {
             return Ok(Prepared::Ready(None));
         };
@@ -170,6 +169,8 @@ impl Proxy {
             Event::Closed { session, cause, report } => {
                 self.session_closed(now, session, cause, report);
             }
+            // Not asked for here.
+            Event::Report { .. } => {}
         }
         self.process_events(now);
     }
@@ -325,26 +326,9 @@ fn new_session(
 
 /// Which sources are accepted from `party` when its description names `signalled`.
 fn learning(config: &Config, party: &Party, signalled: IpAddr) -> Learning {
-    let source = party.flow.remote.ip();
-    let behind_nat = signalled != source && is_private(signalled) && !is_private(source);
-    let learn = match config.learning {
-        LearningPolicy::Strict => behind_nat,
-        LearningPolicy::Nat => true,
-    };
-    if learn && party.adjacent {
-        Learning::Within(IpNet::from(source))
+    if party.adjacent {
+        config.learning.sources(party.flow.remote.ip(), signalled)
     } else {
         Learning::Signalled
-    }
-}
-
-/// Addresses that mean nothing to the public Internet (RFC 1918, 6598, 3927, 4193, 4291, loopback).
-fn is_private(ip: IpAddr) -> bool {
-    match ip.to_canonical() {
-        IpAddr::V4(ip) => {
-            let shared = ip.octets()[0] == 100 && ip.octets()[1] & 0xc0 == 64;
-            ip.is_private() || ip.is_loopback() || ip.is_link_local() || shared
-        }
-        IpAddr::V6(ip) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
     }
 }

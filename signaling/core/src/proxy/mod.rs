@@ -33,7 +33,7 @@ use rand::{RngCore, SeedableRng};
 use relay_core::api::SessionId;
 
 use crate::auth::Authenticator;
-use crate::call::{Call, CallId};
+use crate::call::{Call, CallId, Owner, SessionIds};
 use crate::registrar::Registrar;
 use crate::table::{Key, Table};
 use crate::timer::Wheel;
@@ -70,7 +70,7 @@ pub struct Proxy {
     by_token: HashMap<u64, Continuation>,
     timers: Wheel<Timer>,
     rng: SmallRng,
-    last_session: u64,
+    sessions: SessionIds,
     last_token: u64,
     outputs: VecDeque<Output>,
 }
@@ -121,7 +121,7 @@ impl Proxy {
             by_token: HashMap::new(),
             timers: Wheel::new(now, timers_max(&limits)),
             rng: SmallRng::from_seed(parts.seed),
-            last_session: 0,
+            sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
             outputs: VecDeque::new(),
             config,
@@ -241,11 +241,6 @@ impl Proxy {
     fn next_token(&mut self) -> u64 {
         self.last_token += 1;
         self.last_token
-    }
-
-    fn next_session(&mut self) -> SessionId {
-        self.last_session += 1;
-        SessionId(self.last_session)
     }
 }
 

@@ -249,10 +249,7 @@ fn a_call_between_tcp_and_udp_is_record_routed_twice_and_both_ways_work() {
 fn media_that_stays_away_ends_the_call() {
     let mut bench = Bench::new(Plan::default());
     set_up(&mut bench);
-    let session = match &bench.commands[0] {
-        relay_core::api::Command::Apply { session, .. } => *session,
-        relay_core::api::Command::Close { .. } => panic!("a session was applied"),
-    };
+    let session = bench.commands[0].session();
     bench.relay_event(relay_core::api::Event::Closed {
         session,
         cause: CloseCause::Idle(Duration::from_secs(60)),

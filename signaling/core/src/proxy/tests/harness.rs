@@ -226,6 +226,7 @@ impl Bench {
                 cause: CloseCause::Asked,
                 report: SessionReport::default(),
             },
+            Command::Report { session, token } => Event::Report { session, token, report: None },
         };
         self.proxy.handle_media(self.now, event);
     }
@@ -271,7 +272,7 @@ impl Bench {
     pub(super) fn last_spec(&self) -> &SessionSpec {
         let spec = self.commands.iter().rev().find_map(|command| match command {
             Command::Apply { spec, .. } => Some(spec),
-            Command::Close { .. } => None,
+            Command::Close { .. } | Command::Report { .. } => None,
         });
         spec.expect("a session was applied")
     }
@@ -279,7 +280,7 @@ impl Bench {
     pub(super) fn closed_sessions(&self) -> Vec<SessionId> {
         let closed = |command: &Command| match command {
             Command::Close { session } => Some(*session),
-            Command::Apply { .. } => None,
+            Command::Apply { .. } | Command::Report { .. } => None,
         };
         self.commands.iter().filter_map(closed).collect()
     }
