@@ -57,7 +57,7 @@ pub(crate) fn build(press: &Press, stream: StreamId, facts: Facts) -> Bytes {
         ..SenderReport::default()
     };
     let body = marshalled(&report);
-    let note = format!("{}/{:016x}", facts.number, check_of(&body));
+    let note = note_of(facts.number, check_of(&body));
     let description = SourceDescription {
         chunks: vec![SourceDescriptionChunk {
             source: press.ssrc(stream),
@@ -76,6 +76,10 @@ fn marshalled(packet: &dyn Marshal) -> Bytes {
 
 fn item(sdes_type: SdesType, text: String) -> SourceDescriptionItem {
     SourceDescriptionItem { sdes_type, text: text.into() }
+}
+
+fn note_of(number: u64, check: u64) -> String {
+    format!("{number}/{check:016x}")
 }
 
 fn cname(press: &Press, stream: StreamId) -> String {
@@ -98,13 +102,15 @@ pub(crate) fn judge(press: &Press, datagram: &[u8]) -> Option<(StreamId, u64)> {
     let [chunk] = description.chunks.as_slice() else { return None };
     let [name, note] = chunk.items.as_slice() else { return None };
     let stream = press.stream_of(report.ssrc);
-    let (number, check) = std::str::from_utf8(&note.text).ok()?.split_once('/')?;
+    let (number, _) = std::str::from_utf8(&note.text).ok()?.split_once('/')?;
+    let number = number.parse().ok()?;
+    let check = check_of(&datagram[..body_bytes]);
     // The crate overlooks padding that is not zero, so what it read is compared with what came.
     let whole = marshalled(description)[..] == datagram[body_bytes..]
         && chunk.source == report.ssrc
-        && name.text == cname(press, stream)
-        && u64::from_str_radix(check, 16).ok()? == check_of(&datagram[..body_bytes]);
-    if whole { Some((stream, number.parse().ok()?)) } else { None }
+        && *name == item(SdesType::SdesCname, cname(press, stream))
+        && *note == item(SdesType::SdesNote, note_of(number, check));
+    if whole { Some((stream, number)) } else { None }
 }
 
 /// The length of the first packet, if the whole datagram is a chain of packets of known types: the
