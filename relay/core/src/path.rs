@@ -56,7 +56,7 @@ pub(crate) struct Path {
     learner: Option<Box<Learner>>,
     former: Option<(SocketAddr, Instant)>,
     /// What was known of a peer that is held now.
-    held: Option<(Signalled, Peer)>,
+    held: Option<Box<(Signalled, Peer)>>,
     pub(crate) link: Link,
 }
 
@@ -96,13 +96,13 @@ impl Path {
             return None;
         }
         let before = self.source();
-        let earlier = self.signalled.map(|earlier| (earlier, self.peer)).or(self.held);
+        let held = self.held.take().map(|held| *held);
+        let earlier = self.signalled.map(|earlier| (earlier, self.peer)).or(held);
         self.signalled = signalled;
         self.former = None;
-        self.held = None;
         self.peer = match (signalled, earlier) {
             (None, earlier) => {
-                self.held = earlier;
+                self.held = earlier.map(Box::new);
                 Peer::Nobody
             }
             // A peer that was held is where it was: its hold does not open it to strangers.

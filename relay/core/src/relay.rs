@@ -66,7 +66,8 @@ pub struct Relay {
     slots: SlotTable,
     streams: Slab<Stream>,
     drains: Slab<Drain>,
-    sessions: BTreeMap<SessionId, Session>,
+    /// Boxed, because the nodes of a tree are half empty.
+    sessions: BTreeMap<SessionId, Box<Session>>,
     actions: VecDeque<Action>,
     /// Sockets whose connection is to be changed; never longer than there are sockets, which is
     /// reserved when they are made.

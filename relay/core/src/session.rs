@@ -1,6 +1,6 @@
 //! One session: its streams, and the command that is being carried out on it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
@@ -25,9 +25,9 @@ pub(crate) struct Session {
     pub(crate) established: bool,
     /// One entry a m= line: the stream's key, `None` while it is closed.
     pub(crate) streams: SmallVec<[Option<usize>; 2]>,
-    /// What the streams relayed before they were closed, one entry a m= line.
-    pub(crate) archive: SmallVec<[[DirectionReport; 2]; 2]>,
-    pub(crate) pending: Option<Pending>,
+    /// What streams relayed before they were closed, by place; those that were not are absent.
+    pub(crate) archive: BTreeMap<usize, [DirectionReport; 2]>,
+    pub(crate) pending: Option<Box<Pending>>,
     pub(crate) waiting: VecDeque<Command>,
     /// When it was last brought to a state: silence is counted from here at the earliest.
     pub(crate) applied: Instant,
@@ -42,7 +42,7 @@ impl Session {
             born: now,
             established: false,
             streams: SmallVec::new(),
-            archive: SmallVec::new(),
+            archive: BTreeMap::new(),
             pending: None,
             waiting: VecDeque::new(),
             applied: now,

@@ -127,6 +127,14 @@ impl DirectionStats {
     }
 }
 
+/// [`add`] for both directions of a stream.
+pub(crate) fn add_both(
+    earlier: [DirectionReport; 2],
+    later: [DirectionReport; 2],
+) -> [DirectionReport; 2] {
+    [add(earlier[0], later[0]), add(earlier[1], later[1])]
+}
+
 /// Adds what a stream relayed before it was closed and opened again.
 pub(crate) fn add(earlier: DirectionReport, later: DirectionReport) -> DirectionReport {
     DirectionReport {

@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use relay_core::SLOTS_MAX;
 use relay_core::ports::Seed;
 
 use crate::error::StartError;
@@ -45,13 +46,17 @@ pub struct RingSizes {
     pub submissions: u32,
     /// Completion queue entries, a power of two, at least as many as `submissions`.
     pub completions: u32,
+    /// Sockets in the table of one ring. At most RLIMIT_NOFILE, to which a larger number is cut; a
+    /// worker with more sockets has further rings.
+    pub table: u32,
 }
 
 impl Default for RingSizes {
     /// 1,024 submissions: a batch is bounded by the receive buffers long before. 8,192 completions:
-    /// one for every receive buffer of the default, and as many again for everything else.
+    /// one for every receive buffer of the default, and as many again for everything else. Tables as
+    /// large as the system allows.
     fn default() -> RingSizes {
-        RingSizes { submissions: 1024, completions: 8192 }
+        RingSizes { submissions: 1024, completions: 8192, table: u32::MAX }
     }
 }
 
@@ -67,8 +72,8 @@ pub struct EngineConfig {
     /// A session whose peers announced that they send, and do not for this long, is closed;
     /// `None`: never.
     pub idle: Option<Duration>,
-    /// Most sockets that one worker holds; at most RLIMIT_NOFILE, which also limits the table of
-    /// a ring. The soft limit is raised to the hard one at start.
+    /// Most sockets that one worker holds, 1..=[`SLOTS_MAX`]. RLIMIT_NOFILE bounds how many share a
+    /// table, not how many there are; its soft limit is raised to the hard one at start.
     pub sockets_per_worker: u32,
     /// Receive buffers of one worker, a power of two up to 32,768.
     pub buffers_per_worker: u16,
@@ -88,8 +93,8 @@ pub struct EngineConfig {
 }
 
 impl EngineConfig {
-    /// `workers` and `seed` as given; ports 10000..=59999, 30 s of rest, 60 s idle, up to 16,384
-    /// sockets and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding.
+    /// `workers` and `seed` as given; ports 10000..=59999, 30 s of rest, 60 s idle, up to 131,072
+    /// sockets (every port of two addresses) and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding.
     #[must_use]
     pub fn new(workers: Vec<Option<usize>>, seed: [u8; 32]) -> EngineConfig {
         EngineConfig {
@@ -97,7 +102,7 @@ impl EngineConfig {
             ports: 10_000..=59_999,
             rest: Duration::from_secs(30),
             idle: Some(Duration::from_secs(60)),
-            sockets_per_worker: 16_384,
+            sockets_per_worker: 131_072,
             buffers_per_worker: 4096,
             buffer_bytes: 2048,
             dscp: Dscp::EXPEDITED,
@@ -117,8 +122,8 @@ impl EngineConfig {
         if self.workers.is_empty() || self.workers.len() > WORKERS_MAX {
             return bad("workers", "between 1 and 256 workers are needed");
         }
-        if self.sockets_per_worker == 0 {
-            return bad("sockets_per_worker", "must not be 0");
+        if !(1..=SLOTS_MAX).contains(&self.sockets_per_worker) {
+            return bad("sockets_per_worker", "must be between 1 and 16777216");
         }
         if !self.buffers_per_worker.is_power_of_two() {
             return bad("buffers_per_worker", "must be a power of two up to 32768");
@@ -129,7 +134,10 @@ impl EngineConfig {
         if !(1..=COMMANDS_OUTSTANDING_MAX).contains(&self.commands_outstanding_max) {
             return bad("commands_outstanding_max", "must be between 1 and 65536");
         }
-        let RingSizes { submissions, completions } = self.ring;
+        let RingSizes { submissions, completions, table } = self.ring;
+        if table == 0 {
+            return bad("ring", "a table needs a place");
+        }
         if !submissions.is_power_of_two()
             || !completions.is_power_of_two()
             || completions < submissions

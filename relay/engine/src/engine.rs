@@ -52,8 +52,9 @@ impl Engine {
     pub fn start(config: EngineConfig, wake: Wake) -> Result<Engine, StartError> {
         config.validate()?;
         let slices = slices(&config)?;
-        raise_descriptor_limit(config.sockets_per_worker)?;
-        probe_apart()?;
+        let descriptors = raise_descriptor_limit()?;
+        let config = with_tables_of(config, descriptors);
+        probe_apart(config.sockets_per_worker > config.ring.table)?;
         let count = config.workers.len();
         let outlet = Arc::new(Outlet::new(count, config.commands_outstanding_max));
         let mut engine = Engine {
@@ -163,8 +164,9 @@ impl Drop for Engine {
 
 /// Probes on a thread that ends with it: when a ring is closed the kernel interrupts the thread
 /// that made it, in whatever system call it is by then.
-fn probe_apart() -> Result<(), StartError> {
-    let probe = thread::Builder::new().name("relay-probe".to_owned()).spawn(probe::check);
+fn probe_apart(several_tables: bool) -> Result<(), StartError> {
+    let check = move || probe::check(several_tables);
+    let probe = thread::Builder::new().name("relay-probe".to_owned()).spawn(check);
     let probe = probe.map_err(|error| StartError::Os { operation: "start a thread", error })?;
     let outcome = probe.join().unwrap_or_else(|panic| {
         let error = std::io::Error::other(words(&*panic).to_owned());
@@ -184,17 +186,21 @@ fn slices(config: &EngineConfig) -> Result<Vec<PortRange>, StartError> {
     })
 }
 
-/// A ring's table may have no more sockets than the process descriptors (RLIMIT_NOFILE).
-fn raise_descriptor_limit(sockets: u32) -> Result<(), StartError> {
+/// Raises the process's soft limit of descriptors to the hard one, and returns that.
+fn raise_descriptor_limit() -> Result<u64, StartError> {
     let os = |operation| move |errno: nix::Error| StartError::Os { operation, error: errno.into() };
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).map_err(os("getrlimit"))?;
-    if u64::from(sockets) > hard {
-        return Err(StartError::TooManySockets { asked: sockets, limit: hard });
-    }
     if soft < hard {
         setrlimit(Resource::RLIMIT_NOFILE, hard, hard).map_err(os("setrlimit"))?;
     }
-    Ok(())
+    Ok(hard)
+}
+
+/// A ring's table may have no more places than the process descriptors (RLIMIT_NOFILE).
+fn with_tables_of(mut config: EngineConfig, descriptors: u64) -> EngineConfig {
+    let most = u32::try_from(descriptors).unwrap_or(u32::MAX);
+    config.ring.table = config.ring.table.min(most);
+    config
 }
 
 type Ready = SyncSender<Result<(), StartError>>;

@@ -27,16 +27,6 @@ pub enum StartError {
         /// Workers that share it.
         workers: usize,
     },
-    /// More sockets are asked for than the process may have.
-    #[error(
-        "sockets_per_worker is {asked}, but RLIMIT_NOFILE (ulimit -Hn) is {limit} and limits the table of a ring"
-    )]
-    TooManySockets {
-        /// From the configuration.
-        asked: u32,
-        /// The hard limit.
-        limit: u64,
-    },
     /// The kernel cannot do what the engine needs.
     #[error(transparent)]
     Kernel(#[from] ProbeError),

@@ -60,20 +60,31 @@ const OPERATIONS: [(u8, Missing); 6] = [
     (opcode::Read::CODE, Missing { what: "READ", since: "5.6" }),
 ];
 
-/// A ring for trying things out.
-const SMALL: RingSizes = RingSizes { submissions: 8, completions: 16 };
+/// Needed where a worker has more sockets than fit one table.
+const SEVERAL_TABLES: (u8, Missing) = (
+    opcode::FixedFdInstall::CODE,
+    Missing {
+        what: "FIXED_FD_INSTALL (or a higher RLIMIT_NOFILE, LimitNOFILE= of systemd: it is below \
+               the sockets that a worker may have)",
+        since: "6.8",
+    },
+);
 
-/// Checks every operation, setup flag and registration that the engine uses. Sends nothing. Call
-/// it on a thread that ends soon: when its rings are closed the kernel interrupts the thread.
+/// A ring for trying things out.
+const SMALL: RingSizes = RingSizes { submissions: 8, completions: 16, table: 1 };
+
+/// Checks every operation, setup flag and registration that the engine uses, including those that
+/// `several_tables` a worker need. Sends nothing. Call it on a thread that ends soon: when its rings
+/// are closed the kernel interrupts the thread.
 ///
 /// # Errors
 /// [`ProbeError`] says what to do.
-pub fn check() -> Result<(), ProbeError> {
+pub fn check(several_tables: bool) -> Result<(), ProbeError> {
     let plain = IoUring::new(SMALL.submissions).map_err(|error| {
         let sysctl = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
         unavailable(error, sysctl.ok().as_deref())
     })?;
-    let mut missing = missing_operations(&plain)?;
+    let mut missing = missing_operations(&plain, several_tables)?;
     missing.extend(missing_features(&plain));
     drop(plain);
     if missing.is_empty() {
@@ -104,7 +115,7 @@ fn unavailable(error: io::Error, sysctl: Option<&str>) -> ProbeError {
     ProbeError::Disabled { hint }
 }
 
-fn missing_operations(plain: &IoUring) -> Result<Vec<Missing>, ProbeError> {
+fn missing_operations(plain: &IoUring, several_tables: bool) -> Result<Vec<Missing>, ProbeError> {
     let mut probe = Probe::new();
     match plain.submitter().register_probe(&mut probe) {
         Ok(()) => {}
@@ -113,7 +124,8 @@ fn missing_operations(plain: &IoUring) -> Result<Vec<Missing>, ProbeError> {
         }
         Err(error) => return Err(ProbeError::Os { operation: "IORING_REGISTER_PROBE", error }),
     }
-    let lacking = OPERATIONS.iter().filter(|(code, _)| !probe.is_supported(*code));
+    let operations = OPERATIONS.iter().chain(several_tables.then_some(&SEVERAL_TABLES));
+    let lacking = operations.filter(|(code, _)| !probe.is_supported(*code));
     Ok(lacking.map(|(_, missing)| *missing).collect())
 }
 
@@ -174,7 +186,7 @@ mod tests {
 
     #[test]
     fn the_probe_passes_where_the_tests_run() {
-        check().unwrap();
+        check(true).unwrap();
     }
 
     #[test]

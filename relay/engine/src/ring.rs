@@ -8,23 +8,32 @@
 //! later), and has copied the payload when the system call returns. Destination addresses follow
 //! the same rule. `tests/engine/pressure.rs` checks it with few buffers under load.
 //!
-//! **Drop order.** Fields drop in the order in which they are declared: the ring first, which ends
+//! **Many sockets.** A ring's table has at most as many places as the process may have descriptors
+//! (RLIMIT_NOFILE). Sockets past that live in the tables of further rings, which only ever carry
+//! out what ends while it is submitted (SEND, CONNECT, CLOSE): nobody has to wait for those rings.
+//! Every receive, whichever table its socket is in, is armed on the main ring, which takes a
+//! reference of its own to the socket; so there is one place to wait, one queue of completions and
+//! one pool of buffers, and a batch costs one more system call for each table that it sends from.
+//!
+//! **Drop order.** Fields drop in the order in which they are declared: the rings first, which ends
 //! every request, then the memory that requests point to.
 
 mod buffers;
+mod tables;
 
 use std::io;
 use std::mem;
 use std::net::{Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, Fixed, RecvMsgOut, SubmitArgs, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{cqueue, opcode, squeue};
 use socket2::SockAddr;
 
 use crate::config::RingSizes;
 use buffers::Buffers;
+use tables::{Place, Tables, passes};
 
 /// What the kernel writes before the payload as an address.
 const NAME_BYTES: u32 = mem::size_of::<libc::sockaddr_in6>() as u32;
@@ -43,6 +52,13 @@ pub(crate) enum Operation {
     Close,
     Wake,
 }
+
+/// The tag of a request that gets a descriptor of a socket in a further table, above 56 bits of the
+/// caller's: one more than the operations, as it never leaves this module.
+const FETCH: u64 = Operation::ALL.len() as u64 + 1;
+
+/// The caller's bits of a tag.
+const SUBJECT: u64 = (1 << 56) - 1;
 
 impl Operation {
     const ALL: [Operation; 6] = [
@@ -89,7 +105,7 @@ pub(crate) struct Datagram<'a> {
 /// An io_uring with a table of sockets, a buffer ring, and multishot receives into it.
 pub(crate) struct Ring {
     // First: see the drop order above.
-    uring: IoUring,
+    tables: Tables,
     buffers: Buffers,
     /// Which parts of a message are received; every receive refers to it.
     message: Box<libc::msghdr>,
@@ -99,29 +115,37 @@ pub(crate) struct Ring {
     addresses: Vec<SockAddr>,
     /// Buffers to give back once the kernel has taken the submissions that read them.
     spent: Vec<u16>,
+    /// Descriptors that submissions under construction name, by the index of the socket.
+    fresh: Vec<(u32, OwnedFd)>,
+    /// Descriptors that were asked for and are not there yet.
+    fetching: usize,
+    /// Completions of the further rings.
+    aside: Vec<Completion>,
 }
 
+/// What a receive is armed on.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Descriptor(RawFd),
+    Fixed(Fixed),
+}
+
+/// Descriptors that are kept at most until a submission: they are the process's, which has few.
+const FRESH_MAX: usize = 64;
+/// The index of no socket.
+const NO_INDEX: u32 = u32::MAX;
+
 impl Ring {
-    /// A ring of the thread that calls this, which is the only one that may use it.
+    /// A ring of the thread that calls this, which is the only one that may use it. It has room for
+    /// `sockets` sockets, of which `sizes.table` fit one table.
     pub(crate) fn new(
         sizes: RingSizes,
         sockets: u32,
         buffers: u16,
         buffer_bytes: u32,
     ) -> Result<Ring, (&'static str, io::Error)> {
-        let uring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_coop_taskrun()
-            .setup_defer_taskrun()
-            // Without it one failed send would leave those after it unsubmitted.
-            .setup_submit_all()
-            .setup_cqsize(sizes.completions)
-            .setup_clamp()
-            .build(sizes.submissions)
-            .map_err(|error| ("io_uring_setup", error))?;
-        let register = uring.submitter().register_files_sparse(sockets);
-        register.map_err(|error| ("io_uring register the table of sockets", error))?;
-        let pool = Buffers::register(&uring, buffers, buffer_bytes)
+        let tables = Tables::new(sizes, sockets)?;
+        let pool = Buffers::register(tables.main(), buffers, buffer_bytes)
             .map_err(|error| ("io_uring register the receive buffers", error))?;
         // SAFETY: a msghdr of zeros is one without name, vectors and control data.
         let mut message: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
@@ -129,7 +153,10 @@ impl Ring {
         Ok(Ring {
             addresses: Vec::with_capacity(sizes.submissions as usize),
             spent: Vec::with_capacity(usize::from(buffers)),
-            uring,
+            fresh: Vec::with_capacity(FRESH_MAX),
+            fetching: 0,
+            aside: Vec::new(),
+            tables,
             buffers: pool,
             message,
             wake_count: Box::new(0),
@@ -137,17 +164,73 @@ impl Ring {
     }
 
     /// Puts a socket into the table at `index`. The kernel holds a reference of its own then, and
-    /// the descriptor may be closed.
-    pub(crate) fn install(&self, index: u32, socket: BorrowedFd<'_>) -> io::Result<()> {
-        self.uring.submitter().register_files_update(index, &[socket.as_raw_fd()]).map(drop)
+    /// the descriptor is closed, at the latest when the submissions so far have been taken.
+    pub(crate) fn install(&mut self, index: u32, socket: OwnedFd) -> io::Result<()> {
+        if self.fresh.len() == FRESH_MAX {
+            self.submit()?;
+        }
+        let place = self.tables.place(index);
+        self.tables.install(place, &socket)?;
+        if place.is_elsewhere() {
+            self.fresh.push((index, socket));
+        }
+        Ok(())
     }
 
     /// Receives on the socket until further notice; each datagram is a completion.
     pub(crate) fn receive(&mut self, index: u32, subject: u64) -> io::Result<()> {
+        let place = self.tables.place(index);
+        let fresh = self.fresh.iter().rev().find(|(fresh, _)| *fresh == index);
+        match fresh.map(|(_, socket)| socket.as_raw_fd()) {
+            Some(descriptor) => self.arm(Target::Descriptor(descriptor), subject),
+            None if place.is_elsewhere() => self.fetch(place, subject),
+            None => self.arm(Target::Fixed(place.fixed), subject),
+        }
+    }
+
+    /// Arms a receive on the main ring. It outlives the descriptor.
+    fn arm(&mut self, target: Target, subject: u64) -> io::Result<()> {
         let message: *const libc::msghdr = &raw const *self.message;
-        let entry = opcode::RecvMsgMulti::new(Fixed(index), message, buffers::GROUP).build();
+        let entry = match target {
+            Target::Descriptor(fd) => opcode::RecvMsgMulti::new(Fd(fd), message, buffers::GROUP),
+            Target::Fixed(fixed) => opcode::RecvMsgMulti::new(fixed, message, buffers::GROUP),
+        };
+        let entry = entry.build();
         // SAFETY: the message header lives as long as the ring and is not changed.
-        unsafe { self.push(&entry.user_data(Operation::Receive.tag(subject))) }
+        unsafe { self.push(Tables::MAIN, &entry.user_data(Operation::Receive.tag(subject))) }
+    }
+
+    /// Asks for a descriptor of a socket that only a further table has; its receive is armed as
+    /// soon as it is there, which is within the next submission.
+    fn fetch(&mut self, place: Place, subject: u64) -> io::Result<()> {
+        if self.fetching == FRESH_MAX {
+            self.submit()?;
+        }
+        let entry = opcode::FixedFdInstall::new(place.fixed, 0).build();
+        // SAFETY: the entry points to no memory.
+        unsafe { self.push(place.ring, &entry.user_data(FETCH << 56 | subject)) }?;
+        self.fetching += 1;
+        Ok(())
+    }
+
+    fn fetched(&mut self, subject: u64, result: i32) -> io::Result<()> {
+        self.fetching -= 1;
+        if result < 0 {
+            // The receive could not be armed: to those who wait for it, it has ended.
+            self.aside.push(Completion {
+                operation: Operation::Receive,
+                subject,
+                result: Err(-result),
+                more: false,
+                buffer: None,
+            });
+            return Ok(());
+        }
+        // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
+        let socket = unsafe { OwnedFd::from_raw_fd(result) };
+        self.arm(Target::Descriptor(result), subject)?;
+        self.fresh.push((NO_INDEX, socket));
+        Ok(())
     }
 
     /// Sends the first `length` bytes of the payload in `buffer` from the socket, to `to` or to
@@ -165,8 +248,9 @@ impl Ring {
         }
         let payload = &self.buffers.get(buffer.0)[payload_offset()..];
         let length = length.min(payload.len()) as u32;
+        let place = self.tables.place(index);
         let mut send =
-            opcode::Send::new(Fixed(index), payload.as_ptr(), length).flags(libc::MSG_DONTWAIT);
+            opcode::Send::new(place.fixed, payload.as_ptr(), length).flags(libc::MSG_DONTWAIT);
         if let Some(to) = to {
             let address = self.keep_address(to);
             send = send.dest_addr(address.as_ptr().cast()).dest_addr_len(address.len());
@@ -174,7 +258,7 @@ impl Ring {
         let entry = send.build().flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: `release` leaves the buffer ours until the kernel has taken this entry, and
         // `addresses` is not cleared or grown before that. MSG_DONTWAIT: it is done with both then.
-        unsafe { self.push(&entry.user_data(Operation::Send.tag(subject))) }
+        unsafe { self.push(place.ring, &entry.user_data(Operation::Send.tag(subject))) }
     }
 
     /// Connects the socket to `peer`, or dissolves its connection.
@@ -187,16 +271,18 @@ impl Ring {
         if self.addresses.len() == self.addresses.capacity() {
             self.submit()?;
         }
+        let place = self.tables.place(index);
         let entry = match peer {
             Some(peer) => {
                 let address = self.keep_address(peer);
-                opcode::Connect::new(Fixed(index), address.as_ptr().cast(), address.len())
+                opcode::Connect::new(place.fixed, address.as_ptr().cast(), address.len())
             }
             // All zeros is a sockaddr of the family AF_UNSPEC (connect(2)).
-            None => opcode::Connect::new(Fixed(index), (&raw const NOBODY).cast(), NOBODY_BYTES),
+            None => opcode::Connect::new(place.fixed, (&raw const NOBODY).cast(), NOBODY_BYTES),
         };
+        let entry = entry.build().user_data(Operation::Connect.tag(subject));
         // SAFETY: the kernel copies the address while it takes the entry, and it is kept until then.
-        unsafe { self.push(&entry.build().user_data(Operation::Connect.tag(subject))) }
+        unsafe { self.push(place.ring, &entry) }
     }
 
     fn keep_address(&mut self, address: SocketAddr) -> &SockAddr {
@@ -207,17 +293,22 @@ impl Ring {
 
     /// Ends the receive with this subject; that one completes for the last time then.
     pub(crate) fn cancel_receive(&mut self, subject: u64) -> io::Result<()> {
+        if self.fetching > 0 {
+            // It might be armed after this otherwise, and never end.
+            self.submit()?;
+        }
         let target = CancelBuilder::user_data(Operation::Receive.tag(subject));
         let entry = opcode::AsyncCancel2::new(target).build().flags(squeue::Flags::SKIP_SUCCESS);
         // SAFETY: the entry points to no memory.
-        unsafe { self.push(&entry.user_data(Operation::Cancel.tag(subject))) }
+        unsafe { self.push(Tables::MAIN, &entry.user_data(Operation::Cancel.tag(subject))) }
     }
 
     /// Takes the socket out of the table, which closes it if nothing uses it any more.
     pub(crate) fn close(&mut self, index: u32, subject: u64) -> io::Result<()> {
-        let entry = opcode::Close::new(Fixed(index)).build();
+        let place = self.tables.place(index);
+        let entry = opcode::Close::new(place.fixed).build();
         // SAFETY: the entry points to no memory.
-        unsafe { self.push(&entry.user_data(Operation::Close.tag(subject))) }
+        unsafe { self.push(place.ring, &entry.user_data(Operation::Close.tag(subject))) }
     }
 
     /// Completes once the eventfd has been written to, and resets it.
@@ -226,16 +317,16 @@ impl Ring {
         let length = mem::size_of::<u64>() as u32;
         let entry = opcode::Read::new(Fd(eventfd.as_raw_fd()), target.cast(), length).build();
         // SAFETY: the counter lives as long as the ring, and nothing else refers to it.
-        unsafe { self.push(&entry.user_data(Operation::Wake.tag(0))) }
+        unsafe { self.push(Tables::MAIN, &entry.user_data(Operation::Wake.tag(0))) }
     }
 
     /// # Safety
     /// What the entry points to stays valid until its last completion, or until it is submitted if
     /// the kernel is done with it by then.
-    unsafe fn push(&mut self, entry: &squeue::Entry) -> io::Result<()> {
+    unsafe fn push(&mut self, ring: usize, entry: &squeue::Entry) -> io::Result<()> {
         for _ in 0..SUBMIT_TRIES_MAX {
             // SAFETY: the caller's promise.
-            if unsafe { self.uring.submission().push(entry) }.is_ok() {
+            if unsafe { self.tables.push(ring, entry) } {
                 return Ok(());
             }
             self.submit()?;
@@ -250,45 +341,64 @@ impl Ring {
 
     /// Has the kernel take the submissions so far.
     pub(crate) fn submit(&mut self) -> io::Result<()> {
-        let result = self.uring.submit();
+        self.submit_elsewhere()?;
+        let result = self.tables.main().submit();
         self.after_enter(result)
     }
 
     /// Has the kernel take the submissions so far, and waits for a completion, but no longer than
     /// `timeout`.
     pub(crate) fn submit_and_wait(&mut self, timeout: Duration) -> io::Result<()> {
-        let timeout = Timespec::from(timeout);
-        let result =
-            self.uring.submitter().submit_with_args(1, &SubmitArgs::new().timespec(&timeout));
+        self.submit_elsewhere()?;
+        // What has completed already must not wait for something else.
+        let timeout = Timespec::from(if self.aside.is_empty() { timeout } else { Duration::ZERO });
+        let arguments = SubmitArgs::new().timespec(&timeout);
+        let result = self.tables.main().submitter().submit_with_args(1, &arguments);
         self.after_enter(result)
     }
 
-    fn after_enter(&mut self, result: io::Result<usize>) -> io::Result<()> {
-        if let Err(error) = result {
-            match error.raw_os_error() {
-                // ETIME: nothing came. The others pass: a signal; completions are to be reaped
-                // first, or memory is short, and what was not taken stays in the queue.
-                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
-                _ => return Err(error),
+    /// Has the kernel take the submissions of the further rings, and arms the receives whose
+    /// sockets that brings.
+    fn submit_elsewhere(&mut self) -> io::Result<()> {
+        for ring in self.tables.elsewhere() {
+            self.tables.submit(ring)?;
+            while let Some(entry) = self.tables.take(ring) {
+                if entry.user_data() >> 56 == FETCH {
+                    self.fetched(entry.user_data() & SUBJECT, entry.result())?;
+                } else {
+                    self.aside.extend(completion(&entry));
+                }
             }
         }
-        if self.uring.submission().is_empty() {
+        Ok(())
+    }
+
+    fn after_enter(&mut self, result: io::Result<usize>) -> io::Result<()> {
+        if let Err(error) = result
+            && !passes(&error)
+        {
+            return Err(error);
+        }
+        if self.tables.are_submitted() {
             self.addresses.clear();
             self.buffers.give_back(&self.spent);
             self.spent.clear();
+            self.fresh.clear();
         }
         Ok(())
     }
 
     /// Takes up to `most` completions into `batch`.
     pub(crate) fn reap(&mut self, batch: &mut Vec<Completion>, most: usize) {
-        batch.extend(self.uring.completion().take(most).filter_map(|entry| completion(&entry)));
+        batch.extend(self.aside.drain(..self.aside.len().min(most)));
+        let room = most - batch.len().min(most);
+        batch.extend(self.tables.main_mut().completion().take(room).filter_map(|e| completion(&e)));
     }
 
     /// Whether the kernel had to put completions aside because their queue was full. It does not
     /// lose them.
     pub(crate) fn has_overflowed(&mut self) -> bool {
-        self.uring.submission().cq_overflow()
+        self.tables.main_mut().submission().cq_overflow()
     }
 
     /// What was received into `buffer`; `None` if it is not a datagram of either family.
@@ -306,7 +416,7 @@ impl Ring {
     /// Arms a multishot receive on a socket of no address and cancels it: what became of it.
     pub(crate) fn try_receive(&mut self) -> io::Result<Option<Result<u32, i32>>> {
         let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
-        self.install(0, std::os::fd::AsFd::as_fd(&socket))?;
+        self.install(0, socket.into())?;
         self.receive(0, 0)?;
         self.cancel_receive(0)?;
         self.submit_and_wait(Duration::from_millis(100))?;
@@ -332,7 +442,7 @@ fn completion(entry: &cqueue::Entry) -> Option<Completion> {
     let operation = *Operation::ALL.get(number.checked_sub(1)?)?;
     Some(Completion {
         operation,
-        subject: tag & ((1 << 56) - 1),
+        subject: tag & SUBJECT,
         result: u32::try_from(entry.result()).map_err(|_| -entry.result()),
         more: cqueue::more(entry.flags()),
         buffer: cqueue::buffer_select(entry.flags()).map(Buffer),

@@ -79,7 +79,7 @@ impl Worker {
         Ok(Worker {
             relay: Relay::new(relay),
             ring,
-            sockets: Sockets::new(sockets, options),
+            sockets: Sockets::new(options),
             batch: Vec::with_capacity(BATCH_MAX),
             batch_was_full: false,
             rearm: Vec::with_capacity(sockets as usize),

@@ -31,7 +31,7 @@ impl Relay {
             Pending { token, spec, opened: SmallVec::new(), unopened: 0, tries_left: TRIES_MAX };
         let missing = self.missing_streams(id, &pending.spec);
         if let Some(session) = self.sessions.get_mut(&id) {
-            session.pending = Some(pending);
+            session.pending = Some(Box::new(pending));
         }
         match self.open_missing(now, id, &missing) {
             Ok(0) => self.commit(now, id),
@@ -60,7 +60,7 @@ impl Relay {
                 Err(Refusal::TableFull { what: "sessions", limit: self.config.slots_max })
             }
             None => {
-                self.sessions.insert(id, Session::new(now, spec.local));
+                self.sessions.insert(id, Box::new(Session::new(now, spec.local)));
                 Ok(())
             }
         }
@@ -126,7 +126,6 @@ impl Relay {
         session.established = true;
         session.applied = now;
         session.streams.resize(pending.spec.streams.len(), None);
-        session.archive.resize(pending.spec.streams.len(), Default::default());
         let mut retired: SmallVec<[(usize, usize); 2]> = SmallVec::new();
         for (place, key) in pending.opened {
             retired.extend(session.streams[place].replace(key).map(|old| (place, old)));
@@ -150,8 +149,8 @@ impl Relay {
         let Some(stream) = self.streams.get(key) else { return };
         let report = stream.report();
         if let Some(session) = self.sessions.get_mut(&id) {
-            let [caller, callee] = session.archive[place];
-            session.archive[place] = [stats::add(caller, report[0]), stats::add(callee, report[1])];
+            let archived = session.archive.entry(place).or_default();
+            *archived = stats::add_both(*archived, report);
         }
         self.drain_stream(now, key, Fate::Rest);
     }

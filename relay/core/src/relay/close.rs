@@ -44,11 +44,10 @@ impl Relay {
 
     fn report(&self, now: Instant, session: &Session) -> SessionReport {
         let lifetime = now.saturating_duration_since(session.born);
-        let streams = session.streams.iter().zip(&session.archive);
-        let streams = streams.map(|(key, archived)| {
+        let streams = session.streams.iter().enumerate().map(|(place, key)| {
             let open = key.and_then(|key| self.streams.get(key)).map(Stream::report);
-            let [caller, callee] = open.unwrap_or_default();
-            [stats::add(archived[0], caller), stats::add(archived[1], callee)]
+            let archived = session.archive.get(&place).copied().unwrap_or_default();
+            stats::add_both(archived, open.unwrap_or_default())
         });
         SessionReport { lifetime, streams: streams.collect() }
     }

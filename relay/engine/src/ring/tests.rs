@@ -4,11 +4,17 @@ use std::time::Instant;
 
 use super::*;
 
-const SIZES: RingSizes = RingSizes { submissions: 8, completions: 16 };
+const SIZES: RingSizes = RingSizes { submissions: 8, completions: 16, table: 2 };
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn ring() -> Ring {
     Ring::new(SIZES, 4, 4, 256).unwrap()
+}
+
+/// Runs the test with a socket in the main ring's table, and with one in a further table.
+fn in_each_table(test: fn(Ring, u32)) {
+    test(ring(), 1);
+    test(ring(), 3);
 }
 
 fn socket() -> (UdpSocket, SocketAddr) {
@@ -32,154 +38,164 @@ fn next(ring: &mut Ring) -> Completion {
 
 /// Installs a socket and forgets its descriptor. It is bound to its port by number, as media
 /// sockets are: one that the system chose the port for loses it when its connection is dissolved.
-fn install(ring: &Ring, index: u32) -> SocketAddr {
+fn install(ring: &mut Ring, index: u32) -> SocketAddr {
     let (_, address) = socket();
     let socket = UdpSocket::bind(address).unwrap();
-    ring.install(index, socket.as_fd()).unwrap();
+    ring.install(index, socket.into()).unwrap();
     address
 }
 
 /// Teardown: cancel, last completion, out of the table; then the port is free.
 #[test]
 fn a_socket_lives_in_the_table_alone_and_is_closed_when_it_leaves_it() {
-    let mut ring = ring();
-    let address = install(&ring, 1);
-    ring.receive(1, 77).unwrap();
-    ring.submit().unwrap();
-    assert!(UdpSocket::bind(address).is_err(), "the port is not held");
-    ring.cancel_receive(77).unwrap();
-    let last = next(&mut ring);
-    assert_eq!((last.operation, last.subject, last.more), (Operation::Receive, 77, false));
-    assert_eq!(last.result, Err(libc::ECANCELED));
-    ring.close(1, 77).unwrap();
-    let closed = next(&mut ring);
-    assert_eq!((closed.operation, closed.subject, closed.result), (Operation::Close, 77, Ok(0)));
-    UdpSocket::bind(address).unwrap();
+    in_each_table(|mut ring, place| {
+        let address = install(&mut ring, place);
+        ring.receive(place, 77).unwrap();
+        ring.submit().unwrap();
+        assert!(UdpSocket::bind(address).is_err(), "the port is not held");
+        ring.cancel_receive(77).unwrap();
+        let last = next(&mut ring);
+        assert_eq!((last.operation, last.subject, last.more), (Operation::Receive, 77, false));
+        assert_eq!(last.result, Err(libc::ECANCELED));
+        ring.close(place, 77).unwrap();
+        let closed = next(&mut ring);
+        assert_eq!(
+            (closed.operation, closed.subject, closed.result),
+            (Operation::Close, 77, Ok(0))
+        );
+        UdpSocket::bind(address).unwrap();
+    });
 }
 
 #[test]
 fn a_datagram_comes_with_its_source_and_is_sent_on_from_its_buffer() {
-    let mut ring = ring();
-    let local = install(&ring, 0);
-    ring.receive(0, 5).unwrap();
-    ring.submit().unwrap();
-    let (peer, peer_address) = socket();
-    peer.send_to(b"hello", local).unwrap();
-    let completion = next(&mut ring);
-    assert_eq!(
-        (completion.operation, completion.subject, completion.more),
-        (Operation::Receive, 5, true)
-    );
-    let buffer = completion.buffer.unwrap();
-    let datagram = ring.datagram(&buffer).unwrap();
-    assert_eq!(
-        (datagram.payload, datagram.source, datagram.truncated),
-        (&b"hello"[..], peer_address, false)
-    );
-    ring.send(0, &buffer, 5, Some(peer_address), 5).unwrap();
-    ring.release(buffer);
-    ring.submit().unwrap();
-    let mut bytes = [0; 16];
-    assert_eq!(peer.recv_from(&mut bytes).unwrap(), (5, local));
-    assert_eq!(&bytes[..5], b"hello");
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        ring.receive(place, 5).unwrap();
+        ring.submit().unwrap();
+        let (peer, peer_address) = socket();
+        peer.send_to(b"hello", local).unwrap();
+        let completion = next(&mut ring);
+        assert_eq!(
+            (completion.operation, completion.subject, completion.more),
+            (Operation::Receive, 5, true)
+        );
+        let buffer = completion.buffer.unwrap();
+        let datagram = ring.datagram(&buffer).unwrap();
+        assert_eq!(
+            (datagram.payload, datagram.source, datagram.truncated),
+            (&b"hello"[..], peer_address, false)
+        );
+        ring.send(place, &buffer, 5, Some(peer_address), 5).unwrap();
+        ring.release(buffer);
+        ring.submit().unwrap();
+        let mut bytes = [0; 16];
+        assert_eq!(peer.recv_from(&mut bytes).unwrap(), (5, local));
+        assert_eq!(&bytes[..5], b"hello");
+    });
 }
 
 #[test]
 fn a_datagram_that_does_not_fit_is_marked() {
-    let mut ring = ring();
-    let local = install(&ring, 0);
-    ring.receive(0, 5).unwrap();
-    ring.submit().unwrap();
-    let (peer, _) = socket();
-    for (length, truncated) in [(256 - 44, false), (256 - 43, true)] {
-        peer.send_to(&vec![1; length], local).unwrap();
-        let buffer = next(&mut ring).buffer.unwrap();
-        let datagram = ring.datagram(&buffer).unwrap();
-        assert_eq!((datagram.payload.len(), datagram.truncated), (256 - 44, truncated));
-        ring.release(buffer);
-    }
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        ring.receive(place, 5).unwrap();
+        ring.submit().unwrap();
+        let (peer, _) = socket();
+        for (length, truncated) in [(256 - 44, false), (256 - 43, true)] {
+            peer.send_to(&vec![1; length], local).unwrap();
+            let buffer = next(&mut ring).buffer.unwrap();
+            let datagram = ring.datagram(&buffer).unwrap();
+            assert_eq!((datagram.payload.len(), datagram.truncated), (256 - 44, truncated));
+            ring.release(buffer);
+        }
+    });
 }
 
 /// connect(2): a connected UDP socket hears its peer alone; AF_UNSPEC dissolves that.
 #[test]
 fn a_connection_shuts_others_out_and_can_be_moved_and_dissolved() {
-    let mut ring = ring();
-    let local = install(&ring, 0);
-    ring.receive(0, 5).unwrap();
-    let ((one, one_address), (two, two_address)) = (socket(), socket());
-    for (connected, heard) in [
-        (Some(one_address), vec![one_address]),
-        (Some(two_address), vec![two_address]),
-        (None, vec![one_address, two_address]),
-    ] {
-        ring.connect(0, connected, 9).unwrap();
-        let done = next(&mut ring);
-        assert_eq!((done.operation, done.subject, done.result), (Operation::Connect, 9, Ok(0)));
-        one.send_to(b"x", local).unwrap();
-        two.send_to(b"x", local).unwrap();
-        for expected in heard {
-            let completion = next(&mut ring);
-            let buffer = completion.buffer.unwrap();
-            assert_eq!(ring.datagram(&buffer).unwrap().source, expected);
-            ring.release(buffer);
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        ring.receive(place, 5).unwrap();
+        let ((one, one_address), (two, two_address)) = (socket(), socket());
+        for (connected, heard) in [
+            (Some(one_address), vec![one_address]),
+            (Some(two_address), vec![two_address]),
+            (None, vec![one_address, two_address]),
+        ] {
+            ring.connect(place, connected, 9).unwrap();
+            let done = next(&mut ring);
+            assert_eq!((done.operation, done.subject, done.result), (Operation::Connect, 9, Ok(0)));
+            one.send_to(b"x", local).unwrap();
+            two.send_to(b"x", local).unwrap();
+            for expected in heard {
+                let completion = next(&mut ring);
+                let buffer = completion.buffer.unwrap();
+                assert_eq!(ring.datagram(&buffer).unwrap().source, expected);
+                ring.release(buffer);
+            }
         }
-    }
+    });
 }
 
 /// An explicit address wins over the connection: nothing goes to an old peer while it is moved.
 #[test]
 fn a_send_with_an_address_from_a_connected_socket_goes_to_the_address() {
-    let mut ring = ring();
-    let local = install(&ring, 0);
-    ring.receive(0, 5).unwrap();
-    let ((old, old_address), (new, new_address)) = (socket(), socket());
-    ring.connect(0, Some(old_address), 9).unwrap();
-    next(&mut ring);
-    old.send_to(b"x", local).unwrap();
-    let buffer = next(&mut ring).buffer.unwrap();
-    ring.send(0, &buffer, 1, Some(new_address), 5).unwrap();
-    ring.release(buffer);
-    ring.submit().unwrap();
-    assert_eq!(new.recv_from(&mut [0; 4]).unwrap(), (1, local));
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        ring.receive(place, 5).unwrap();
+        let ((old, old_address), (new, new_address)) = (socket(), socket());
+        ring.connect(place, Some(old_address), 9).unwrap();
+        next(&mut ring);
+        old.send_to(b"x", local).unwrap();
+        let buffer = next(&mut ring).buffer.unwrap();
+        ring.send(place, &buffer, 1, Some(new_address), 5).unwrap();
+        ring.release(buffer);
+        ring.submit().unwrap();
+        assert_eq!(new.recv_from(&mut [0; 4]).unwrap(), (1, local));
+    });
 }
 
 #[test]
 fn a_send_that_fails_says_so_and_those_after_it_are_carried_out() {
-    let mut ring = ring();
-    let local = install(&ring, 0);
-    ring.receive(0, 5).unwrap();
-    ring.submit().unwrap();
-    let (peer, peer_address) = socket();
-    peer.send_to(b"x", local).unwrap();
-    let buffer = next(&mut ring).buffer.unwrap();
-    // No address and no connection; then a good one.
-    ring.send(0, &buffer, 1, None, 6).unwrap();
-    ring.send(0, &buffer, 1, Some(peer_address), 7).unwrap();
-    ring.release(buffer);
-    let failed = next(&mut ring);
-    assert_eq!((failed.operation, failed.subject), (Operation::Send, 6));
-    assert_eq!(failed.result, Err(libc::EDESTADDRREQ));
-    assert_eq!(peer.recv_from(&mut [0; 4]).unwrap(), (1, local));
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        ring.receive(place, 5).unwrap();
+        ring.submit().unwrap();
+        let (peer, peer_address) = socket();
+        peer.send_to(b"x", local).unwrap();
+        let buffer = next(&mut ring).buffer.unwrap();
+        // No address and no connection; then a good one.
+        ring.send(place, &buffer, 1, None, 6).unwrap();
+        ring.send(place, &buffer, 1, Some(peer_address), 7).unwrap();
+        ring.release(buffer);
+        let failed = next(&mut ring);
+        assert_eq!((failed.operation, failed.subject), (Operation::Send, 6));
+        assert_eq!(failed.result, Err(libc::EDESTADDRREQ));
+        assert_eq!(peer.recv_from(&mut [0; 4]).unwrap(), (1, local));
+    });
 }
 
 /// More sends than the queue has places for: it is emptied in between.
 #[test]
 fn a_full_submission_queue_is_submitted() {
-    let mut ring = ring();
-    let local = install(&ring, 0);
-    ring.receive(0, 5).unwrap();
-    ring.submit().unwrap();
-    let (peer, peer_address) = socket();
-    peer.send_to(b"x", local).unwrap();
-    let buffer = next(&mut ring).buffer.unwrap();
-    for _ in 0..50 {
-        ring.send(0, &buffer, 1, Some(peer_address), 5).unwrap();
-    }
-    ring.release(buffer);
-    ring.submit().unwrap();
-    for _ in 0..50 {
-        assert_eq!(peer.recv(&mut [0; 4]).unwrap(), 1);
-    }
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        ring.receive(place, 5).unwrap();
+        ring.submit().unwrap();
+        let (peer, peer_address) = socket();
+        peer.send_to(b"x", local).unwrap();
+        let buffer = next(&mut ring).buffer.unwrap();
+        for _ in 0..50 {
+            ring.send(place, &buffer, 1, Some(peer_address), 5).unwrap();
+        }
+        ring.release(buffer);
+        ring.submit().unwrap();
+        for _ in 0..50 {
+            assert_eq!(peer.recv(&mut [0; 4]).unwrap(), 1);
+        }
+    });
 }
 
 #[test]
@@ -205,4 +221,38 @@ fn addresses_of_both_families_are_read() {
     assert_eq!(source(&v6[..20]), None);
     assert_eq!(source(&[1, 0]), None);
     assert_eq!(source(&[]), None);
+}
+
+/// A receive that ended in a further table is armed again, also when it is cancelled right away.
+#[test]
+fn a_receive_can_be_armed_again_and_cancelled_in_each_table() {
+    in_each_table(|mut ring, place| {
+        let local = install(&mut ring, place);
+        let (peer, _) = socket();
+        for round in 0..20 {
+            ring.receive(place, 5).unwrap();
+            if round % 2 == 0 {
+                peer.send_to(b"x", local).unwrap();
+                let buffer = next(&mut ring).buffer.unwrap();
+                assert_eq!(ring.datagram(&buffer).unwrap().payload, b"x");
+                ring.release(buffer);
+            }
+            ring.cancel_receive(5).unwrap();
+            let last = next(&mut ring);
+            assert_eq!((last.subject, last.result), (5, Err(libc::ECANCELED)));
+            assert!(!last.more);
+        }
+        assert_eq!((ring.fresh.len(), ring.fetching), (0, 0), "a descriptor is kept");
+    });
+}
+
+/// A receive that cannot be armed has ended, to those who wait for it.
+#[test]
+fn a_receive_on_an_empty_place_of_a_further_table_ends_with_the_error() {
+    let mut ring = ring();
+    install(&mut ring, 2);
+    ring.receive(3, 5).unwrap();
+    let last = next(&mut ring);
+    assert_eq!((last.operation, last.subject, last.more), (Operation::Receive, 5, false));
+    assert_eq!(last.result, Err(libc::EBADF));
 }

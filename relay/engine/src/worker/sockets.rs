@@ -3,7 +3,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
 use std::time::Instant;
 
 use relay_core::{Action, OpenError, Relay, SlotId};
@@ -53,8 +52,8 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    pub(super) fn new(limit: u32, options: SocketOptions) -> Sockets {
-        Sockets { entries: vec![None; limit as usize], open: 0, options }
+    pub(super) fn new(options: SocketOptions) -> Sockets {
+        Sockets { entries: Vec::new(), open: 0, options }
     }
 
     /// Sockets in the table.
@@ -93,13 +92,20 @@ impl Sockets {
         Ok(())
     }
 
-    fn install(&mut self, slot: SlotId, address: SocketAddr, ring: &Ring) -> Result<(), OpenError> {
+    fn install(
+        &mut self,
+        slot: SlotId,
+        address: SocketAddr,
+        ring: &mut Ring,
+    ) -> Result<(), OpenError> {
         let socket = socket::open(address, self.options)?;
-        ring.install(slot.index() as u32, socket.as_fd())
+        ring.install(slot.index() as u32, socket.into())
             .map_err(|error| socket::failed("io_uring files update", &error))?;
-        // The descriptor is closed here; the table keeps the socket.
         let entry =
             Entry { slot, receive: Receive::Armed, closing: false, failures: 0, connecting: None };
+        if self.entries.len() <= slot.index() {
+            self.entries.resize(slot.index() + 1, None);
+        }
         self.entries[slot.index()] = Some(entry);
         self.open += 1;
         Ok(())

@@ -92,7 +92,7 @@ fn what_cannot_be_started_is_named_and_leaves_nothing() {
     let error = start(EngineConfig { ports: 20_000..=20_001, workers: vec![None; 2], ..config() });
     assert!(matches!(error, StartError::TooFewPorts { workers: 2, .. }), "{error}");
     let error = start(EngineConfig { sockets_per_worker: u32::MAX, ..config() });
-    assert!(matches!(error, StartError::TooManySockets { .. }), "{error}");
+    assert!(matches!(error, StartError::Config { field: "sockets_per_worker", .. }), "{error}");
     let error = start(EngineConfig { workers: vec![None, Some(1000)], ..config() });
     assert!(matches!(error, StartError::Pin { core: 1000 }), "{error}");
 }

@@ -50,6 +50,19 @@ fn few_receive_buffers_lose_and_garble_nothing() {
     assert_eq!(counters.receive_errors, 0);
 }
 
+/// As above, with the sockets in many tables: their receives are armed again by another way.
+#[test]
+fn few_receive_buffers_lose_and_garble_nothing_across_tables() {
+    let ring = RingSizes { table: 3, ..RingSizes::default() };
+    let mut rig = Rig::start(EngineConfig { buffers_per_worker: 4, ring, ..config() });
+    burst_without_loss(&mut rig);
+    let counters = rig.counters();
+    assert!(counters.rearmed > 0, "{counters:#?}");
+    assert_eq!((counters.receive_errors, counters.receive_failed), (0, 0));
+    rig.close(1);
+    rig.await_counters("closing", |c| c.sockets_now == 0);
+}
+
 #[test]
 fn a_single_receive_buffer_still_relays_everything() {
     let mut rig = Rig::start(EngineConfig { buffers_per_worker: 1, ..config() });
@@ -58,7 +71,7 @@ fn a_single_receive_buffer_still_relays_everything() {
 
 #[test]
 fn an_overflowing_completion_queue_loses_nothing() {
-    let ring = RingSizes { submissions: 2, completions: 4 };
+    let ring = RingSizes { submissions: 2, completions: 4, ..RingSizes::default() };
     let mut rig = Rig::start(EngineConfig { ring, ..config() });
     burst_without_loss(&mut rig);
     let counters = rig.counters();
