@@ -1,5 +1,6 @@
 //! What the demonstration reads off the node itself, before, while and after the calls are up.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::cpu;
@@ -14,7 +15,8 @@ pub(super) struct Snapshot {
     pub(super) packets_in: u64,
     pub(super) rtp_relayed: u64,
     pub(super) rtcp_relayed: u64,
-    pub(super) dropped: u64,
+    /// Datagrams that were not relayed, by reason.
+    pub(super) drops: BTreeMap<&'static str, u64>,
     pub(super) send_errors: u64,
     pub(super) buffers_exhausted: u64,
     pub(super) sessions: usize,
@@ -28,6 +30,10 @@ impl Snapshot {
         }
         let counters = node.counters();
         let sum = |f: fn(&relay_engine::WorkerCounters) -> u64| counters.iter().map(f).sum();
+        let mut drops = BTreeMap::new();
+        for (reason, count) in counters.iter().flat_map(|c| &c.drops) {
+            *drops.entry(*reason).or_default() += count;
+        }
         let threads: Duration = counters.iter().map(|c| c.cpu).sum();
         Ok(Snapshot {
             at: Instant::now(),
@@ -35,7 +41,7 @@ impl Snapshot {
             packets_in: sum(|c| c.packets_in),
             rtp_relayed: sum(|c| c.rtp_relayed),
             rtcp_relayed: sum(|c| c.rtcp_relayed),
-            dropped: sum(|c| c.drops.iter().map(|(_, count)| count).sum()),
+            drops,
             send_errors: sum(|c| c.send_errors.iter().map(|(_, count)| count).sum()),
             buffers_exhausted: sum(|c| c.buffers_exhausted),
             sessions: node.load().sessions,

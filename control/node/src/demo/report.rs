@@ -1,5 +1,6 @@
 //! The outcome of a demonstration, for people and for programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use load::Report;
@@ -45,6 +46,8 @@ pub(super) struct DemoReport {
     /// Datagrams of any kind that the node received.
     packets_in: u64,
     packets_dropped: u64,
+    /// The same by reason, those that occurred.
+    packets_dropped_because: BTreeMap<&'static str, u64>,
     send_errors: u64,
     buffers_exhausted: u64,
     /// RTP packets a second through the node while all calls were up.
@@ -74,6 +77,13 @@ impl DemoReport {
         end: &Snapshot,
         load: Report,
     ) -> DemoReport {
+        let before = |reason| side.start.drops.get(reason).copied().unwrap_or(0);
+        let dropped: BTreeMap<_, _> = end
+            .drops
+            .iter()
+            .map(|(reason, count)| (*reason, count.saturating_sub(before(reason))))
+            .filter(|(_, count)| *count > 0)
+            .collect();
         let since = |f: fn(&Snapshot) -> u64| f(end).saturating_sub(f(&side.start));
         DemoReport {
             sessions_requested: load.sessions_requested,
@@ -88,7 +98,8 @@ impl DemoReport {
             rtcp_packets_relayed: since(|s| s.rtcp_relayed),
             rtcp_packets_lost: load.rtcp_packets_lost,
             packets_in: since(|s| s.packets_in),
-            packets_dropped: since(|s| s.dropped),
+            packets_dropped: dropped.values().sum(),
+            packets_dropped_because: dropped,
             send_errors: since(|s| s.send_errors),
             buffers_exhausted: since(|s| s.buffers_exhausted),
             rtp_packets_per_second: load.rtp_received_per_second,
@@ -142,6 +153,9 @@ impl fmt::Display for DemoReport {
                 self.packets_in, self.packets_dropped, self.send_errors
             ),
         )?;
+        for (reason, count) in &self.packets_dropped_because {
+            row("", &format!("{count} dropped: {reason}"))?;
+        }
         row("", "p50        p99        p99.9      max")?;
         row("relay latency, us", &figures(&self.relay_latency_us, 1.0))?;
         row("call set-up, ms", &figures(&self.setup_latency_us, 1e3))?;
