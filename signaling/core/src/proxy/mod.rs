@@ -100,6 +100,10 @@ pub struct Load {
     pub contexts: usize,
     /// Relay sessions.
     pub sessions: usize,
+    /// Transactions, server and client.
+    pub transactions: usize,
+    /// Messages that wait for the relay's answer.
+    pub media_requests: usize,
 }
 
 impl Proxy {
@@ -186,6 +190,8 @@ impl Proxy {
             calls: self.calls.len(),
             contexts: self.contexts.len(),
             sessions: self.by_session.len(),
+            transactions: self.transactions.servers() + self.transactions.clients(),
+            media_requests: self.by_token.len(),
         }
     }
 
