@@ -6,23 +6,16 @@ use std::time::Instant;
 use crate::api::{Learning, LocalPorts, Payload, PayloadTypes, RtcpMode, StreamLeg};
 use crate::learn::{Mark, PROVISIONAL_MAX};
 use crate::path::{Path, Signalled, Standing};
-use crate::ports::Lease;
+use crate::ports::AddressLease;
 use crate::rtp::{Datagram, classify};
 use crate::slot::{Part, SlotId};
 use crate::stats::DirectionStats;
 use crate::verdict::{DropReason, PacketKind};
 
-/// A port lease and the allocator that it goes back to.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LegPorts {
-    pub(crate) allocator: usize,
-    pub(crate) lease: Lease,
-}
-
 /// One leg of a stream.
 #[derive(Debug)]
 pub(crate) struct LegState {
-    pub(crate) ports: LegPorts,
+    pub(crate) ports: AddressLease,
     rtp: Path,
     /// Absent where the lease is a single port.
     rtcp: Option<Path>,
@@ -39,7 +32,7 @@ pub(crate) struct LegState {
 
 impl LegState {
     /// A leg that hears nobody yet.
-    pub(crate) fn new(ports: LegPorts, rtp: Path, rtcp: Option<Path>) -> LegState {
+    pub(crate) fn new(ports: AddressLease, rtp: Path, rtcp: Option<Path>) -> LegState {
         LegState {
             ports,
             rtp,

@@ -6,6 +6,7 @@
 
 mod lists;
 mod range;
+mod table;
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::api::SessionId;
 use lists::{List, Lists, Place};
 pub use range::{BadRange, PortRange};
+pub use table::{AddressLease, PortSource, PortTable};
 
 /// Decides the order in which ports are given out. Whoever knows it can guess the next port, so it
 /// does not show itself.
@@ -39,7 +41,9 @@ pub enum Width {
 }
 
 impl Width {
-    const fn ports(self) -> u32 {
+    /// How many ports that is.
+    #[must_use]
+    pub const fn ports(self) -> u32 {
         match self {
             Width::Pair => 2,
             Width::Single => 1,

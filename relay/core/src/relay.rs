@@ -4,24 +4,20 @@ mod apply;
 mod close;
 mod open;
 mod packet;
-mod ports;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 use slab::Slab;
 
 use crate::api::{Command, Event, Refusal, SessionId};
-use crate::ports::{PortRange, Seed, Usage};
+use crate::ports::{AddressLease, Fate, PortRange, PortSource, PortTable, Seed, Usage, Width};
 use crate::session::{Session, WAITING_MAX};
 use crate::slot::{Owner, SlotId, SlotTable, Stage};
 use crate::stream::Stream;
 use crate::verdict::Action;
 use open::Drain;
-use ports::AddressPorts;
 
 /// What a relay is made with.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +57,9 @@ enum Timer {
 #[derive(Debug)]
 pub struct Relay {
     config: RelayConfig,
-    rng: ChaCha8Rng,
-    addresses: Slab<AddressPorts>,
+    ports: Box<dyn PortSource>,
+    /// Ports that this relay has taken from there.
+    ports_used: u32,
     slots: SlotTable,
     streams: Slab<Stream>,
     drains: Slab<Drain>,
@@ -80,10 +77,18 @@ impl Relay {
     /// A relay without sessions.
     #[must_use]
     pub fn new(config: RelayConfig) -> Relay {
+        let ports = PortTable::new(config.ports, config.rest, config.seed);
+        Relay::with_ports(config, Box::new(ports))
+    }
+
+    /// A relay without sessions that takes its ports from `ports`, which it may share with others:
+    /// range, rest and seed are of no account then.
+    #[must_use]
+    pub fn with_ports(config: RelayConfig, ports: Box<dyn PortSource>) -> Relay {
         Relay {
             config,
-            rng: ChaCha8Rng::from_seed(config.seed.0),
-            addresses: Slab::new(),
+            ports,
+            ports_used: 0,
             slots: SlotTable::new(config.slots_max),
             streams: Slab::new(),
             drains: Slab::new(),
@@ -107,9 +112,33 @@ impl Relay {
         self.slots.len()
     }
 
-    /// How full the ports of each local address are that was used so far.
-    pub fn usage(&mut self, now: Instant) -> impl Iterator<Item = (IpAddr, Usage)> {
-        self.addresses.iter_mut().map(move |(_, a)| (a.address, a.ports.usage(now)))
+    /// Ports that its sessions have, on all addresses.
+    #[must_use]
+    pub fn ports_used(&self) -> u32 {
+        self.ports_used
+    }
+
+    /// How full the ports of each local address are that was used so far, by this relay or one
+    /// that it shares them with.
+    pub fn usage(&mut self, now: Instant) -> impl Iterator<Item = (IpAddr, Usage)> + use<> {
+        self.ports.usage(now).into_iter()
+    }
+
+    fn take_ports(
+        &mut self,
+        now: Instant,
+        address: IpAddr,
+        width: Width,
+        owner: SessionId,
+    ) -> Result<AddressLease, Refusal> {
+        let lease = self.ports.take(now, address, width, owner)?;
+        self.ports_used += width.ports();
+        Ok(lease)
+    }
+
+    fn give_back(&mut self, now: Instant, lease: AddressLease, fate: Fate) {
+        self.ports_used -= lease.lease().width().ports();
+        self.ports.give_back(now, lease, fate);
     }
 
     /// Takes a command. It is answered by exactly one event, not necessarily at once.

@@ -35,7 +35,7 @@ impl Stream {
 
     /// Whether its ports serve such a payload: a pair serves every one.
     pub(crate) fn fits(&self, payload: Payload) -> bool {
-        self.legs[0].ports.lease.width() == Width::Pair || width_of(payload) == Width::Single
+        self.legs[0].ports.lease().width() == Width::Pair || width_of(payload) == Width::Single
     }
 
     pub(crate) fn local_ports(&self) -> [LocalPorts; 2] {

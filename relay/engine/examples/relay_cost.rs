@@ -1,10 +1,10 @@
 //! What relaying a packet costs: CPU time of the worker's thread per relayed packet at a given
 //! number of streams, and how long the set-up of a session takes.
 //!
-//!     cargo run --release -p ringfarm-relay-engine --example relay_cost -- [STREAMS] [SECONDS]
+//!     cargo run --release -p ringfarm-relay-engine --example relay_cost -- [STREAMS] [SECONDS] [PACKETS]
 //!
-//! One worker pinned to the first core, the generator and sink on the last; 172-byte packets, 50 a
-//! second a stream, over loopback. Figures are printed, never asserted.
+//! One worker pinned to the first core, the generator and sink on the last; 172-byte packets, PACKETS
+//! (50) a second a stream, over loopback. Figures are printed, never asserted.
 #![expect(clippy::unwrap_used, reason = "a measuring tool may stop at the first thing that is odd")]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
@@ -18,21 +18,20 @@ use relay_core::api::*;
 use relay_engine::{Engine, EngineConfig, WorkerCounters};
 use smallvec::smallvec;
 
-const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-const PACKETS_PER_SECOND: u64 = 50;
+const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
 const TICK: Duration = Duration::from_millis(1);
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|a| a.parse::<u64>().unwrap());
     let streams = arguments.next().unwrap_or(500);
     let seconds = arguments.next().unwrap_or(5);
+    let rate = streams * arguments.next().unwrap_or(50);
     let cores = core_affinity::get_core_ids().unwrap();
     core_affinity::set_for_current(*cores.last().unwrap());
 
     let (wake, woken) = sync_channel(1);
     let config = EngineConfig {
-        // Four sockets a stream, and a table that 20,000 descriptors allow.
-        sockets_per_worker: 19_000,
         ports: 1024..=65_535,
         idle: None,
         ..EngineConfig::new(vec![Some(cores[0].id)], [1; 32])
@@ -69,9 +68,9 @@ fn main() {
         set_up_us.max()
     );
 
-    run(&sender, &sink, &targets, 1);
+    run(&sender, &sink, &targets, rate, 1);
     let before = engine.counters().remove(0);
-    let (sent, received) = run(&sender, &sink, &targets, seconds);
+    let (sent, received) = run(&sender, &sink, &targets, rate, seconds);
     report(&before, &engine.counters().remove(0), sent, received);
     engine.stop();
 }
@@ -89,15 +88,21 @@ fn apply(session: u64, sender: &UdpSocket, sink: &UdpSocket) -> Command {
     };
     let legs = [leg(sender), leg(sink)];
     let stream = StreamSpec { open: true, payload: Payload::Rtp { dtls: false }, legs };
-    let spec = SessionSpec { local: [HOME; 2], streams: smallvec![stream] };
+    let spec = SessionSpec { local: [INSIDE, OUTSIDE], streams: smallvec![stream] };
     Command::Apply { session: SessionId(session), token: session, spec }
 }
 
-/// Sends at the nominal rate, spread evenly; returns how many packets were sent and came out.
-fn run(sender: &UdpSocket, sink: &UdpSocket, targets: &[SocketAddr], seconds: u64) -> (u64, u64) {
+/// Sends `rate` packets a second, spread evenly; returns how many packets were sent and came out.
+fn run(
+    sender: &UdpSocket,
+    sink: &UdpSocket,
+    targets: &[SocketAddr],
+    rate: u64,
+    seconds: u64,
+) -> (u64, u64) {
     let mut packet = [0; 172];
     packet[0] = 0x80;
-    let total = targets.len() as u64 * PACKETS_PER_SECOND * seconds;
+    let total = rate * seconds;
     let (mut sent, mut received) = (0, 0);
     let started = Instant::now();
     while sent < total {

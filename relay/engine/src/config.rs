@@ -65,7 +65,7 @@ impl Default for RingSizes {
 pub struct EngineConfig {
     /// One entry a worker: the core that it is pinned to, `None` to leave it to the scheduler.
     pub workers: Vec<Option<usize>>,
-    /// The member's media ports; cut into one slice per worker. Rounded inwards to whole pairs.
+    /// The member's media ports, which all workers share. Rounded inwards to whole pairs.
     pub ports: RangeInclusive<u16>,
     /// How long a closed port rests before it is used again.
     pub rest: Duration,

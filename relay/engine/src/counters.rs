@@ -57,12 +57,9 @@ pub struct WorkerCounters {
     pub sessions_now: u64,
     /// Sockets open now.
     pub sockets_now: u64,
-    /// Ports in use now.
+    /// Ports in use now by this worker's sessions; see [`Engine::ports`](crate::Engine::ports) for
+    /// those of all, at rest and free.
     pub ports_used_now: u64,
-    /// Ports at rest now.
-    pub ports_resting_now: u64,
-    /// Rests that ended early because no other port was free.
-    pub rests_cut: u64,
 }
 
 /// A count that one thread writes and any may read. Not a read-modify-write, so adding costs what
@@ -153,8 +150,6 @@ pub(crate) struct Counters {
     pub(crate) sessions: Counter,
     pub(crate) sockets: Counter,
     pub(crate) ports_used: Counter,
-    pub(crate) ports_resting: Counter,
-    pub(crate) rests_cut: Counter,
     pub(crate) tid: Counter,
 }
 
@@ -212,8 +207,6 @@ impl Counters {
             sessions_now: self.sessions.get(),
             sockets_now: self.sockets.get(),
             ports_used_now: self.ports_used.get(),
-            ports_resting_now: self.ports_resting.get(),
-            rests_cut: self.rests_cut.get(),
         }
     }
 }

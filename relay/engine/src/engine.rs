@@ -1,6 +1,7 @@
 //! The handle that the rest of the process holds.
 
 use std::any::Any;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -11,13 +12,14 @@ use core_affinity::CoreId;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use relay_core::RelayConfig;
 use relay_core::api::{Command, Event};
-use relay_core::ports::PortRange;
+use relay_core::ports::{PortRange, PortSource as _, PortTable, Usage};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
 use crate::error::{StartError, SubmitError, WorkerHealth, WorkerState};
 use crate::mailbox::{Mailbox, Outlet};
 use crate::probe;
+use crate::shared_ports::SharedPorts;
 use crate::worker::{Worker, WorkerPlan};
 
 /// Called by a worker after it put events in the queue, and when it dies. It must not block.
@@ -37,6 +39,7 @@ pub struct Engine {
     workers: Vec<WorkerHandle>,
     mailboxes: Vec<Arc<Mailbox>>,
     outlet: Arc<Outlet>,
+    ports: SharedPorts,
 }
 
 struct WorkerHandle {
@@ -51,7 +54,7 @@ impl Engine {
     /// See [`StartError`]; nothing is left running then.
     pub fn start(config: EngineConfig, wake: Wake) -> Result<Engine, StartError> {
         config.validate()?;
-        let slices = slices(&config)?;
+        let range = range(&config)?;
         let descriptors = raise_descriptor_limit()?;
         let config = with_tables_of(config, descriptors);
         probe_apart(config.sockets_per_worker > config.ring.table)?;
@@ -61,9 +64,10 @@ impl Engine {
             workers: Vec::with_capacity(count),
             mailboxes: Vec::with_capacity(count),
             outlet,
+            ports: SharedPorts::new(PortTable::new(range, config.rest, config.seed)),
         };
-        for (worker, ports) in slices.into_iter().enumerate() {
-            engine.start_worker(worker, ports, &config, &wake)?;
+        for worker in 0..count {
+            engine.start_worker(worker, range, &config, &wake)?;
         }
         Ok(engine)
     }
@@ -71,26 +75,24 @@ impl Engine {
     fn start_worker(
         &mut self,
         worker: usize,
-        ports: PortRange,
+        range: PortRange,
         config: &EngineConfig,
         wake: &Wake,
     ) -> Result<(), StartError> {
         let mailbox = Mailbox::new(worker, config.commands_outstanding_max)
             .map_err(|error| StartError::Os { operation: "eventfd", error })?;
         let mailbox = Arc::new(mailbox);
-        // Ports must not be guessable from another worker's either.
-        let mut seed = config.seed;
-        seed.0[0] ^= worker as u8;
         let plan = WorkerPlan {
             mailbox: Arc::clone(&mailbox),
             outlet: Arc::clone(&self.outlet),
             wake: Arc::clone(wake),
+            ports: self.ports.clone(),
             relay: RelayConfig {
-                ports,
+                ports: range,
                 rest: config.rest,
                 idle: config.idle,
                 slots_max: config.sockets_per_worker,
-                seed,
+                seed: config.seed,
             },
             config: config.clone(),
         };
@@ -124,6 +126,11 @@ impl Engine {
     pub fn counters(&self) -> Vec<WorkerCounters> {
         let workers = self.mailboxes.iter().zip(&self.workers).enumerate();
         workers.map(|(n, (mailbox, worker))| mailbox.counters.snapshot(n, worker.core)).collect()
+    }
+
+    /// How full the media ports of each local address are that was used so far.
+    pub fn ports(&self) -> Vec<(IpAddr, Usage)> {
+        self.ports.clone().usage(Instant::now())
     }
 
     /// Whether each worker works.
@@ -175,15 +182,9 @@ fn probe_apart(several_tables: bool) -> Result<(), StartError> {
     Ok(outcome?)
 }
 
-fn slices(config: &EngineConfig) -> Result<Vec<PortRange>, StartError> {
-    let workers = config.workers.len();
-    let (first, last) = (*config.ports.start(), *config.ports.end());
-    let range = PortRange::new(config.ports.clone()).ok();
-    range.and_then(|range| range.split(workers)).ok_or(StartError::TooFewPorts {
-        first,
-        last,
-        workers,
-    })
+fn range(config: &EngineConfig) -> Result<PortRange, StartError> {
+    let range = PortRange::new(config.ports.clone());
+    range.map_err(|bad| StartError::NoPorts { first: bad.first, last: bad.last })
 }
 
 /// Raises the process's soft limit of descriptors to the hard one, and returns that.

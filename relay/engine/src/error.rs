@@ -17,15 +17,15 @@ pub enum StartError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The range has fewer port pairs than there are workers.
-    #[error("relay configuration: ports {first}-{last} are too few for {workers} workers")]
-    TooFewPorts {
+    /// The range holds no pair of ports.
+    #[error(
+        "relay configuration: ports {first}-{last} hold no pair of an even and the next odd port"
+    )]
+    NoPorts {
         /// First port of the range.
         first: u16,
         /// Last port of the range.
         last: u16,
-        /// Workers that share it.
-        workers: usize,
     },
     /// The kernel cannot do what the engine needs.
     #[error(transparent)]

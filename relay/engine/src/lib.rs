@@ -3,7 +3,7 @@
 //!
 //! [`Engine`] is the whole interface: commands go in with [`Engine::submit`], events come out of
 //! [`Engine::poll_event`]. Sessions are placed on workers by their id modulo the number of workers,
-//! which needs no table; the port range is cut into one disjoint, pair-aligned slice per worker.
+//! which needs no table; the workers share the ports of each local address.
 
 mod config;
 mod counters;
@@ -12,6 +12,7 @@ mod error;
 mod mailbox;
 pub mod probe;
 mod ring;
+mod shared_ports;
 mod socket;
 mod worker;
 

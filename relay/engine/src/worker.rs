@@ -20,6 +20,7 @@ use crate::engine::Wake;
 use crate::error::StartError;
 use crate::mailbox::{Mailbox, Outlet};
 use crate::ring::{Buffer, Completion, Operation, Ring};
+use crate::shared_ports::SharedPorts;
 use crate::socket::SocketOptions;
 use sockets::Sockets;
 
@@ -41,6 +42,7 @@ pub(crate) struct WorkerPlan {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) outlet: Arc<Outlet>,
     pub(crate) wake: Wake,
+    pub(crate) ports: SharedPorts,
     pub(crate) relay: RelayConfig,
     pub(crate) config: EngineConfig,
 }
@@ -68,7 +70,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// Makes the ring of the calling thread.
     pub(crate) fn new(plan: WorkerPlan) -> Result<Worker, StartError> {
-        let WorkerPlan { mailbox, outlet, wake, relay, config } = plan;
+        let WorkerPlan { mailbox, outlet, wake, ports, relay, config } = plan;
         let sockets = config.sockets_per_worker;
         let ring = Ring::new(config.ring, sockets, config.buffers_per_worker, config.buffer_bytes);
         let mut ring = ring.map_err(|(operation, error)| StartError::Os { operation, error })?;
@@ -77,7 +79,7 @@ impl Worker {
         let options =
             SocketOptions { dscp: config.dscp, receive_bytes: config.socket_receive_bytes };
         Ok(Worker {
-            relay: Relay::new(relay),
+            relay: Relay::with_ports(relay, Box::new(ports)),
             ring,
             sockets: Sockets::new(options),
             batch: Vec::with_capacity(BATCH_MAX),
@@ -309,17 +311,9 @@ impl Worker {
         if !due && !controlled {
             return;
         }
-        let (mut used, mut resting, mut cut) = (0, 0, 0);
-        for (_, usage) in self.relay.usage(now) {
-            used += u64::from(usage.used);
-            resting += u64::from(usage.resting);
-            cut += usage.rests_cut;
-        }
         self.published_at = Some(now);
         let counters = self.counters();
-        counters.ports_used.set(used);
-        counters.ports_resting.set(resting);
-        counters.rests_cut.set(cut);
+        counters.ports_used.set(u64::from(self.relay.ports_used()));
         counters.sessions.set(self.relay.sessions() as u64);
         counters.sockets.set(self.sockets.open() as u64);
     }

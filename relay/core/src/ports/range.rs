@@ -53,21 +53,4 @@ impl PortRange {
     pub(super) fn even_ports(self) -> impl Iterator<Item = u16> {
         (self.first..self.last).step_by(2)
     }
-
-    /// Cuts the range into `parts` disjoint ranges of whole pairs whose sizes differ by one pair at
-    /// most; `None` if there are more parts than pairs, or no part.
-    #[must_use]
-    pub fn split(self, parts: usize) -> Option<Vec<PortRange>> {
-        let pairs = self.ports() as usize / 2;
-        if parts == 0 || parts > pairs {
-            return None;
-        }
-        let cut = |part: usize| self.first as usize + part * pairs / parts * 2;
-        let ranges = (0..parts).map(|part| PortRange {
-            // Both are within the range, so they fit 16 bits.
-            first: cut(part) as u16,
-            last: (cut(part + 1) - 1) as u16,
-        });
-        Some(ranges.collect())
-    }
 }

@@ -28,22 +28,6 @@ fn a_range_is_rounded_inwards_to_whole_pairs() {
     assert!(reversed.is_err());
 }
 
-/// Workers share one address, so their slices must not meet (requirement S60 within a member).
-#[test]
-fn slices_of_a_range_are_disjoint_and_cover_it() {
-    for parts in 1..=7 {
-        let slices = range(10_000, 10_017).split(parts).unwrap();
-        assert_eq!(slices.len(), parts);
-        assert_eq!(slices[0].first(), 10_000);
-        assert_eq!(slices[parts - 1].last(), 10_017);
-        for two in slices.windows(2) {
-            assert_eq!(two[0].last() + 1, two[1].first());
-        }
-    }
-    assert_eq!(range(10_000, 10_003).split(3), None);
-    assert_eq!(range(10_000, 10_003).split(0), None);
-}
-
 /// RFC 3550 11: RTP on an even port, RTCP on the odd one above it.
 #[test]
 fn pairs_are_even_and_odd() {

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::Relay;
 use crate::api::{Leg, Payload, Refusal, SessionId};
-use crate::leg::{LegPorts, LegState};
+use crate::leg::LegState;
 use crate::path::Path;
-use crate::ports::{Fate, Width};
+use crate::ports::{AddressLease, Fate, Width};
 use crate::session::TRIES_MAX;
 use crate::slot::{Owner, Part, SlotId, Stage};
 use crate::stream::{Stream, width_of};
@@ -29,7 +29,7 @@ fn taken_by_others(address: SocketAddr) -> Refusal {
 /// Ports whose sockets are being closed; they go back once all are.
 #[derive(Debug)]
 pub(super) struct Drain {
-    ports: LegPorts,
+    ports: AddressLease,
     fate: Fate,
     waiting: usize,
 }
@@ -41,7 +41,7 @@ impl Relay {
         now: Instant,
         session: SessionId,
         payload: Payload,
-    ) -> Result<[LegPorts; 2], Refusal> {
+    ) -> Result<[AddressLease; 2], Refusal> {
         let Some(local) = self.sessions.get(&session).map(|s| s.local) else {
             return Err(Refusal::BadSpec("the session is gone"));
         };
@@ -61,7 +61,7 @@ impl Relay {
         &mut self,
         session: SessionId,
         payload: Payload,
-        ports: [LegPorts; 2],
+        ports: [AddressLease; 2],
     ) -> (usize, usize) {
         let key = self.streams.vacant_key();
         let caller = self.open_leg(key, Leg::Caller, ports[0]);
@@ -72,10 +72,10 @@ impl Relay {
         (key, unopened)
     }
 
-    fn open_leg(&mut self, key: usize, leg: Leg, ports: LegPorts) -> LegState {
-        let ip = self.addresses[ports.allocator].address;
-        let rtp = self.open_path(key, leg, Part::Rtp, SocketAddr::new(ip, ports.lease.rtp()));
-        let rtcp = ports.lease.rtcp().map(|port| SocketAddr::new(ip, port));
+    fn open_leg(&mut self, key: usize, leg: Leg, ports: AddressLease) -> LegState {
+        let (ip, lease) = (ports.address(), ports.lease());
+        let rtp = self.open_path(key, leg, Part::Rtp, SocketAddr::new(ip, lease.rtp()));
+        let rtcp = lease.rtcp().map(|port| SocketAddr::new(ip, port));
         let rtcp = rtcp.map(|local| self.open_path(key, leg, Part::Rtcp, local));
         LegState::new(ports, rtp, rtcp)
     }
@@ -164,7 +164,7 @@ impl Relay {
         pending.tries_left = pending.tries_left.checked_sub(1).ok_or(None)?;
         let (address, width) = {
             let ports = self.streams[stream].legs[leg.index()].ports;
-            (self.addresses[ports.allocator].address, ports.lease.width())
+            (ports.address(), ports.lease().width())
         };
         if self.slots.available() < sockets_of(width) {
             return Err(Some(self.table_full()));
@@ -200,7 +200,7 @@ impl Relay {
     fn drain(
         &mut self,
         now: Instant,
-        ports: LegPorts,
+        ports: AddressLease,
         slots: impl Iterator<Item = SlotId>,
         fate: Fate,
     ) {

@@ -117,6 +117,15 @@ impl Rig {
         self.engine.counters().remove(0)
     }
 
+    /// Waits until so many ports rest, on all addresses.
+    pub(crate) fn await_resting(&self, ports: u32) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.engine.ports().iter().map(|(_, usage)| usage.resting).sum::<u32>() != ports {
+            assert!(Instant::now() < deadline, "{:?}", self.engine.ports());
+            std::thread::yield_now();
+        }
+    }
+
     /// Waits until the counters are as they should be.
     pub(crate) fn await_counters(
         &self,

@@ -160,10 +160,28 @@ fn exhausted_ports_are_refused_with_the_figures_and_a_closed_call_makes_room() {
         other => panic!("unexpected {other:?}"),
     }
     rig.close(1);
-    rig.await_counters("closing", |c| c.ports_resting_now == 4);
+    rig.await_resting(4);
     // Under pressure the rest ends early, and is counted.
     rig.apply(3, &spec);
-    rig.await_counters("counting", |c| c.rests_cut == 2);
+    assert_eq!(rig.engine.ports()[0].1.rests_cut, 2);
+}
+
+/// Two workers, and ports for two calls that both belong to the first.
+#[test]
+fn a_worker_has_the_whole_range_while_another_needs_none() {
+    let workers = vec![None, None];
+    let mut rig = Rig::start(EngineConfig { ports: 20_000..=20_007, workers, ..config() });
+    let (caller, callee) = (Peer::new(PEERS), Peer::new(PEERS));
+    for session in [0, 2] {
+        let local = rig.call(session, &caller, &callee);
+        caller.rtp.send_to(&rtp(1, 1), local[0].rtp).unwrap();
+        assert_eq!(receive(&callee.rtp).0, rtp(1, 1));
+    }
+    assert_eq!(rig.engine.ports()[0].1.used, 8);
+    // And the other gets what the first gives back.
+    rig.close(2);
+    rig.await_resting(4);
+    rig.call(1, &caller, &callee);
 }
 
 #[test]
