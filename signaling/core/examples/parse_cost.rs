@@ -101,7 +101,8 @@ fn main() {
     measure("fill in received and rport", || {
         drop(black_box(stamp_source(&message, source).map(|edit| edit.finish())));
     });
-    let target = MediaTarget { address: source.ip(), port: 20_000, rtcp_port: Some(20_001) };
+    let target =
+        MediaTarget { address: source.ip(), port: 20_000, rtcp_port: Some(20_001), mux: None };
     let rewrite =
         Rewrite { origin: Some(source.ip()), media: [Some(target)].into_iter().collect() };
     measure("read and rewrite the session description", || {

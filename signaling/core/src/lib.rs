@@ -1,4 +1,5 @@
-//! The sans-IO SIP side: wire format, SDP, transactions, registrar, proxy core and Media Proxy.
+//! The sans-IO SIP side: wire format, SDP, transactions, registrar, proxy core, Media Proxy, and the ng
+//! protocol by which other SIP servers use this node's relay.
 //!
 //! This crate knows no socket, no clock, no thread and no random number generator of its own.
 //! Messages, time and seeds come in as arguments; messages to send, commands for the relay and call
@@ -7,6 +8,7 @@
 
 pub mod auth;
 pub mod call;
+pub mod ng;
 pub mod proxy;
 pub mod registrar;
 pub mod sdp;

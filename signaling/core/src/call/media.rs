@@ -34,7 +34,18 @@ struct View {
 #[derive(Clone, Debug)]
 struct Offered {
     leg: Leg,
+    mux: MuxWish,
     views: SmallVec<[View; 2]>,
+}
+
+/// How rtcp-mux (RFC 5761) shall differ between the two sides of an exchange; by default each side
+/// is told what the other says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MuxWish {
+    /// Whether the answerer is offered it, whatever the offerer says.
+    pub answerer: Option<bool>,
+    /// Whether it is accepted to an offerer who offers it, whatever the answerer says.
+    pub offerer: Option<bool>,
 }
 
 /// Why a description cannot be carried.
@@ -121,8 +132,16 @@ impl MediaSession {
                 None => self.wanted.streams.push(offered_stream(leg, view)),
             }
         }
-        self.offered = Some(Offered { leg, views });
+        self.offered = Some(Offered { leg, mux: MuxWish::default(), views });
         Ok(())
+    }
+
+    /// What the controller of this session wants of rtcp-mux in the exchange that the last
+    /// [`MediaSession::offer`] has opened.
+    pub fn wish_mux(&mut self, wish: MuxWish) {
+        if let Some(offered) = &mut self.offered {
+            offered.mux = wish;
+        }
     }
 
     /// Takes an answer from `leg`'s peer to the offer of the other leg.
@@ -139,7 +158,7 @@ impl MediaSession {
         };
         for (i, offer) in offered.views.iter().enumerate() {
             if let Some(stream) = self.wanted.streams.get_mut(i) {
-                *stream = agreed_stream(offered.leg, offer, answers.get(i));
+                *stream = agreed_stream(offered, offer, answers.get(i));
             }
         }
         self.before_offer = None;
@@ -199,13 +218,43 @@ impl MediaSession {
             let ports = self.ports.get(i).copied().flatten()?[to.index()];
             let is_rtp = sdp.media().get(i).is_some_and(Media::is_rtp);
             let rtcp_port = is_rtp.then(|| ports.rtcp.port());
-            Some(MediaTarget { address, port: ports.rtp.port(), rtcp_port })
+            let mux = self.mux_towards(to, i);
+            Some(MediaTarget { address, port: ports.rtp.port(), rtcp_port, mux })
         };
         let media: SmallVec<[Option<MediaTarget>; 2]> =
             (0..sdp.media().len()).map(target).collect();
         // A description none of whose streams is relayed keeps the address of its origin too.
         let origin = media.iter().any(Option::is_some).then_some(address);
         sdp.rewrite(&Rewrite { origin, media })
+    }
+
+    /// What the peer of `to` shall read of rtcp-mux; `None`: what the other side has written.
+    fn mux_towards(&self, to: Leg, stream: usize) -> Option<bool> {
+        let offered = self.offered.as_ref()?;
+        if to != offered.leg {
+            return offered.mux.answerer;
+        }
+        let is_wished = offered.mux != MuxWish::default();
+        let leg = &self.wanted.streams.get(stream)?.legs[to.index()];
+        is_wished.then_some(leg.rtcp == RtcpMode::Mux)
+    }
+
+    /// The state that the relay shall have.
+    #[must_use]
+    pub const fn wanted(&self) -> &SessionSpec {
+        &self.wanted
+    }
+
+    /// The local ports, as the relay has told them last.
+    #[must_use]
+    pub fn ports(&self) -> &[Option<[LocalPorts; 2]>] {
+        &self.ports
+    }
+
+    /// Whether the relay has still to answer a command.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.pending > 0
     }
 
     /// Whether the relay has ever brought this session into being.
@@ -228,7 +277,8 @@ fn views(
 fn view(media: &Media<'_>, learning: &dyn Fn(IpAddr) -> Learning) -> View {
     let remote = media.rtp_address().map(|rtp| Remote {
         rtp,
-        rtcp: if media.rtcp_mux { rtp } else { media.rtcp_address().unwrap_or(rtp) },
+        // Until muxing is agreed, RTCP goes to its own port (RFC 5761 5.1.1).
+        rtcp: media.rtcp_address().unwrap_or(rtp),
         learning: learning(rtp.ip()),
     });
     View {
@@ -278,23 +328,26 @@ fn widen(stream: &mut StreamSpec, view: &View) {
 
 /// A stream on which both sides have agreed. `answer` is `None` where the answer has too few m=
 /// lines: that stream is refused.
-fn agreed_stream(offerer: Leg, offer: &View, answer: Option<&View>) -> StreamSpec {
+fn agreed_stream(offered: &Offered, offer: &View, answer: Option<&View>) -> StreamSpec {
     let Some(answer) = answer else {
-        return StreamSpec { open: false, ..offered_stream(offerer, offer) };
+        return StreamSpec { open: false, ..offered_stream(offered.leg, offer) };
     };
     // A payload type is listed by the one who wants to receive it (RFC 3264 5.1), and some peers
     // send what only they listed: each side may send whatever either side has named.
     let payload_types = offer.payload_types.union(answer.payload_types);
-    let rtcp = if offer.mux && answer.mux { RtcpMode::Mux } else { RtcpMode::Separate };
-    let leg = |view: &View, other: &View| StreamLeg {
-        rtcp,
-        remote: view.remote,
+    let answerer_muxes = answer.mux && offered.mux.answerer.unwrap_or(offer.mux);
+    let offerer_muxes = offer.mux && offered.mux.offerer.unwrap_or(answerer_muxes);
+    let leg = |view: &View, other: &View, muxes: bool| StreamLeg {
+        rtcp: if muxes { RtcpMode::Mux } else { RtcpMode::Separate },
+        remote: view
+            .remote
+            .map(|remote| Remote { rtcp: if muxes { remote.rtp } else { remote.rtcp }, ..remote }),
         sends: view.sends && other.receives,
         payload_types,
     };
-    let offering = leg(offer, answer);
-    let answering = leg(answer, offer);
-    let legs = match offerer {
+    let offering = leg(offer, answer, offerer_muxes);
+    let answering = leg(answer, offer, answerer_muxes);
+    let legs = match offered.leg {
         Leg::Caller => [offering, answering],
         Leg::Callee => [answering, offering],
     };

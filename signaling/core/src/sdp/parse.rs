@@ -61,6 +61,18 @@ impl<'a> Sdp<'a> {
         &self.media
     }
 
+    /// Takes every stream to be at `address`, RTCP included, whatever its c= and a=rtcp lines say;
+    /// a stream on hold by its address stays so. For reading: [`Sdp::rewrite`] is not affected in what
+    /// it keeps, so rewrite a description that was read anew.
+    pub fn move_media(&mut self, address: IpAddr) {
+        for media in self.media.iter_mut().filter(|media| !media.is_held()) {
+            media.connection = Some(Connection::Ip(address));
+            if let Some(rtcp) = &mut media.rtcp {
+                rtcp.address = None;
+            }
+        }
+    }
+
     /// The session id and version of the o= line, as written.
     #[must_use]
     pub fn origin_version(&self) -> Option<(&'a str, &'a str)> {

@@ -18,6 +18,8 @@ pub struct MediaTarget {
     pub port: u16,
     /// The port for RTCP: that of the stream when muxed, `None` if the stream has no RTCP.
     pub rtcp_port: Option<u16>,
+    /// Whether `a=rtcp-mux` (RFC 5761) shall be there; `None` leaves it to the sender.
+    pub mux: Option<bool>,
 }
 
 /// What to replace.
@@ -38,6 +40,7 @@ impl Sdp<'_> {
     ///   for all streams, a stream gets a line of its own. Hold by `0.0.0.0` stays as it is;
     /// - a=rtcp is brought in line, added where the port is not the one above, removed where the stream has
     ///   no RTCP or is closed;
+    /// - a=rtcp-mux is added or removed if the target says so;
     /// - ICE attributes and BUNDLE groups are removed everywhere: they name addresses that no longer hold.
     ///
     /// Every other line keeps its bytes.
@@ -167,7 +170,7 @@ impl<'s, 'a> Writer<'s, 'a> {
                     self.rtcp(port, value.contains(&b' ').then_some(target.address), line.ending);
                 }
                 rtcp_done = true;
-            } else if !is_dropped(line) {
+            } else if !is_dropped(line) && (target.mux != Some(false) || !is_mux(line)) {
                 self.out.extend_from_slice(line.raw);
             }
             if insert && i == connection_at {
@@ -183,6 +186,11 @@ impl<'s, 'a> Writer<'s, 'a> {
         {
             self.begin_line();
             self.rtcp(port, None, self.ending);
+        }
+        if target.mux == Some(true) && !media.rtcp_mux && media.is_rtp() && media.port != 0 {
+            self.begin_line();
+            self.out.extend_from_slice(b"a=rtcp-mux");
+            self.out.extend_from_slice(self.ending);
         }
     }
 
@@ -262,6 +270,11 @@ fn next_word(text: &[u8], mut at: usize) -> usize {
 
 fn next_space(text: &[u8], at: usize) -> usize {
     memchr::memchr(b' ', &text[at..]).map_or(text.len(), |i| at + i)
+}
+
+/// `a=rtcp-mux` or `a=rtcp-mux-only` (RFC 8858).
+fn is_mux(line: &Line<'_>) -> bool {
+    line.attribute("rtcp-mux").is_some() || line.attribute("rtcp-mux-only").is_some()
 }
 
 fn is_dropped(line: &Line<'_>) -> bool {

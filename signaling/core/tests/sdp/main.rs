@@ -37,7 +37,7 @@ fn addr(text: &str) -> SocketAddr {
 
 /// A target with RTCP on the port above.
 fn target(address: &str, port: u16) -> Option<MediaTarget> {
-    Some(MediaTarget { address: ip(address), port, rtcp_port: Some(port + 1) })
+    Some(MediaTarget { address: ip(address), port, rtcp_port: Some(port + 1), mux: None })
 }
 
 fn rewrite(origin: Option<&str>, media: &[Option<MediaTarget>]) -> Rewrite {

@@ -61,7 +61,7 @@ proptest! {
     ) {
         let mut mutated = OFFER.as_bytes().to_vec();
         *at.get_mut(&mut mutated) = byte;
-        let target = MediaTarget { address: "203.0.113.1".parse().unwrap(), port: 4, rtcp_port: None };
+        let target = MediaTarget { address: "203.0.113.1".parse().unwrap(), port: 4, rtcp_port: None, mux: None };
         let wanted = Rewrite { origin: Some(target.address), media: [Some(target); 2].into_iter().collect() };
         for text in [&raw, &mutated] {
             if let Ok(sdp) = Sdp::parse(text) {
@@ -88,6 +88,7 @@ proptest! {
                 address,
                 port,
                 rtcp_port: Some(port + u16::from(separate)),
+                mux: None,
             }))
             .collect();
         let done = sdp.rewrite(&Rewrite { origin: None, media: targets.iter().copied().collect() });

@@ -147,7 +147,9 @@ fn a_closed_stream_stays_closed() {
 /// RFC 3605.
 #[test]
 fn a_rtcp_is_replaced_added_or_removed_as_the_ports_need_it() {
-    let at = |rtcp_port| Some(MediaTarget { address: ip("203.0.113.1"), port: 20000, rtcp_port });
+    let at = |rtcp_port| {
+        Some(MediaTarget { address: ip("203.0.113.1"), port: 20000, rtcp_port, mux: None })
+    };
     let session = ("c=IN IP4 10.0.0.5", "c=IN IP4 203.0.113.1");
     let with = |line: &str| OFFER.replace("a=x-unknown:  spaced  \r\n", line);
     let port = ("49170", "20000");

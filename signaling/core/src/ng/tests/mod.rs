@@ -1,0 +1,6 @@
+mod bencode;
+mod calls;
+mod commands;
+mod descriptions;
+mod harness;
+mod random;
