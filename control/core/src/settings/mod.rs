@@ -6,6 +6,7 @@
 mod hint;
 mod limits;
 mod media;
+mod ng;
 mod node;
 mod print;
 mod problem;
@@ -23,6 +24,7 @@ use toml::de::DeTable;
 
 pub use limits::Limits;
 pub use media::{Learning, Media, PORTS_PER_AV_SESSION, PortRange, WanIp};
+pub use ng::{Interface, InterfaceName, Ng};
 pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, Workers};
 pub use print::default_file;
 pub use problem::{Position, Problem};
@@ -60,6 +62,9 @@ settings_table! {
 
         /// Ports and addresses of the media that this node relays.
         table media: Media = default(Media::default());
+
+        /// The ng control protocol: other SIP servers have this node relay the media of their calls.
+        table ng: Ng = default(Ng::default());
 
         /// How much the node takes on. At each bound new work is refused and what exists goes on.
         table limits: Limits = default(Limits::default());

@@ -9,7 +9,7 @@ use super::read::Reader;
 use super::sip::Listen;
 use super::table::Rules;
 use super::values::{Domain, Transport};
-use super::{Checked, Route, Settings, Workers};
+use super::{Checked, Route, Settings, Workers, ng};
 
 const LISTEN: &str = "sip.listen";
 /// Most listening sockets: far more than a host has addresses, and few enough to compare in pairs.
@@ -23,6 +23,9 @@ impl Rules for Settings {
         if reader.sound(&[LISTEN, "media.ports", "media.addresses"]) {
             media_ports_avoid_sip(self, reader);
             media_has_each_family(self, reader);
+        }
+        if reader.sound(&[LISTEN, "media.ports", "media.addresses", "ng.listen"]) {
+            ng::has_a_port_of_its_own(self, reader);
         }
         if reader.sound(&["node.workers", "node.cores", "media.ports"])
             && let Some(workers) = self.stated_workers()

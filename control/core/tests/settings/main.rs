@@ -2,6 +2,7 @@
 
 mod default_file;
 mod media;
+mod ng;
 mod node;
 mod routing;
 mod sip;
