@@ -3,40 +3,31 @@
 //! Knows SDP and the relay's [`SessionSpec`]; knows neither SIP messages nor who the parties are.
 //! The caller of these functions says which leg a description came from and whether it is an offer
 //! or an answer: that follows from the SIP transaction that carried it.
+//!
+//! What the relay shall do is never kept but worked out: it is what both sides have agreed on, plus
+//! what the offers that are open need. Hence an offer that is refused leaves no trace, and two that
+//! cross (glare, RFC 3261 14.1) do not disturb each other.
+
+mod streams;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
 use relay_core::api::{
-    Command, Learning, Leg, LocalPorts, Payload, PayloadTypes, Remote, RtcpMode, STREAMS_MAX,
-    SessionId, SessionSpec, StreamLeg, StreamSpec,
+    Command, Learning, Leg, LocalPorts, RtcpMode, STREAMS_MAX, SessionId, SessionSpec, StreamSpec,
 };
 use smallvec::SmallVec;
 
 use crate::sdp::{Media, MediaTarget, Rewrite, Sdp};
+use streams::{Views, agreed_stream, closed_stream, is_served_by, offered_stream, views, widen};
 
 /// The local ports of a session: one entry a stream, `None` for a closed one.
 pub type Ports = SmallVec<[Option<[LocalPorts; 2]>; 2]>;
 
-/// What one description says of one m= line.
-#[derive(Clone, Debug)]
-struct View {
-    open: bool,
-    payload: Payload,
-    remote: Option<Remote>,
-    mux: bool,
-    sends: bool,
-    receives: bool,
-    payload_types: PayloadTypes,
-}
-
-/// A description as it was offered, kept until the next one: a later answer (another fork's, or the
-/// 2xx after an early 183) is held against the same offer.
-#[derive(Clone, Debug)]
-struct Offered {
-    leg: Leg,
-    mux: MuxWish,
-    views: SmallVec<[View; 2]>,
-}
+/// Names an offer of one session, so that an answer is never held against another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OfferId(u64);
 
 /// How rtcp-mux (RFC 5761) shall differ between the two sides of an exchange; by default each side
 /// is told what the other says.
@@ -48,36 +39,51 @@ pub struct MuxWish {
     pub offerer: Option<bool>,
 }
 
+/// The last offer of a leg. It is kept once answered, for a later answer to the same offer: another
+/// fork's, or that of the 2xx after an early 183.
+#[derive(Clone, Debug)]
+struct Offered {
+    id: OfferId,
+    views: Views,
+    mux: MuxWish,
+    answered: bool,
+}
+
 /// Why a description cannot be carried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OfferAnswerError {
     /// More m= lines than a session holds.
     #[error("more than {STREAMS_MAX} m= lines")]
     TooManyStreams,
-    /// An answer came although nothing was offered from the other side.
-    #[error("an answer without an offer")]
-    NoOffer,
     /// An offer has fewer m= lines than the session (RFC 3264 8 forbids to remove one).
     #[error("an offer that drops m= lines")]
     FewerStreams,
+    /// An offer names an address that its leg cannot send to.
+    #[error("a media address of another IP version than the signaling's, or of a group")]
+    Unreachable,
 }
 
-/// One relay session and the state of its offer/answer exchange.
+/// One relay session and the state of its offer/answer exchanges.
 #[derive(Debug)]
 pub struct MediaSession {
     id: SessionId,
-    wanted: SessionSpec,
-    /// The state before the offer that is open; restored when the offer is refused.
-    before_offer: Option<SessionSpec>,
-    offered: Option<Offered>,
-    ports: Ports,
-    /// The spec that the relay has confirmed last.
-    confirmed: Option<SessionSpec>,
-    /// Commands sent and not answered yet.
-    pending: u32,
-    /// The token of the last command.
-    token: u64,
+    local: [IpAddr; 2],
     advertised: [IpAddr; 2],
+    /// What both sides have agreed on last.
+    agreed: SmallVec<[StreamSpec; 2]>,
+    /// The last offer of each leg (caller, callee), if no later exchange has replaced it.
+    offers: [Option<Offered>; 2],
+    last_offer: u64,
+    /// The call has been answered: whoever announced that it sends is expected to.
+    established: bool,
+    /// Most streams that the relay was ever asked for; they are closed, never removed.
+    longest: usize,
+    ports: Ports,
+    /// The spec that the relay has carried out last.
+    confirmed: Option<SessionSpec>,
+    /// Commands that the relay has not answered yet, by token.
+    in_flight: SmallVec<[(u64, SessionSpec); 1]>,
+    known_to_relay: bool,
 }
 
 impl MediaSession {
@@ -87,14 +93,17 @@ impl MediaSession {
     pub fn new(id: SessionId, local: [IpAddr; 2], advertised: [IpAddr; 2]) -> Self {
         MediaSession {
             id,
-            wanted: SessionSpec { local, streams: SmallVec::new() },
-            before_offer: None,
-            offered: None,
+            local,
+            advertised,
+            agreed: SmallVec::new(),
+            offers: [None, None],
+            last_offer: 0,
+            established: false,
+            longest: 0,
             ports: Ports::new(),
             confirmed: None,
-            pending: 0,
-            token: 0,
-            advertised,
+            in_flight: SmallVec::new(),
+            known_to_relay: false,
         }
     }
 
@@ -107,7 +116,62 @@ impl MediaSession {
     /// Whether the relay has ever been told of it.
     #[must_use]
     pub const fn is_known_to_relay(&self) -> bool {
-        self.token != 0
+        self.known_to_relay
+    }
+
+    /// Whether the relay has ever brought this session into being.
+    #[must_use]
+    pub const fn exists_at_relay(&self) -> bool {
+        self.confirmed.is_some()
+    }
+
+    /// Whether the relay has still to answer a command.
+    #[must_use]
+    pub fn is_awaited(&self) -> bool {
+        !self.in_flight.is_empty()
+    }
+
+    /// The local ports, as the relay has told them last.
+    #[must_use]
+    pub fn ports(&self) -> &[Option<[LocalPorts; 2]>] {
+        &self.ports
+    }
+
+    /// The last offer of `leg`'s peer, unless a later exchange has replaced it.
+    #[must_use]
+    pub fn last_offer(&self, leg: Leg) -> Option<OfferId> {
+        self.offers[leg.index()].as_ref().map(|offered| offered.id)
+    }
+
+    /// Whether this offer of `leg`'s peer waits for its answer.
+    #[must_use]
+    pub fn is_open(&self, offer: OfferId, leg: Leg) -> bool {
+        self.offers[leg.index()].as_ref().is_some_and(|o| o.id == offer && !o.answered)
+    }
+
+    /// Whether the relay serves the wanted state but perhaps for who is expected to send, so that no
+    /// message has to wait for it.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let wanted = self.wanted();
+        let is_same = |confirmed: &SessionSpec| {
+            confirmed.streams.len() == wanted.streams.len()
+                && confirmed.streams.iter().zip(&wanted.streams).all(|(a, b)| is_served_by(a, b))
+        };
+        self.in_flight.is_empty() && self.confirmed.as_ref().is_some_and(is_same)
+    }
+
+    /// Whether the relay has been told of the wanted state.
+    #[must_use]
+    pub fn is_up_to_date(&self) -> bool {
+        let told = self.in_flight.last().map(|(_, spec)| spec).or(self.confirmed.as_ref());
+        told == Some(&self.wanted())
+    }
+
+    /// The call has been answered. Before that, silence is nobody's fault: phones that ring announce
+    /// early media and send none.
+    pub const fn establish(&mut self) {
+        self.established = true;
     }
 
     /// Takes an offer from `leg`'s peer. On success the session wants every port that the offer
@@ -117,96 +181,135 @@ impl MediaSession {
         leg: Leg,
         sdp: &Sdp<'_>,
         learning: &dyn Fn(IpAddr) -> Learning,
-    ) -> Result<(), OfferAnswerError> {
-        let views = views(sdp, learning)?;
-        if views.len() < self.wanted.streams.len() {
-            return Err(OfferAnswerError::FewerStreams);
-        }
-        // An offer that nobody answered is superseded as if it had been refused.
-        self.refuse_offer();
-        self.before_offer = Some(self.wanted.clone());
-        for (i, view) in views.iter().enumerate() {
-            match self.wanted.streams.get_mut(i) {
-                Some(stream) if stream.open => widen(stream, view),
-                Some(stream) => *stream = offered_stream(leg, view),
-                None => self.wanted.streams.push(offered_stream(leg, view)),
-            }
-        }
-        self.offered = Some(Offered { leg, mux: MuxWish::default(), views });
-        Ok(())
+    ) -> Result<OfferId, OfferAnswerError> {
+        self.offer_again(None, leg, sdp, learning)
     }
 
-    /// What the controller of this session wants of rtcp-mux in the exchange that the last
-    /// [`MediaSession::offer`] has opened.
-    pub fn wish_mux(&mut self, wish: MuxWish) {
-        if let Some(offered) = &mut self.offered {
+    /// As [`MediaSession::offer`], for a transaction that has made an offer already: the same once
+    /// more (a retransmitted 2xx) changes nothing.
+    pub fn offer_again(
+        &mut self,
+        earlier: Option<OfferId>,
+        leg: Leg,
+        sdp: &Sdp<'_>,
+        learning: &dyn Fn(IpAddr) -> Learning,
+    ) -> Result<OfferId, OfferAnswerError> {
+        let views = views(sdp, self.local[leg.index()], learning)?;
+        if views.len() < self.agreed.len() {
+            return Err(OfferAnswerError::FewerStreams);
+        }
+        if views.iter().any(|view| view.unreachable) {
+            return Err(OfferAnswerError::Unreachable);
+        }
+        let slot = &mut self.offers[leg.index()];
+        let is_same = |o: &&Offered| Some(o.id) == earlier && o.views == views;
+        if let Some(same) = slot.as_ref().filter(is_same) {
+            return Ok(same.id);
+        }
+        self.last_offer += 1;
+        let id = OfferId(self.last_offer);
+        // An offer of the same leg that nobody answered is superseded as if it had been refused.
+        *slot = Some(Offered { id, views, mux: MuxWish::default(), answered: false });
+        Ok(id)
+    }
+
+    /// What the controller of this session wants of rtcp-mux in the exchange that this offer has
+    /// opened.
+    pub fn wish_mux(&mut self, offer: OfferId, wish: MuxWish) {
+        for offered in self.offers.iter_mut().flatten().filter(|o| o.id == offer) {
             offered.mux = wish;
         }
     }
 
-    /// Takes an answer from `leg`'s peer to the offer of the other leg.
+    /// Takes `leg`'s peer's answer to an offer of the other leg. An answer to an offer that a later
+    /// exchange has replaced changes nothing: it is a copy that came late.
     pub fn answer(
         &mut self,
         leg: Leg,
+        offer: OfferId,
         sdp: &Sdp<'_>,
         learning: &dyn Fn(IpAddr) -> Learning,
     ) -> Result<(), OfferAnswerError> {
-        let answers = views(sdp, learning)?;
-        let offered = match &self.offered {
-            Some(offered) if offered.leg == leg.other() => offered,
-            Some(_) | None => return Err(OfferAnswerError::NoOffer),
+        let answers = views(sdp, self.local[leg.index()], learning)?;
+        let offerer = leg.other();
+        let Some(offered) = self.offers[offerer.index()].as_mut().filter(|o| o.id == offer) else {
+            return Ok(());
         };
-        for (i, offer) in offered.views.iter().enumerate() {
-            if let Some(stream) = self.wanted.streams.get_mut(i) {
-                *stream = agreed_stream(offered, offer, answers.get(i));
-            }
+        offered.answered = true;
+        let mux = offered.mux;
+        let agreed = |(i, view)| agreed_stream(offerer, mux, view, answers.get(i));
+        self.agreed = offered.views.iter().enumerate().map(agreed).collect();
+        // What this leg offered before is history now; what it offers at the moment is not.
+        let own = &mut self.offers[leg.index()];
+        if own.as_ref().is_some_and(|own| own.answered) {
+            *own = None;
         }
-        self.before_offer = None;
         Ok(())
     }
 
-    /// The open offer was refused: the session wants again what it had before.
-    pub fn refuse_offer(&mut self) {
-        if let Some(before) = self.before_offer.take() {
-            self.wanted = before;
-            // A stream that only the refused offer asked for stays in the list, closed.
-            if let Some(confirmed) = &self.confirmed {
-                for extra in confirmed.streams.iter().skip(self.wanted.streams.len()) {
-                    self.wanted.streams.push(StreamSpec { open: false, ..extra.clone() });
+    /// This offer was refused: what it asked for is not wanted any more.
+    pub fn refuse(&mut self, offer: OfferId) {
+        for slot in &mut self.offers {
+            if slot.as_ref().is_some_and(|o| o.id == offer && !o.answered) {
+                *slot = None;
+            }
+        }
+    }
+
+    /// The state that the relay shall have.
+    #[must_use]
+    pub fn wanted(&self) -> SessionSpec {
+        let mut streams = self.agreed.clone();
+        for leg in Leg::BOTH {
+            let Some(open) = self.offers[leg.index()].as_ref().filter(|o| !o.answered) else {
+                continue;
+            };
+            for (i, view) in open.views.iter().enumerate() {
+                match streams.get_mut(i) {
+                    Some(stream) if stream.open => widen(stream, view),
+                    Some(stream) => *stream = offered_stream(leg, view),
+                    None => streams.push(offered_stream(leg, view)),
                 }
             }
         }
+        if !self.established {
+            streams.iter_mut().flat_map(|s| &mut s.legs).for_each(|leg| leg.sends = false);
+        }
+        while streams.len() < self.longest {
+            streams.push(closed_stream());
+        }
+        SessionSpec { local: self.local, streams }
     }
 
     /// The command that brings the relay to the wanted state, or `None` if it is there already and
     /// nothing is under way.
-    pub fn command(&mut self, next_token: u64) -> Option<Command> {
-        if self.pending == 0 && self.confirmed.as_ref() == Some(&self.wanted) {
+    pub fn command(&mut self, token: u64) -> Option<Command> {
+        let spec = self.wanted();
+        if self.in_flight.is_empty() && self.confirmed.as_ref() == Some(&spec) {
             return None;
         }
-        self.pending += 1;
-        self.token = next_token;
-        Some(Command::Apply { session: self.id, token: next_token, spec: self.wanted.clone() })
+        self.longest = self.longest.max(spec.streams.len());
+        self.known_to_relay = true;
+        self.in_flight.push((token, spec.clone()));
+        Some(Command::Apply { session: self.id, token, spec })
     }
 
-    /// The relay has carried out a command that wanted the state at that time.
+    /// The relay has carried out a command.
     pub fn applied(&mut self, token: u64, ports: Ports) {
-        self.pending = self.pending.saturating_sub(1);
-        self.ports = ports;
-        if token == self.token {
-            self.confirmed = Some(self.wanted.clone());
+        if let Some(spec) = self.answered(token) {
+            self.ports = ports;
+            self.confirmed = Some(spec);
         }
     }
 
-    /// The relay has refused a command: the wanted state goes back to the last confirmed one.
-    pub fn refused(&mut self) {
-        self.pending = self.pending.saturating_sub(1);
-        if self.pending == 0 {
-            self.before_offer = None;
-            if let Some(confirmed) = &self.confirmed {
-                self.wanted = confirmed.clone();
-            }
-        }
+    /// The relay has refused a command: it is still where the last one that it carried out brought it.
+    pub fn refused(&mut self, token: u64) {
+        self.answered(token);
+    }
+
+    fn answered(&mut self, token: u64) -> Option<SessionSpec> {
+        let at = self.in_flight.iter().position(|(own, _)| *own == token)?;
+        Some(self.in_flight.remove(at).1)
     }
 
     /// `sdp`, which came from the other leg's peer, as `to`'s peer shall see it: with this node's
@@ -230,126 +333,13 @@ impl MediaSession {
 
     /// What the peer of `to` shall read of rtcp-mux; `None`: what the other side has written.
     fn mux_towards(&self, to: Leg, stream: usize) -> Option<bool> {
-        let offered = self.offered.as_ref()?;
-        if to != offered.leg {
-            return offered.mux.answerer;
+        let newest = |leg: &Leg| self.last_offer(*leg).map(|offer| offer.0);
+        let offerer = Leg::BOTH.into_iter().max_by_key(newest)?;
+        let mux = self.offers[offerer.index()].as_ref()?.mux;
+        if to != offerer {
+            return mux.answerer;
         }
-        let is_wished = offered.mux != MuxWish::default();
-        let leg = &self.wanted.streams.get(stream)?.legs[to.index()];
-        is_wished.then_some(leg.rtcp == RtcpMode::Mux)
+        let leg = &self.agreed.get(stream)?.legs[to.index()];
+        (mux != MuxWish::default()).then_some(leg.rtcp == RtcpMode::Mux)
     }
-
-    /// The state that the relay shall have.
-    #[must_use]
-    pub const fn wanted(&self) -> &SessionSpec {
-        &self.wanted
-    }
-
-    /// The local ports, as the relay has told them last.
-    #[must_use]
-    pub fn ports(&self) -> &[Option<[LocalPorts; 2]>] {
-        &self.ports
-    }
-
-    /// Whether the relay has still to answer a command.
-    #[must_use]
-    pub const fn is_awaited(&self) -> bool {
-        self.pending > 0
-    }
-
-    /// Whether the relay has ever brought this session into being.
-    #[must_use]
-    pub const fn exists_at_relay(&self) -> bool {
-        self.confirmed.is_some()
-    }
-}
-
-fn views(
-    sdp: &Sdp<'_>,
-    learning: &dyn Fn(IpAddr) -> Learning,
-) -> Result<SmallVec<[View; 2]>, OfferAnswerError> {
-    if sdp.media().len() > STREAMS_MAX {
-        return Err(OfferAnswerError::TooManyStreams);
-    }
-    Ok(sdp.media().iter().map(|media| view(media, learning)).collect())
-}
-
-fn view(media: &Media<'_>, learning: &dyn Fn(IpAddr) -> Learning) -> View {
-    let remote = media.rtp_address().map(|rtp| Remote {
-        rtp,
-        // Until muxing is agreed, RTCP goes to its own port (RFC 5761 5.1.1).
-        rtcp: media.rtcp_address().unwrap_or(rtp),
-        learning: learning(rtp.ip()),
-    });
-    View {
-        open: media.port != 0 && media.is_udp(),
-        payload: if media.is_rtp() {
-            Payload::Rtp { dtls: media.is_dtls() }
-        } else {
-            Payload::Opaque
-        },
-        remote,
-        mux: media.rtcp_mux,
-        sends: media.direction.sends() && !media.is_held(),
-        receives: media.direction.receives() && !media.is_held(),
-        payload_types: media.payload_types().fold(PayloadTypes::NONE, PayloadTypes::with),
-    }
-}
-
-fn leg_of(view: &View) -> StreamLeg {
-    StreamLeg {
-        rtcp: RtcpMode::Separate,
-        remote: view.remote,
-        sends: view.sends,
-        payload_types: view.payload_types,
-    }
-}
-
-/// A stream as it is while only one side has described it.
-fn offered_stream(leg: Leg, view: &View) -> StreamSpec {
-    let unknown = StreamLeg {
-        rtcp: RtcpMode::Separate,
-        remote: None,
-        sends: false,
-        payload_types: view.payload_types,
-    };
-    let mut legs = [unknown.clone(), unknown];
-    legs[leg.index()] = leg_of(view);
-    StreamSpec { open: view.open, payload: view.payload, legs }
-}
-
-/// A running stream for which a new offer is open: what it adds is let through, nothing is taken
-/// away before the answer.
-fn widen(stream: &mut StreamSpec, view: &View) {
-    for leg in &mut stream.legs {
-        leg.payload_types = leg.payload_types.union(view.payload_types);
-    }
-}
-
-/// A stream on which both sides have agreed. `answer` is `None` where the answer has too few m=
-/// lines: that stream is refused.
-fn agreed_stream(offered: &Offered, offer: &View, answer: Option<&View>) -> StreamSpec {
-    let Some(answer) = answer else {
-        return StreamSpec { open: false, ..offered_stream(offered.leg, offer) };
-    };
-    // A payload type is listed by the one who wants to receive it (RFC 3264 5.1), and some peers
-    // send what only they listed: each side may send whatever either side has named.
-    let payload_types = offer.payload_types.union(answer.payload_types);
-    let answerer_muxes = answer.mux && offered.mux.answerer.unwrap_or(offer.mux);
-    let offerer_muxes = offer.mux && offered.mux.offerer.unwrap_or(answerer_muxes);
-    let leg = |view: &View, other: &View, muxes: bool| StreamLeg {
-        rtcp: if muxes { RtcpMode::Mux } else { RtcpMode::Separate },
-        remote: view
-            .remote
-            .map(|remote| Remote { rtcp: if muxes { remote.rtp } else { remote.rtcp }, ..remote }),
-        sends: view.sends && other.receives,
-        payload_types,
-    };
-    let offering = leg(offer, answer, offerer_muxes);
-    let answering = leg(answer, offer, answerer_muxes);
-    let legs = match offered.leg {
-        Leg::Caller => [offering, answering],
-        Leg::Callee => [answering, offering],
-    };
-    StreamSpec { open: offer.open && answer.open, payload: offer.payload, legs }
 }

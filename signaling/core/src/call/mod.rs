@@ -7,7 +7,7 @@ pub mod media;
 
 use std::time::{Duration, Instant};
 
-use relay_core::api::{Leg, SessionReport};
+use relay_core::api::{Leg, SessionId, SessionReport};
 use smallvec::SmallVec;
 
 use crate::proxy::output::{CallEnd, CallRecord};
@@ -17,14 +17,14 @@ use crate::transport::Target;
 
 pub use addresses::{LearningPolicy, MediaAddresses};
 pub use ids::{Owner, SessionIds};
-pub use media::{MediaSession, OfferAnswerError};
+pub use media::{MediaSession, OfferAnswerError, OfferId};
 
 /// Names a call for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CallId(pub Key);
 
-/// Most dialogs that one branch may create by forking further down; later ones share the media of
-/// the branch but are not told apart.
+/// Most dialogs that one branch may create by forking further down. Further early ones share the media
+/// of the branch but are not told apart; one that is confirmed takes the place of one that is not.
 pub const DIALOGS_PER_BRANCH_MAX: usize = 8;
 
 /// How one party of a call is reached.
@@ -59,23 +59,30 @@ pub struct CallBranch {
     pub media: Option<MediaSession>,
     /// Its dialogs.
     pub dialogs: SmallVec<[Dialog; 1]>,
-    /// The 2xx carried an offer that the ACK answers (RFC 3264, late offer).
-    pub late_offer: bool,
+    /// The offer that a response has carried and a PRACK or ACK answers (RFC 3264, late offer).
+    pub late_offer: Option<OfferId>,
 }
 
 impl CallBranch {
     /// A branch towards `party`, without media and dialogs yet.
     #[must_use]
     pub fn new(party: Party) -> Self {
-        CallBranch { party, media: None, dialogs: SmallVec::new(), late_offer: false }
+        CallBranch { party, media: None, dialogs: SmallVec::new(), late_offer: None }
     }
 
     /// Notes that the callee has answered under `tag`; `confirmed` for a 2xx.
     pub fn note_dialog(&mut self, tag: &str, confirmed: bool) {
         if let Some(dialog) = self.dialogs.iter_mut().find(|d| &*d.tag == tag) {
+            // A dialog that was given up while it was early and is confirmed after all is up.
+            dialog.over &= dialog.confirmed || !confirmed;
             dialog.confirmed |= confirmed;
-        } else if self.dialogs.len() < DIALOGS_PER_BRANCH_MAX {
-            self.dialogs.push(Dialog { tag: tag.into(), confirmed, over: false });
+            return;
+        }
+        let dialog = Dialog { tag: tag.into(), confirmed, over: false };
+        if self.dialogs.len() < DIALOGS_PER_BRANCH_MAX {
+            self.dialogs.push(dialog);
+        } else if confirmed && let Some(early) = self.dialogs.iter_mut().find(|d| !d.confirmed) {
+            *early = dialog;
         }
     }
 
@@ -109,8 +116,10 @@ pub struct Call {
     pub timer: Option<TimerId>,
     /// Why and when it ended, once it has.
     pub ended: Option<(CallEnd, Instant)>,
+    /// The INVITE has no final response yet.
+    pub inviting: bool,
     /// Relay sessions whose report has not come yet.
-    pub sessions_open: u32,
+    pub sessions: SmallVec<[SessionId; 1]>,
     /// The reports of those that have ended.
     pub reports: Vec<SessionReport>,
 }

@@ -105,8 +105,8 @@ impl Ng {
         note(place.branch, leg, params, sdp);
         let media = &mut place.branch.media;
         match media.offer(leg, sdp, &|ip| learning(policy, params, ip)) {
-            Ok(()) => {
-                media.wish_mux(params.mux);
+            Ok(offer) => {
+                media.wish_mux(offer, params.mux);
                 Ok(Change { call, session, leg, command: media.command(token) })
             }
             Err(error) => {
@@ -132,7 +132,12 @@ impl Ng {
         let (call, leg, session) = (place.call, place.leg, place.branch.media.id());
         note(place.branch, leg, params, sdp);
         let media = &mut place.branch.media;
-        media.answer(leg, sdp, &|ip| learning(policy, params, ip)).map_err(not_agreed)?;
+        let offer = media.last_offer(leg.other());
+        let offer =
+            offer.ok_or_else(|| Failure::Refused("an answer without an offer".to_owned()))?;
+        media.answer(leg, offer, sdp, &|ip| learning(policy, params, ip)).map_err(not_agreed)?;
+        // An early answer is not told from a final one here.
+        media.establish();
         Ok(Change { call, session, leg, command: media.command(token) })
     }
 
@@ -217,9 +222,9 @@ impl Ng {
     }
 
     /// A session that never came into being is forgotten, with its branch.
-    pub(super) fn session_refused(&mut self, id: SessionId) {
+    pub(super) fn session_refused(&mut self, id: SessionId, token: u64) {
         let Some(branch) = self.branch_of(id) else { return };
-        branch.media.refused();
+        branch.media.refused(token);
         if branch.media.exists_at_relay() || branch.media.is_awaited() {
             return;
         }

@@ -328,7 +328,7 @@ impl Ng {
                 self.described(token, Ok(()));
             }
             Event::Refused { session, token, reason } => {
-                self.session_refused(session);
+                self.session_refused(session, token);
                 self.described(token, Err(Failure::from(&reason)));
             }
             Event::Closed { session, cause, report } => self.session_closed(session, cause, report),

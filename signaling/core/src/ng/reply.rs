@@ -121,7 +121,8 @@ fn side(branch: &Branch, leg: Leg, report: Option<&SessionReport>, clock: WallCl
 }
 
 fn medias(branch: &Branch, leg: Leg, report: Option<&SessionReport>) -> Vec<Item> {
-    let streams = branch.media.wanted().streams.iter().enumerate();
+    let wanted = branch.media.wanted();
+    let streams = wanted.streams.iter().enumerate();
     streams
         .map(|(place, stream)| {
             let side = &stream.legs[leg.index()];

@@ -6,15 +6,15 @@ use std::collections::VecDeque;
 use relay_core::api::Leg;
 use smallvec::SmallVec;
 
-use crate::call::CallId;
+use crate::call::{CallId, OfferId};
 use crate::timer::TimerId;
 use crate::transaction::{ClientTx, ServerTx};
 use crate::transport::{Arrival, Target};
 use crate::wire::{Message, Method};
 
 /// Most responses that wait on one branch while the relay is busy with an earlier one: a handful of
-/// provisionals and one final. At the bound a provisional or a repeated 2xx is dropped; the final
-/// response of the branch comes once and always has a place.
+/// provisionals and one final. At the bound a provisional or a repeated 2xx is dropped; a final
+/// response takes the place of a provisional one.
 pub(super) const WAITING_RESPONSES_MAX: usize = 8;
 
 /// What the proxied request is to us.
@@ -52,8 +52,8 @@ pub(super) struct Branch {
     /// The relay works on a description from this branch; responses wait in `waiting`.
     pub(super) media_busy: bool,
     pub(super) waiting: VecDeque<Message>,
-    /// The request carried an offer.
-    pub(super) offered: bool,
+    /// The offer that the request carried.
+    pub(super) offered: Option<OfferId>,
     /// CANCEL has been asked for.
     pub(super) cancel_sent: bool,
 }
@@ -68,23 +68,35 @@ impl Branch {
             timer_c: None,
             media_busy: false,
             waiting: VecDeque::new(),
-            offered: false,
+            offered: None,
             cancel_sent: false,
         }
     }
 
     /// Lets a response wait its turn; `false` if it was dropped at the bound.
     pub(super) fn wait(&mut self, response: Message) -> bool {
-        let is_failure = response.status().is_some_and(|s| s >= 300);
         if self.waiting.len() >= WAITING_RESPONSES_MAX {
-            if !is_failure {
-                return false;
-            }
-            self.waiting.pop_front();
+            let is_provisional = |r: &Message| r.status().is_some_and(|s| s < 200);
+            let early = self.waiting.iter().position(is_provisional);
+            let Some(early) = early.filter(|_| !is_provisional(&response)) else { return false };
+            self.waiting.remove(early);
         }
         self.waiting.push_back(response);
         true
     }
+
+    /// Whether the branch awaits its final response from below.
+    pub(super) fn is_pending(&self) -> bool {
+        self.progress == Progress::Pending
+    }
+}
+
+/// A final response that is not a 2xx, without our Via.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) response: Message,
+    /// It was made up here: no one below has sent it.
+    pub(super) is_own: bool,
 }
 
 /// A proxied request.
@@ -97,7 +109,7 @@ pub(super) struct Context {
     pub(super) purpose: Purpose,
     pub(super) branches: SmallVec<[Branch; 1]>,
     /// The best final response so far that is not a 2xx.
-    pub(super) best: Option<Message>,
+    pub(super) best: Option<Failure>,
     /// Challenges of all branches' 401 and 407 (RFC 3261 16.7 step 7).
     pub(super) challenges: SmallVec<[Message; 2]>,
     /// CANCEL has come from upstream.
@@ -143,15 +155,14 @@ impl Context {
     }
 
     /// Takes note of a branch's final response that is not a 2xx (RFC 3261 16.7 step 6).
-    pub(super) fn consider(&mut self, response: Message) {
-        let Some(status) = response.status() else { return };
+    pub(super) fn consider(&mut self, failure: Failure) {
+        let Some(status) = failure.response.status() else { return };
         if matches!(status, 401 | 407) {
-            self.challenges.push(response.clone());
+            self.challenges.push(failure.response.clone());
         }
-        let better =
-            self.best.as_ref().and_then(Message::status).is_none_or(|b| rank(status) < rank(b));
-        if better {
-            self.best = Some(response);
+        let best = self.best.as_ref().and_then(|best| best.response.status());
+        if best.is_none_or(|best| rank(status) < rank(best)) {
+            self.best = Some(failure);
         }
     }
 }

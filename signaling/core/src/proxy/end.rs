@@ -6,6 +6,7 @@ use std::time::Instant;
 use relay_core::api::Leg;
 use smallvec::SmallVec;
 
+use super::failures::RETRY_AFTER;
 use super::inbound::Answer;
 use super::output::{CallEnd, Notice, Output};
 use super::routing::party_of;
@@ -38,13 +39,16 @@ impl Proxy {
             setup: None,
             timer: None,
             ended: None,
-            sessions_open: 0,
+            inviting: true,
+            sessions: SmallVec::new(),
             reports: Vec::new(),
         };
         let limit = self.calls.limit();
         let Ok(key) = self.calls.insert(call) else {
             self.notice(Notice::TableFull { what: "calls", limit });
-            return Err(Answer::new(503, "Too Many Calls").with(HeaderName::RetryAfter, "5"));
+            return Err(
+                Answer::new(503, "Too Many Calls").with(HeaderName::RetryAfter, RETRY_AFTER)
+            );
         };
         let id = CallId(key);
         self.set_call_timer(id, now + self.config.limits.call_lifetime);
@@ -79,6 +83,11 @@ impl Proxy {
                 dialog.over = true;
             }
         }
+        if call.inviting {
+            // RFC 3261 15: an early dialog has ended. The INVITE goes on, on this branch too: its
+            // final response ends what is left.
+            return;
+        }
         let branch_is_up = branch_state.is_up();
         let call_is_up = call.is_up();
         if !branch_is_up {
@@ -104,35 +113,52 @@ impl Proxy {
             self.release_media(id, branch);
         }
         self.set_call_timer(id, now + REPORT_GRACE);
-        self.write_record_if_complete(id);
+        self.write_record_if_complete(now, id);
     }
 
-    pub(super) fn write_record_if_complete(&mut self, id: CallId) {
-        if self.calls.get(id.0).is_some_and(|c| c.ended.is_some() && c.sessions_open == 0) {
-            self.write_record(id);
+    pub(super) fn write_record_if_complete(&mut self, now: Instant, id: CallId) {
+        if self.calls.get(id.0).is_some_and(|c| c.ended.is_some() && c.sessions.is_empty()) {
+            self.write_record(now, id);
         }
     }
 
-    pub(super) fn write_record(&mut self, id: CallId) {
-        let Some(mut call) = self.forget_call(id) else { return };
+    pub(super) fn write_record(&mut self, now: Instant, id: CallId) {
+        let Some(mut call) = self.forget_call(now, id) else { return };
         if let Some((end, at)) = call.ended {
             self.outputs.push_back(Output::Record(Box::new(call.record(end, at))));
         }
     }
 
     /// Takes a call out of the table without a word.
-    pub(super) fn forget_call(&mut self, id: CallId) -> Option<Call> {
+    pub(super) fn forget_call(&mut self, now: Instant, id: CallId) -> Option<Call> {
         let call = self.calls.remove(id.0)?;
         if let Some(timer) = call.timer {
             self.timers.cancel(timer);
         }
+        // The relay has not reported in time. If it ever does, nobody is interested.
+        for session in &call.sessions {
+            self.forget_session(now, *session);
+        }
         Some(call)
     }
 
-    /// The node stops: every call's media is released and its record written as the relay reports.
+    /// The node stops: nothing new is taken, every call's media is released and its record written
+    /// as the relay reports.
     pub fn handle_stop(&mut self, now: Instant) {
+        self.stopping = true;
         for key in self.calls.keys() {
             self.end_call(now, CallId(key), CallEnd::NodeStopped);
+        }
+        self.refuse_unanswered(now);
+        self.process_events(now);
+    }
+
+    /// The node does not wait any longer: the records of calls that the relay has not reported are
+    /// written without.
+    pub fn handle_stopped(&mut self, now: Instant) {
+        for key in self.calls.keys() {
+            self.end_call(now, CallId(key), CallEnd::NodeStopped);
+            self.write_record(now, CallId(key));
         }
     }
 }

@@ -10,13 +10,16 @@ use super::Proxy;
 use super::addresses::{Addresses, advertised};
 use super::config::Config;
 use super::context::{Branch, Context, Progress, Purpose};
+use super::failures::RETRY_AFTER;
 use super::inbound::{Answer, Routed};
 use super::output::Notice;
 use super::routing::Destination;
 use crate::call::{CallBranch, CallId};
 use crate::table::Key;
 use crate::transport::{Arrival, Target};
-use crate::wire::{BRANCH_MAGIC, Edit, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method};
+use crate::wire::{
+    AuthValue, BRANCH_MAGIC, Edit, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method,
+};
 
 /// What decides where this node sends a request: if one comes back with the same, it loops
 /// (RFC 3261 16.6 step 8). Twelve hexadecimal digits at the end of our branch.
@@ -47,8 +50,8 @@ pub(super) fn is_loop(config: &Config, addresses: &Addresses, request: &Message)
     })
 }
 
-/// Takes off the Route values that name this node, and puts right what a strict router has done to the
-/// Request-URI (RFC 3261 16.4).
+/// Takes off the Route values that name this node, puts right what a strict router has done to the
+/// Request-URI (RFC 3261 16.4), and does the same for one that is next (16.6 step 6).
 pub(super) fn take_routes<'m>(edit: &mut Edit<'m>, request: &Message, routed: &'m Routed) {
     if routed.last_route_is_uri {
         let last = request.values(HeaderName::Route).count().saturating_sub(1);
@@ -56,6 +59,23 @@ pub(super) fn take_routes<'m>(edit: &mut Edit<'m>, request: &Message, routed: &'
     }
     for _ in 0..routed.own_routes {
         edit.remove_top(HeaderName::Route);
+    }
+    if let Some(next) = routed.next_route.as_ref().filter(|_| routed.next_is_strict) {
+        edit.remove_top(HeaderName::Route);
+        edit.append(HeaderName::Route, format!("<{}>", routed.uri));
+        edit.set_request_uri(next.as_str());
+    }
+}
+
+/// Takes off the credentials for this node's realm, and no others (RFC 3261 22.3): whoever gets them
+/// could try to use them here.
+pub(super) fn strip_credentials(edit: &mut Edit<'_>, request: &Message, realm: &str) {
+    let is_ours = |value: &[u8]| {
+        AuthValue::parse(value).and_then(|v| v.get("realm")).is_some_and(|own| own == realm)
+    };
+    let lines: Vec<_> = request.lines(HeaderName::ProxyAuthorization).map(is_ours).collect();
+    for (nth, _) in lines.iter().enumerate().rev().filter(|(_, is_ours)| **is_ours) {
+        edit.remove_value(HeaderName::ProxyAuthorization, nth);
     }
 }
 
@@ -75,7 +95,6 @@ impl Proxy {
         routed: &Routed,
     ) -> Result<(), Answer> {
         let purpose = context.purpose;
-        let server = context.server;
         for destination in &destinations {
             let request = self.outgoing(&context, destination, routed)?;
             context.branches.push(Branch::new(request, destination.party.flow));
@@ -85,15 +104,12 @@ impl Proxy {
                 call.branches.push(CallBranch::new(destination.party));
             }
         }
+        let server = context.server;
         let limit = self.contexts.limit();
         let Ok(key) = self.contexts.insert(context) else {
-            if let Purpose::NewCall(call) = purpose {
-                self.forget_call(call);
-            }
             self.notice(Notice::TableFull { what: "proxied requests", limit });
-            return Err(
-                Answer::new(503, "Too Many Requests In Progress").with(HeaderName::RetryAfter, "5")
-            );
+            return Err(Answer::new(503, "Too Many Requests In Progress")
+                .with(HeaderName::RetryAfter, RETRY_AFTER));
         };
         self.by_server.insert(server, key);
         for branch in 0..destinations.len() {
@@ -123,9 +139,7 @@ impl Proxy {
                 edit.push_front(HeaderName::RecordRoute, route);
             }
         }
-        if destination.consumes_credentials {
-            edit.remove(HeaderName::ProxyAuthorization);
-        }
+        strip_credentials(&mut edit, request, &self.config.realm);
         edit.push_front(HeaderName::Via, via);
         edit.finish_message().map_err(|malformed| Answer::new(400, malformed.reason()))
     }
@@ -150,6 +164,20 @@ impl Proxy {
         let outside =
             route(target.transport, advertised(&self.config, target.listener, target.local));
         if inside == outside { vec![inside] } else { vec![inside, outside] }
+    }
+
+    /// A branch whose media was being prepared may be sent now, unless it has been given up.
+    pub(super) fn send_prepared(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        body: Option<Vec<u8>>,
+    ) {
+        let branch = self.branch_mut(key, index);
+        if branch.is_some_and(|branch| branch.progress == Progress::Preparing) {
+            self.send_branch(now, key, index, body);
+        }
     }
 
     /// Sends the branch's request, with `body` in place of its own if the relay has changed it.

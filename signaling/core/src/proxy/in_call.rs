@@ -35,7 +35,12 @@ impl Proxy {
         method: Method,
         routed: &Routed,
     ) -> Result<(), Answer> {
+        self.check_forwardable(request)?;
         let passage = self.passage(arrival, request, routed)?;
+        let has_ended = self.calls.get(passage.call.0).is_some_and(|call| call.ended.is_some());
+        if has_ended && matches!(method, Method::Invite | Method::Update) {
+            return Err(Answer::new(481, "Call Has Ended"));
+        }
         if method == Method::Invite {
             self.trying(now, tx, request);
         }
@@ -45,7 +50,6 @@ impl Proxy {
         let destination = Destination {
             uri: None,
             party: Party { flow: passage.target, adjacent: false, pinned_to_flow: false },
-            consumes_credentials: false,
         };
         self.start_context(now, context, vec![destination], routed)
     }
@@ -62,15 +66,24 @@ impl Proxy {
         let call = self.calls.get(id.0).filter(|c| &*c.sip_call_id == request.call_id());
         let (from, branch) = call.and_then(|c| c.sender_of(request)).ok_or_else(unknown)?;
         let to = call.and_then(|c| c.party(from.other(), branch)).copied().ok_or_else(unknown)?;
-        let target = match &routed.next_route {
-            None if to.pinned_to_flow => to.flow,
-            next => {
-                let text = next.as_deref().unwrap_or(&routed.uri);
-                let uri = Uri::parse(text).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
-                self.target_like(&to, arrival, &uri)?
-            }
+        let text = routed.next_route.as_deref().unwrap_or(&routed.uri);
+        let uri = Uri::parse(text).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
+        let to_flow = routed.next_route.is_none() && to.pinned_to_flow;
+        let target = if to_flow || self.is_held_to_flow(arrival, &to, &uri) {
+            to.flow
+        } else {
+            self.target_like(&to, arrival, &uri)?
         };
         Ok(Passage { call: id, branch, from, target })
+    }
+
+    /// In an open domain anybody can have a call with himself. That is no way to have this node send
+    /// to whomever he likes: an adjacent party is where its messages came from.
+    fn is_held_to_flow(&self, arrival: &Arrival, to: &Party, uri: &Uri<'_>) -> bool {
+        self.registrar.is_open()
+            && !self.config.is_trusted(arrival.remote.ip())
+            && to.adjacent
+            && !uri.host().is_ip(to.flow.remote.ip())
     }
 
     /// The target that `uri` names, by the listener that faces the party already.
@@ -81,7 +94,9 @@ impl Proxy {
         uri: &Uri<'_>,
     ) -> Result<Target, Answer> {
         let mut target = self.next_hop(arrival, uri)?;
-        if target.transport == to.flow.transport {
+        if target.transport == to.flow.transport
+            && target.remote.is_ipv4() == to.flow.remote.is_ipv4()
+        {
             target.listener = to.flow.listener;
             target.local = to.flow.local;
             if target.remote == to.flow.remote {

@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use super::context::{Context, Purpose};
+use super::failures::RETRY_AFTER;
 use super::output::Notice;
 use super::{Proxy, forward};
 use crate::call::CallId;
 use crate::transaction::ServerTx;
 use crate::transport::Arrival;
-use crate::wire::{HeaderName, Malformed, Message, Method, ResponseBuilder, Uri};
+use crate::wire::{HeaderName, Malformed, Message, Method, ResponseBuilder, Scheme, Uri};
 
 /// What the node understands itself, for Allow.
 pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER";
@@ -45,6 +46,8 @@ pub(super) struct Routed {
     pub(super) uri: String,
     /// The last Route value is the Request-URI and has to go.
     pub(super) last_route_is_uri: bool,
+    /// `next_route` has no `lr` parameter.
+    pub(super) next_is_strict: bool,
 }
 
 impl Proxy {
@@ -76,12 +79,15 @@ impl Proxy {
         request: &Message,
     ) -> Result<(), Answer> {
         let method = request.method().clone();
-        self.validate(request)?;
+        check_uri(request)?;
         let routed = self.take_own_routes(request)?;
         let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
         let for_us = routed.next_route.is_none() && self.addresses.is_served(&self.config, &uri);
-        if request.to().tag().is_some() && method != Method::Register {
+        if belongs_to_call(request, &routed) {
             return self.in_call_request(now, tx, arrival, request, method, &routed);
+        }
+        if self.stopping {
+            return Err(stopping());
         }
         if method == Method::Register && for_us {
             return self.register(now, tx, arrival, request);
@@ -93,12 +99,8 @@ impl Proxy {
         self.proxy_request(now, tx, arrival, request, method, &routed)
     }
 
-    /// RFC 3261 16.3.
-    fn validate(&self, request: &Message) -> Result<(), Answer> {
-        let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
-        if !uri.is_sip() {
-            return Err(Answer::new(416, "Unsupported URI Scheme"));
-        }
+    /// RFC 3261 16.3, for requests that go on.
+    pub(super) fn check_forwardable(&self, request: &Message) -> Result<(), Answer> {
         if request.max_forwards() == Some(0) {
             return Err(Answer::new(483, "Too Many Hops"));
         }
@@ -124,6 +126,7 @@ impl Proxy {
             call: None,
             uri: request.request_uri().to_owned(),
             last_route_is_uri: false,
+            next_is_strict: false,
         };
         if let Some(uri) = request.uri()
             && uri.user().is_none()
@@ -137,11 +140,15 @@ impl Proxy {
         }
         for route in &routes {
             let uri = route.uri().map_err(|_| Answer::new(400, "Bad Route Header"))?;
-            if !self.addresses.is_own(&self.config, &uri) {
+            let call = call_of(&uri);
+            // A request may pass here twice, as two calls: each takes its own Record-Routes off.
+            let is_other_call = call.is_some() && routed.call.is_some() && call != routed.call;
+            if is_other_call || !self.addresses.is_own(&self.config, &uri) {
                 routed.next_route = Some(route.uri_text().to_owned());
+                routed.next_is_strict = !uri.params().has("lr");
                 break;
             }
-            routed.call = routed.call.or_else(|| call_of(&uri));
+            routed.call = routed.call.or(call);
             routed.own_routes += 1;
         }
         Ok(routed)
@@ -164,15 +171,22 @@ impl Proxy {
         method: Method,
         routed: &Routed,
     ) -> Result<(), Answer> {
+        self.check_forwardable(request)?;
         let caller = self.authorise(now, arrival, request)?;
         let targets = self.resolve(now, arrival, routed, caller)?;
         let is_invite = method == Method::Invite;
         let mut context = Context::new(tx, *arrival, request.clone(), method, Purpose::Plain);
-        if is_invite {
-            self.trying(now, tx, request);
-            context.purpose = Purpose::NewCall(self.new_call(now, arrival, request)?);
+        if !is_invite {
+            return self.start_context(now, context, targets, routed);
         }
-        self.start_context(now, context, targets, routed)
+        self.trying(now, tx, request);
+        let call = self.new_call(now, arrival, request)?;
+        context.purpose = Purpose::NewCall(call);
+        let started = self.start_context(now, context, targets, routed);
+        if started.is_err() {
+            self.forget_call(now, call);
+        }
+        started
     }
 
     /// RFC 3261 17.2.1: 100 before anything that can take time.
@@ -201,6 +215,48 @@ impl Proxy {
             self.transactions.respond(now, tx, response);
         }
     }
+}
+
+/// What cannot be sent as it asks to be. Without TLS that is `sips`, too (RFC 3261 26.2.2).
+fn check_uri(request: &Message) -> Result<(), Answer> {
+    let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
+    match uri.scheme() {
+        Scheme::Sip => Ok(()),
+        Scheme::Sips | Scheme::Tel | Scheme::Other(_) => {
+            Err(Answer::new(416, "Unsupported URI Scheme"))
+        }
+    }
+}
+
+/// Whether a request is one within a call: it names one of ours, or is of a kind that only comes within
+/// a call, and calls are record-routed. Other dialogs (subscriptions) are not: what belongs to them is
+/// judged and sent on like a request outside of any dialog.
+fn belongs_to_call(request: &Message, routed: &Routed) -> bool {
+    if request.to().tag().is_none() {
+        return false;
+    }
+    match request.method() {
+        Method::Register => false,
+        Method::Invite
+        | Method::Ack
+        | Method::Bye
+        | Method::Cancel
+        | Method::Prack
+        | Method::Update
+        | Method::Info => true,
+        Method::Options
+        | Method::Message
+        | Method::Subscribe
+        | Method::Notify
+        | Method::Publish
+        | Method::Refer
+        | Method::Other(_) => routed.call.is_some(),
+    }
+}
+
+/// What is answered to whatever is new while the node stops.
+pub(super) fn stopping() -> Answer {
+    Answer::new(503, "Node Is Stopping").with(HeaderName::RetryAfter, RETRY_AFTER)
 }
 
 /// The call that one of our Record-Route URIs names.

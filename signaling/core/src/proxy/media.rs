@@ -4,31 +4,17 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use relay_core::api::{CloseCause, Command, Event, Learning, Leg, SessionId, SessionReport};
+use relay_core::api::{Learning, Leg, SessionId};
 
 use super::Proxy;
 use super::config::{Config, MediaAddresses};
 use super::context::Purpose;
-use super::output::{CallEnd, Notice, Output};
-use crate::call::media::Ports;
-use crate::call::{CallId, MediaSession, OfferAnswerError, Party};
+use super::output::Output;
+use super::relay::Continuation;
+use crate::call::{CallId, MediaSession, OfferAnswerError, OfferId, Party};
 use crate::sdp::{Sdp, SdpPart, find_sdp};
 use crate::table::Key;
-use crate::transport::Target;
-use crate::wire::Message;
-
-/// What goes on once the relay has answered.
-#[derive(Debug)]
-pub(super) enum Continuation {
-    /// A request whose offer is being prepared.
-    SendBranch { context: Key, branch: usize },
-    /// A response whose description is being prepared.
-    ForwardResponse { context: Key, branch: usize, response: Message },
-    /// An ACK whose answer is being prepared.
-    SendAck { target: Target, ack: Message },
-    /// Nothing waits: the relay is told of a refused offer.
-    Nothing,
-}
+use crate::wire::{Message, Method};
 
 /// Which leg of which branch of a call a description came from.
 #[derive(Clone, Copy, Debug)]
@@ -38,19 +24,23 @@ pub(super) struct Origin {
     pub(super) leg: Leg,
 }
 
-/// Whether a description opens an exchange or closes it; the transaction that carries it tells.
+/// What a description is to its session; the transaction that carries it tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    Offer,
-    Answer,
+    /// It opens an exchange. `earlier`: the offer that the same transaction has made already.
+    Offer { earlier: Option<OfferId> },
+    /// It closes the exchange that this offer opened.
+    Answer(OfferId),
+    /// It has no meaning, but names addresses all the same, which are not to get out.
+    Copy,
 }
 
 /// What became of a description.
 pub(super) enum Prepared {
     /// There is none, or its session is as wanted already: the message goes on with this body.
-    Ready(Option<Vec<u8>>),
-    /// The relay has been asked; the answer carries this token.
-    Asked(u64),
+    Ready { body: Option<Vec<u8>>, offer: Option<OfferId> },
+    /// The relay has been asked; its answer carries this token.
+    Asked { session: SessionId, token: u64, offer: Option<OfferId> },
 }
 
 /// Why a description cannot be carried.
@@ -65,29 +55,107 @@ pub(super) enum DescriptionError {
 impl Proxy {
     /// Prepares the branch's media and sends its request, now or once the relay has answered.
     pub(super) fn prepare_branch(&mut self, now: Instant, key: Key, index: usize) {
-        let Some(context) = self.contexts.get(key) else { return };
-        let origin = match context.purpose {
-            Purpose::NewCall(call) => Origin { call, branch: index, leg: Leg::Caller },
-            Purpose::InCall { call, from, branch } => Origin { call, branch, leg: from },
-            Purpose::Plain => return self.send_branch(now, key, index, None),
+        let Some((origin, role)) = self.request_origin(key, index) else {
+            return self.send_branch(now, key, index, None);
         };
-        let request = context.request.clone();
-        match self.prepare(origin, &request, Role::Offer) {
-            Ok(prepared) => {
-                let offered = !matches!(prepared, Prepared::Ready(None));
-                if let Some(branch) = self.branch_mut(key, index) {
-                    branch.offered = offered;
-                }
-                match prepared {
-                    Prepared::Ready(body) => self.send_branch(now, key, index, body),
-                    Prepared::Asked(token) => {
-                        let next = Continuation::SendBranch { context: key, branch: index };
-                        self.by_token.insert(token, next);
-                    }
-                }
+        let Some(request) = self.contexts.get(key).map(|c| c.request.clone()) else { return };
+        match self.prepare(origin, &request, role) {
+            Ok(Prepared::Ready { body, offer }) => {
+                self.note_offered(key, index, offer);
+                self.send_branch(now, key, index, body);
+            }
+            Ok(Prepared::Asked { session, token, offer }) => {
+                self.note_offered(key, index, offer);
+                let next = Continuation::SendBranch { context: key, branch: index };
+                self.await_relay(session, token, next);
             }
             Err(error) => self.fail_branch(now, key, index, 488, &error.to_string()),
         }
+    }
+
+    fn note_offered(&mut self, key: Key, index: usize, offer: Option<OfferId>) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        let is_invite = context.method == Method::Invite;
+        if let Some(branch) = context.branches.get_mut(index) {
+            branch.offered = offer;
+        }
+        // A new INVITE: what the responses to an earlier one offered is history.
+        if is_invite
+            && let Purpose::InCall { call, branch, .. } = context.purpose
+            && let Some(call) = self.calls.get_mut(call.0)
+            && let Some(branch) = call.branches.get_mut(branch)
+        {
+            branch.late_offer = None;
+        }
+    }
+
+    /// A response has carried an offer.
+    pub(super) fn note_late_offer(&mut self, origin: Origin, offer: Option<OfferId>) {
+        let call = self.calls.get_mut(origin.call.0);
+        if let Some(branch) = call.and_then(|c| c.branches.get_mut(origin.branch))
+            && offer.is_some()
+        {
+            branch.late_offer = offer;
+        }
+    }
+
+    /// Where the description in a request comes from and what it is; `None` if the request is not one
+    /// that carries offers or answers (RFC 3261, 3262, 3311): what OPTIONS or INFO describe is no
+    /// session of ours.
+    pub(super) fn request_origin(&self, key: Key, index: usize) -> Option<(Origin, Role)> {
+        let context = self.contexts.get(key)?;
+        let origin = match context.purpose {
+            Purpose::NewCall(call) => Origin { call, branch: index, leg: Leg::Caller },
+            Purpose::InCall { call, from, branch } => Origin { call, branch, leg: from },
+            Purpose::Plain => return None,
+        };
+        let offer = Role::Offer { earlier: None };
+        match context.method {
+            Method::Invite | Method::Update => Some((origin, offer)),
+            // RFC 3262 5: the answer if the provisional response carried the offer, else an offer.
+            Method::Prack => {
+                let open = self.late_offer(origin).filter(|offer| self.is_open(origin, *offer));
+                Some((origin, open.map_or(offer, Role::Answer)))
+            }
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Register
+            | Method::Options
+            | Method::Info
+            | Method::Message
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Refer
+            | Method::Other(_) => None,
+        }
+    }
+
+    /// Where the description in a response comes from and what it is.
+    pub(super) fn response_origin(&self, key: Key, index: usize) -> Option<(Origin, Role)> {
+        let context = self.contexts.get(key)?;
+        let (request, _) = self.request_origin(key, index)?;
+        let origin = Origin { leg: request.leg.other(), ..request };
+        let role = match (context.branches.get(index)?.offered, &context.method) {
+            (Some(offer), _) => Role::Answer(offer),
+            (None, Method::Invite) => Role::Offer { earlier: self.late_offer(request) },
+            (None, _) => Role::Copy,
+        };
+        Some((origin, role))
+    }
+
+    /// The offer that a response on this branch has carried.
+    pub(super) fn late_offer(&self, origin: Origin) -> Option<OfferId> {
+        self.calls.get(origin.call.0)?.branches.get(origin.branch)?.late_offer
+    }
+
+    fn is_open(&self, origin: Origin, offer: OfferId) -> bool {
+        self.media(origin).is_some_and(|media| media.is_open(offer, origin.leg.other()))
+    }
+
+    fn media(&self, origin: Origin) -> Option<&MediaSession> {
+        self.calls.get(origin.call.0)?.branches.get(origin.branch)?.media.as_ref()
     }
 
     /// Takes the description that `message` carries, if any, and asks the relay for what it needs.
@@ -97,217 +165,134 @@ impl Proxy {
         message: &Message,
         role: Role,
     ) -> Result<Prepared, DescriptionError> {
-        let Some(part) = description(message) else { return Ok(Prepared::Ready(None)) };
+        let nothing = Ok(Prepared::Ready { body: None, offer: None });
+        let Some(part) = description(message) else { return nothing };
         let sdp = Sdp::parse(part.of(message.body()))?;
-        let token = self.next_token();
-        let fresh = self.sessions.fresh();
-        let Some(call) = self.calls.get_mut(origin.call.0) else {
-            return Ok(Prepared::Ready(None));
+        let offer = match self.take_description(origin, &sdp, role)? {
+            Taken::Exchange(offer) => offer,
+            Taken::Nothing => {
+                let body = self.rewritten_sdp(origin, message, &part, &sdp);
+                return Ok(Prepared::Ready { body, offer: None });
+            }
         };
+        let is_ready = self.media(origin).is_some_and(MediaSession::is_ready);
+        let asked = if is_ready { None } else { self.ask_relay(origin.call, origin.branch) };
+        Ok(match asked {
+            Some((session, token)) => Prepared::Asked { session, token, offer },
+            None => {
+                self.update_relay(origin.call, origin.branch);
+                let body = self.rewritten_sdp(origin, message, &part, &sdp);
+                Prepared::Ready { body, offer }
+            }
+        })
+    }
+
+    fn take_description(
+        &mut self,
+        origin: Origin,
+        sdp: &Sdp<'_>,
+        role: Role,
+    ) -> Result<Taken, DescriptionError> {
+        let Some(call) = self.calls.get_mut(origin.call.0) else { return Ok(Taken::Nothing) };
         let Some(party) = call.party(origin.leg, origin.branch).copied() else {
-            return Ok(Prepared::Ready(None));
+            return Ok(Taken::Nothing);
         };
-        let caller = call.caller;
-        let ended = call.ended.is_some();
-        let Some(branch) = call.branches.get_mut(origin.branch) else {
-            return Ok(Prepared::Ready(None));
-        };
-        if branch.media.is_none() && ended {
-            return Ok(Prepared::Ready(None));
-        }
-        let callee = branch.party;
-        let media = branch
-            .media
-            .get_or_insert_with(|| new_session(&*self.media_addresses, fresh, &caller, &callee));
+        let (caller, has_ended) = (call.caller, call.ended.is_some());
+        let Some(branch) = call.branches.get_mut(origin.branch) else { return Ok(Taken::Nothing) };
         let learning = |ip| learning(&self.config, &party, ip);
         match role {
-            Role::Offer => media.offer(origin.leg, &sdp, &learning)?,
-            Role::Answer => media.answer(origin.leg, &sdp, &learning)?,
-        }
-        let is_new = !media.is_known_to_relay();
-        match media.command(token) {
-            Some(command) => {
-                if is_new {
-                    call.sessions_open += 1;
-                    self.by_session.insert(media.id(), (origin.call, origin.branch));
+            Role::Offer { earlier } => {
+                if branch.media.is_none() && has_ended {
+                    return Ok(Taken::Nothing);
                 }
-                self.outputs.push_back(Output::Media(Box::new(command)));
-                Ok(Prepared::Asked(token))
+                let is_established = branch.is_up();
+                let media = branch.media.get_or_insert_with(|| {
+                    let id = self.sessions.fresh();
+                    new_session(&*self.media_addresses, id, &caller, &branch.party)
+                });
+                if is_established {
+                    media.establish();
+                }
+                let offer = media.offer_again(earlier, origin.leg, sdp, &learning)?;
+                Ok(Taken::Exchange(Some(offer)))
             }
-            None => {
-                let rewritten = media.rewrite_for(origin.leg.other(), &sdp);
-                Ok(Prepared::Ready(Some(part.put_back(message.body(), &rewritten))))
+            Role::Answer(offer) => {
+                let Some(media) = &mut branch.media else { return Ok(Taken::Nothing) };
+                media.answer(origin.leg, offer, sdp, &learning)?;
+                Ok(Taken::Exchange(None))
             }
+            Role::Copy => Ok(Taken::Nothing),
+        }
+    }
+
+    /// Asks the relay to bring the branch's session to the wanted state; `None` if it is there.
+    fn ask_relay(&mut self, id: CallId, index: usize) -> Option<(SessionId, u64)> {
+        let token = self.next_token();
+        let call = self.calls.get_mut(id.0)?;
+        let media = call.branches.get_mut(index)?.media.as_mut()?;
+        let is_new = !media.is_known_to_relay();
+        let command = media.command(token)?;
+        let session = media.id();
+        if is_new {
+            call.sessions.push(session);
+            self.by_session.insert(session, super::relay::Place::new(id, index));
+        }
+        self.outputs.push_back(Output::Media(Box::new(command)));
+        Some((session, token))
+    }
+
+    /// Tells the relay of a wanted state that nothing waits for.
+    pub(super) fn update_relay(&mut self, id: CallId, index: usize) {
+        let media = self.calls.get(id.0).and_then(|c| c.branches.get(index)?.media.as_ref());
+        if media.is_some_and(|media| media.is_known_to_relay() && !media.is_up_to_date()) {
+            self.ask_relay(id, index);
+        }
+    }
+
+    /// An offer of this branch has been refused: the relay goes back to what was.
+    pub(super) fn refuse_offer(&mut self, id: CallId, index: usize, offer: OfferId) {
+        let call = self.calls.get_mut(id.0);
+        if let Some(media) = call.and_then(|c| c.branches.get_mut(index)?.media.as_mut()) {
+            media.refuse(offer);
+            self.update_relay(id, index);
+        }
+    }
+
+    /// The branch's callee has answered the call. The relay hears of it with what else the answer
+    /// changes.
+    pub(super) fn establish_media(&mut self, id: CallId, index: usize) {
+        let call = self.calls.get_mut(id.0);
+        if let Some(media) = call.and_then(|c| c.branches.get_mut(index)?.media.as_mut()) {
+            media.establish();
         }
     }
 
     /// The body of `message` with this node's ports in it; `None` if it carries no description or
     /// its session has gone.
-    fn rewritten(&self, origin: Origin, message: &Message) -> Option<Vec<u8>> {
+    pub(super) fn rewritten(&self, origin: Origin, message: &Message) -> Option<Vec<u8>> {
         let part = description(message)?;
         let sdp = Sdp::parse(part.of(message.body())).ok()?;
-        let media = self.calls.get(origin.call.0)?.branches.get(origin.branch)?.media.as_ref()?;
-        let rewritten = media.rewrite_for(origin.leg.other(), &sdp);
+        self.rewritten_sdp(origin, message, &part, &sdp)
+    }
+
+    fn rewritten_sdp(
+        &self,
+        origin: Origin,
+        message: &Message,
+        part: &SdpPart,
+        sdp: &Sdp<'_>,
+    ) -> Option<Vec<u8>> {
+        let rewritten = self.media(origin)?.rewrite_for(origin.leg.other(), sdp);
         Some(part.put_back(message.body(), &rewritten))
     }
+}
 
-    /// The relay answers, or has ended a session by itself.
-    pub fn handle_media(&mut self, now: Instant, event: Event) {
-        match event {
-            Event::Applied { session, token, ports } => {
-                let origin = self.session_applied(session, token, ports);
-                if let Some(next) = self.by_token.remove(&token) {
-                    self.go_on(now, origin, next);
-                }
-            }
-            Event::Refused { session, token, reason } => {
-                let call = self.session_refused(session);
-                if let Some(next) = self.by_token.remove(&token) {
-                    self.give_up(now, call, next, &reason.to_string());
-                }
-            }
-            Event::Closed { session, cause, report } => {
-                self.session_closed(now, session, cause, report);
-            }
-            // Not asked for here.
-            Event::Report { .. } => {}
-        }
-        self.process_events(now);
-    }
-
-    fn session_applied(
-        &mut self,
-        session: SessionId,
-        token: u64,
-        ports: Ports,
-    ) -> Option<(CallId, usize)> {
-        let place = *self.by_session.get(&session)?;
-        let call = self.calls.get_mut(place.0.0)?;
-        call.branches.get_mut(place.1)?.media.as_mut()?.applied(token, ports);
-        Some(place)
-    }
-
-    fn session_refused(&mut self, session: SessionId) -> Option<CallId> {
-        let (id, index) = *self.by_session.get(&session)?;
-        let call = self.calls.get_mut(id.0)?;
-        let branch = call.branches.get_mut(index)?;
-        let media = branch.media.as_mut()?;
-        media.refused();
-        if !media.exists_at_relay() {
-            // The relay never had it: no report will come.
-            branch.media = None;
-            call.sessions_open = call.sessions_open.saturating_sub(1);
-            self.by_session.remove(&session);
-        }
-        Some(id)
-    }
-
-    fn go_on(&mut self, now: Instant, place: Option<(CallId, usize)>, next: Continuation) {
-        match next {
-            Continuation::SendBranch { context, branch } => {
-                let body = self.contexts.get(context).and_then(|c| {
-                    let origin = match c.purpose {
-                        Purpose::NewCall(call) => Origin { call, branch, leg: Leg::Caller },
-                        Purpose::InCall { call, from, branch } => {
-                            Origin { call, branch, leg: from }
-                        }
-                        Purpose::Plain => return None,
-                    };
-                    self.rewritten(origin, &c.request)
-                });
-                self.send_prepared(now, context, branch, body);
-            }
-            Continuation::ForwardResponse { context, branch, response } => {
-                let body = self
-                    .response_origin(context, branch)
-                    .and_then(|origin| self.rewritten(origin, &response));
-                self.forward_response(now, context, branch, response, body);
-                self.take_waiting(now, context, branch);
-            }
-            Continuation::SendAck { target, ack } => {
-                let origin = place.and_then(|(call, branch)| {
-                    let leg = self.calls.get(call.0)?.sender_of(&ack)?.0;
-                    Some(Origin { call, branch, leg })
-                });
-                let body = origin.and_then(|origin| self.rewritten(origin, &ack));
-                self.send_ack(target, &ack, body);
-            }
-            Continuation::Nothing => {}
-        }
-    }
-
-    fn give_up(&mut self, now: Instant, call: Option<CallId>, next: Continuation, reason: &str) {
-        if let Some(call) = call.and_then(|id| self.calls.get(id.0)) {
-            let call_id = call.sip_call_id.to_string();
-            self.notice(Notice::MediaRefused { call_id, reason: reason.to_owned() });
-        }
-        match next {
-            Continuation::SendBranch { context, branch } => {
-                self.fail_branch(now, context, branch, 503, "No Media Port Available");
-            }
-            Continuation::ForwardResponse { context, branch, response } => {
-                // The ports exist already; only the peer's address could not be taken over. The
-                // parties decide what to do about the silence.
-                let body = self
-                    .response_origin(context, branch)
-                    .and_then(|origin| self.rewritten(origin, &response));
-                self.forward_response(now, context, branch, response, body);
-                self.take_waiting(now, context, branch);
-            }
-            Continuation::SendAck { target, ack } => self.send_ack(target, &ack, None),
-            Continuation::Nothing => {}
-        }
-    }
-
-    /// An offer that this branch carried has been refused: the relay goes back to what was.
-    pub(super) fn refuse_offer(&mut self, call: CallId, branch: usize) {
-        let token = self.next_token();
-        let Some(call) = self.calls.get_mut(call.0) else { return };
-        let Some(media) = call.branches.get_mut(branch).and_then(|b| b.media.as_mut()) else {
-            return;
-        };
-        media.refuse_offer();
-        if let Some(command) = media.command(token) {
-            self.by_token.insert(token, Continuation::Nothing);
-            self.outputs.push_back(Output::Media(Box::new(command)));
-        }
-    }
-
-    /// Ends the branch's relay session.
-    pub(super) fn release_media(&mut self, call: CallId, branch: usize) {
-        let Some(call) = self.calls.get_mut(call.0) else { return };
-        let Some(media) = call.branches.get_mut(branch).and_then(|b| b.media.take()) else {
-            return;
-        };
-        if media.is_known_to_relay() {
-            self.outputs.push_back(Output::Media(Box::new(Command::Close { session: media.id() })));
-        }
-    }
-
-    fn session_closed(
-        &mut self,
-        now: Instant,
-        session: SessionId,
-        cause: CloseCause,
-        report: SessionReport,
-    ) {
-        let Some((id, index)) = self.by_session.remove(&session) else { return };
-        let Some(call) = self.calls.get_mut(id.0) else { return };
-        call.sessions_open = call.sessions_open.saturating_sub(1);
-        call.reports.push(report);
-        match cause {
-            CloseCause::Idle(_) => {
-                if let Some(branch) = call.branches.get_mut(index) {
-                    branch.media = None;
-                }
-                if call.sessions_open == 0 && call.ended.is_none() {
-                    self.end_call(now, id, CallEnd::MediaIdle);
-                }
-            }
-            CloseCause::Asked | CloseCause::Unknown => {}
-        }
-        self.write_record_if_complete(id);
-    }
+/// What a description has done to its session.
+enum Taken {
+    /// It has opened (with the offer's name) or closed an exchange.
+    Exchange(Option<OfferId>),
+    /// It has none, or no meaning.
+    Nothing,
 }
 
 fn description(message: &Message) -> Option<SdpPart> {

@@ -9,15 +9,18 @@
 mod ack;
 mod addresses;
 mod authorise;
+mod cancel;
 pub mod config;
 mod context;
 mod end;
+mod failures;
 mod forward;
 mod in_call;
 mod inbound;
 mod media;
 pub mod output;
 mod register;
+mod relay;
 mod responses;
 mod routing;
 #[cfg(test)]
@@ -33,7 +36,7 @@ use rand::{RngCore, SeedableRng};
 use relay_core::api::SessionId;
 
 use crate::auth::Authenticator;
-use crate::call::{Call, CallId, Owner, SessionIds};
+use crate::call::{Call, Owner, SessionIds};
 use crate::registrar::Registrar;
 use crate::table::{Key, Table};
 use crate::timer::Wheel;
@@ -45,7 +48,6 @@ use addresses::Addresses;
 pub use addresses::LocalAddresses;
 use config::{Config, MediaAddresses};
 use context::Context;
-use media::Continuation;
 use output::{Notice, Output};
 use timers::Timer;
 
@@ -66,12 +68,15 @@ pub struct Proxy {
     contexts: Table<Context>,
     by_server: HashMap<ServerTx, Key>,
     by_client: HashMap<ClientTx, (Key, usize)>,
-    by_session: HashMap<SessionId, (CallId, usize)>,
-    by_token: HashMap<u64, Continuation>,
+    by_session: HashMap<SessionId, relay::Place>,
+    /// How many messages wait in `by_session`.
+    media_requests: usize,
     timers: Wheel<Timer>,
     rng: SmallRng,
     sessions: SessionIds,
     last_token: u64,
+    /// The node stops: nothing new is taken.
+    stopping: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -122,11 +127,12 @@ impl Proxy {
             by_server: HashMap::new(),
             by_client: HashMap::new(),
             by_session: HashMap::new(),
-            by_token: HashMap::new(),
+            media_requests: 0,
             timers: Wheel::new(now, timers_max(&limits)),
             rng: SmallRng::from_seed(parts.seed),
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
+            stopping: false,
             outputs: VecDeque::new(),
             config,
         }
@@ -191,8 +197,19 @@ impl Proxy {
             contexts: self.contexts.len(),
             sessions: self.by_session.len(),
             transactions: self.transactions.servers() + self.transactions.clients(),
-            media_requests: self.by_token.len(),
+            media_requests: self.media_requests,
         }
+    }
+
+    /// Every table and index is empty.
+    #[cfg(test)]
+    #[track_caller]
+    fn assert_clean(&self) {
+        assert!(self.by_server.is_empty(), "{:?}", self.by_server);
+        assert!(self.by_client.is_empty(), "{:?}", self.by_client);
+        assert!(self.by_session.is_empty(), "{:?}", self.by_session);
+        assert!(self.timers.is_empty(), "{} timers", self.timers.len());
+        assert_eq!(self.load(), Load::default());
     }
 
     /// The location service.
@@ -215,18 +232,19 @@ impl Proxy {
             Event::Cancel { cancel, invite, request, .. } => {
                 self.handle_cancel(now, cancel, invite, &request);
             }
-            Event::Ack { arrival, request } => self.handle_ack(now, &arrival, &request),
+            Event::Ack { arrival, request } => self.handle_ack(&arrival, &request),
             Event::Response { tx, response, .. } => self.handle_response(now, tx, response),
             // The layer has answered 503.
             Event::Refused { .. } => {
-                self.notice(Notice::TableFull { what: "server transactions", limit: 0 });
+                let limit = self.transactions.servers_max();
+                self.notice(Notice::TableFull { what: "server transactions", limit });
             }
             // RFC 6026 8.9: a response that matches no transaction is not forwarded.
             Event::StrayResponse { .. } => {}
             Event::ClientFailed { tx, cause } => self.handle_client_failed(now, tx, cause),
             // Nobody is left to be told: the context ends with its transaction.
             Event::ServerFailed { .. } => {}
-            Event::ServerEnded { tx } => self.handle_server_ended(tx),
+            Event::ServerEnded { tx } => self.handle_server_ended(now, tx),
             Event::ClientEnded { tx } => self.handle_client_ended(tx),
         }
     }

@@ -76,7 +76,8 @@ pub struct CallRecord {
 /// Something that an operator should see, with what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// A call could not get media and was answered 503.
+    /// The relay could not bring a call's media to the wanted state. If it is the call's first, the
+    /// call has been answered 503.
     MediaRefused {
         /// The SIP Call-ID.
         call_id: String,
@@ -103,7 +104,7 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Notice::MediaRefused { call_id, reason } => {
-                write!(f, "call {call_id} answered 503: {reason}")
+                write!(f, "the relay refused the media of call {call_id}: {reason}")
             }
             Notice::TableFull { what, limit } => {
                 write!(

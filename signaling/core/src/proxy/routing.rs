@@ -9,7 +9,7 @@ use super::inbound::{Answer, Routed};
 use crate::call::Party;
 use crate::registrar::{Binding, Lookup};
 use crate::transport::{Arrival, Target, Transport};
-use crate::wire::{Host, Message, NameAddr, SIP_PORT_DEFAULT, Uri};
+use crate::wire::{Host, Message, NameAddr, SIP_PORT_DEFAULT, Scheme, Uri};
 
 /// One target of a request.
 #[derive(Clone, Debug)]
@@ -18,8 +18,6 @@ pub(super) struct Destination {
     pub(super) uri: Option<String>,
     /// The party there.
     pub(super) party: Party,
-    /// The credentials were for this node and go no further (RFC 3261 22.3).
-    pub(super) consumes_credentials: bool,
 }
 
 impl Proxy {
@@ -32,15 +30,11 @@ impl Proxy {
         caller: Caller,
     ) -> Result<Vec<Destination>, Answer> {
         let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
-        let mut destinations = match &routed.next_route {
-            Some(route) => vec![self.outward(arrival, route, caller)?],
-            None if self.addresses.is_served(&self.config, &uri) => self.contacts(now, &uri)?,
-            None => vec![self.outward(arrival, &routed.uri, caller)?],
-        };
-        for destination in &mut destinations {
-            destination.consumes_credentials = caller == Caller::Authenticated;
+        match &routed.next_route {
+            Some(route) => Ok(vec![self.outward(arrival, route, caller)?]),
+            None if self.addresses.is_served(&self.config, &uri) => self.contacts(now, &uri),
+            None => Ok(vec![self.outward(arrival, &routed.uri, caller)?]),
         }
-        Ok(destinations)
     }
 
     /// The registered contacts of a user of ours, best first.
@@ -69,11 +63,7 @@ impl Proxy {
             return Err(Answer::new(403, "Relaying Denied"));
         }
         let flow = self.next_hop(arrival, &uri)?;
-        Ok(Destination {
-            uri: None,
-            party: Party { flow, adjacent: false, pinned_to_flow: false },
-            consumes_credentials: false,
-        })
+        Ok(Destination { uri: None, party: Party { flow, adjacent: false, pinned_to_flow: false } })
     }
 
     /// The target that `uri` names: a static route by its domain, else its IP address. There is no
@@ -86,6 +76,10 @@ impl Proxy {
         };
         let (transport, remote) = match (self.config.route(&domain), uri.host().ip()) {
             (Some(route), _) => (route.transport, route.next_hop),
+            // The unspecified address would lead back here, a group to anybody.
+            (None, Some(ip)) if ip.is_unspecified() || ip.is_multicast() => {
+                return Err(Answer::new(404, "No Route To Address"));
+            }
             (None, Some(ip)) => {
                 let transport = uri_transport(uri)?;
                 (transport, SocketAddr::new(ip, uri.port().unwrap_or(SIP_PORT_DEFAULT)))
@@ -99,6 +93,10 @@ impl Proxy {
 }
 
 fn uri_transport(uri: &Uri<'_>) -> Result<Transport, Answer> {
+    // RFC 3261 26.2.2: what asked for TLS is not sent without.
+    if matches!(uri.scheme(), Scheme::Sips) {
+        return Err(Answer::new(503, "Transport Not Supported"));
+    }
     match uri.params().get("transport") {
         None => Ok(Transport::Udp),
         Some(name) => name.parse().map_err(|_| Answer::new(503, "Transport Not Supported")),
@@ -109,14 +107,34 @@ fn contact(binding: &Binding) -> Destination {
     let uri = Uri::parse(&binding.uri).ok();
     let flow = flow_of(&binding.arrival, uri.as_ref());
     Destination {
-        uri: Some(binding.uri.to_string()),
+        uri: Some(request_uri(&binding.uri)),
         party: Party {
             flow,
             adjacent: true,
             pinned_to_flow: is_pinned(&binding.arrival, uri.as_ref()),
         },
-        consumes_credentials: false,
     }
+}
+
+/// A Contact URI without what a Request-URI may not have (RFC 3261 16.6 step 2, 19.1.1): headers and
+/// the method parameter.
+fn request_uri(contact: &str) -> String {
+    let before_headers = contact.split('?').next().unwrap_or_default();
+    let (mut uri, from) = match before_headers.find('@') {
+        // A `;` before the `@` belongs to the user.
+        Some(at) => (before_headers[..at].to_owned(), at),
+        None => (String::new(), 0),
+    };
+    let mut parts = before_headers[from..].split(';');
+    uri += parts.next().unwrap_or_default();
+    for param in parts.filter(|param| {
+        let name = param.split('=').next().unwrap_or_default();
+        !name.eq_ignore_ascii_case("method")
+    }) {
+        uri.push(';');
+        uri += param;
+    }
+    uri
 }
 
 /// How the sender of a message is reached, judged by the message: it is adjacent if no proxy has put

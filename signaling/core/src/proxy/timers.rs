@@ -25,10 +25,17 @@ impl Proxy {
         }
     }
 
-    /// Starts timer C, or starts it again after a provisional response (RFC 3261 16.7 step 2).
+    /// Starts timer C (RFC 3261 16.6 step 11).
     pub(super) fn start_timer_c(&mut self, now: Instant, key: Key, branch: usize) {
-        let due = now + TIMER_C;
-        self.start_branch_timer(due, key, branch);
+        self.start_branch_timer(now + TIMER_C, key, branch);
+    }
+
+    /// Starts timer C again after a provisional response (RFC 3261 16.7 step 2), but for a branch
+    /// that has been cancelled: it may not ring on for ever.
+    pub(super) fn restart_timer_c(&mut self, now: Instant, key: Key, index: usize) {
+        if self.branch_mut(key, index).is_some_and(|b| b.is_pending() && !b.cancel_sent) {
+            self.start_timer_c(now, key, index);
+        }
     }
 
     pub(super) fn start_branch_timer(&mut self, due: Instant, key: Key, branch: usize) {
@@ -66,7 +73,7 @@ impl Proxy {
         let Some(call) = self.calls.get_mut(id.0) else { return };
         call.timer = None;
         if call.ended.is_some() {
-            self.write_record(id);
+            self.write_record(now, id);
         } else {
             self.end_call(now, id, CallEnd::LifetimeExceeded);
         }

@@ -49,6 +49,12 @@ impl Transactions {
         self.servers.len()
     }
 
+    /// How many server transactions there may be.
+    #[must_use]
+    pub const fn servers_max(&self) -> usize {
+        self.servers.limit()
+    }
+
     /// The state of a client transaction; `None` once it is over.
     #[must_use]
     pub fn client_state(&self, tx: ClientTx) -> Option<State> {

@@ -139,6 +139,10 @@ impl Servers {
         self.table.len()
     }
 
+    pub(super) const fn limit(&self) -> usize {
+        self.table.limit()
+    }
+
     #[cfg(test)]
     pub(super) fn entries(&self) -> usize {
         self.index.len() + self.merges.len()

@@ -6,10 +6,10 @@ use super::calls::{ALICE, BOB, from_alice, invite};
 use super::harness::{Bench, Plan, reply, sdp};
 use crate::wire::{HeaderName, Message};
 
-const DESK: &str = "198.51.100.21:5060";
+pub(super) const DESK: &str = "198.51.100.21:5060";
 
 /// Registers two phones of Bob's, calls him, and gives the INVITE that each phone got.
-fn ring_two(bench: &mut Bench) -> (Message, Message) {
+pub(super) fn ring_two(bench: &mut Bench) -> (Message, Message) {
     bench.register("bob", BOB);
     bench.register("bob", DESK);
     bench.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));

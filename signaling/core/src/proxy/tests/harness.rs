@@ -187,6 +187,12 @@ impl Bench {
         self.settle();
     }
 
+    /// The node is told to stop.
+    pub(super) fn stop(&mut self) {
+        self.proxy.handle_stop(self.now);
+        self.settle();
+    }
+
     pub(super) fn relay_event(&mut self, event: Event) {
         self.proxy.handle_media(self.now, event);
         self.settle();

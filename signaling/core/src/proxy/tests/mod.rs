@@ -1,7 +1,10 @@
 //! The proxy core as its peers see it.
 
 mod calls;
+mod endings;
+mod exchanges;
 mod forking;
 mod harness;
 mod media;
 mod refusals;
+mod routes;

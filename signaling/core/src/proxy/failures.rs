@@ -1,0 +1,157 @@
+//! Branches that fail, and the failure that goes upstream once all have (RFC 3261 16.7 steps 6
+//! and 7, 16.9).
+
+use std::time::Instant;
+
+use super::Proxy;
+use super::context::{Failure, Progress, Purpose};
+use super::output::CallEnd;
+use crate::table::Key;
+use crate::transaction::{Cause, ClientTx};
+use crate::wire::{HeaderName, Message, Method, ResponseBuilder};
+
+/// What Retry-After says in a 503 of our own; seconds.
+pub(super) const RETRY_AFTER: &str = "5";
+
+impl Proxy {
+    /// A branch has failed with this response, be it from below or made up here (`is_own`).
+    pub(super) fn finish_branch(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        response: Message,
+        is_own: bool,
+    ) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        let Some(branch) = context.branches.get(index) else { return };
+        if branch.progress == Progress::Finished {
+            return;
+        }
+        let (purpose, offered) = (context.purpose, branch.offered);
+        let is_global = response.status().is_some_and(|s| s >= 600);
+        context.consider(Failure { response, is_own });
+        self.close_branch(key, index);
+        match (purpose, offered) {
+            (Purpose::NewCall(call), _) => self.release_media(call, index),
+            (Purpose::InCall { call, branch, .. }, Some(offer)) => {
+                self.refuse_offer(call, branch, offer);
+            }
+            (Purpose::InCall { .. } | Purpose::Plain, _) => {}
+        }
+        if is_global {
+            self.cancel_others(now, key, Some(index));
+        }
+        self.answer_if_complete(now, key);
+        self.forget_if_over(key);
+    }
+
+    /// A branch has failed without a (usable) response from below.
+    pub(super) fn fail_branch(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        status: u16,
+        reason: &str,
+    ) {
+        let tag = self.new_tag();
+        let Some(context) = self.contexts.get(key) else { return };
+        let mut response = ResponseBuilder::new(&context.request, status, reason);
+        response.to_tag(&tag).header(HeaderName::Server, &self.config.server_name);
+        if status == 503 {
+            response.header(HeaderName::RetryAfter, RETRY_AFTER);
+        }
+        if let Ok(response) = response.finish_message() {
+            self.finish_branch(now, key, index, response, true);
+        }
+    }
+
+    pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
+        let Some((key, index)) = self.by_client.remove(&tx) else { return };
+        if let Some(branch) = self.branch_mut(key, index) {
+            branch.tx = None;
+        }
+        // RFC 3261 16.9 and 16.7 step 6: a transport error counts as a 503 from below, which goes up
+        // as 500.
+        match cause {
+            Cause::Timeout => self.fail_branch(now, key, index, 408, "Request Timeout"),
+            Cause::Transport => {
+                self.fail_branch(now, key, index, 500, "Next Hop Unreachable");
+            }
+        }
+        self.forget_if_over(key);
+    }
+
+    /// RFC 3261 16.7 step 6: once every branch has failed, the best failure goes upstream.
+    fn answer_if_complete(&mut self, now: Instant, key: Key) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        if context.answered || !context.is_complete() {
+            return;
+        }
+        context.answered = true;
+        let server = context.server;
+        let Some(best) = context.best.take() else { return };
+        let challenges = std::mem::take(&mut context.challenges);
+        let upstream = match best.response.status() {
+            Some(401 | 407) => with_challenges(&best.response, &challenges),
+            // Another's 503 would make upstream think that this node is overloaded. This node's own
+            // lack of ports or transactions is just that, and is passed on.
+            Some(503) if !best.is_own => {
+                unavailable(&context.request, &best.response, &self.config.server_name)
+            }
+            Some(_) | None => None,
+        };
+        let upstream = upstream.unwrap_or_else(|| best.response.clone());
+        self.transactions.respond(now, server, upstream);
+        self.after_final(now, key, &best.response);
+    }
+
+    /// A final response has gone upstream: what that means for the call.
+    pub(super) fn after_final(&mut self, now: Instant, key: Key, response: &Message) {
+        let Some(context) = self.contexts.get(key) else { return };
+        let status = response.status().unwrap_or(500);
+        let cancelled = context.cancelled;
+        let is_bye = context.method == Method::Bye;
+        match context.purpose {
+            Purpose::NewCall(id) => {
+                let Some(call) = self.calls.get_mut(id.0) else { return };
+                call.inviting = false;
+                if status >= 300 {
+                    let end = if cancelled { CallEnd::Cancelled } else { CallEnd::Refused(status) };
+                    call.setup = Some(now.saturating_duration_since(call.started));
+                    self.end_call(now, id, end);
+                }
+            }
+            // Whatever the answer to a BYE, the dialog is over (RFC 3261 15.1.1), unless the sender
+            // was only asked to authenticate.
+            Purpose::InCall { call, from, branch } if is_bye && !matches!(status, 401 | 407) => {
+                self.dialog_over(now, call, from, branch, response);
+            }
+            Purpose::InCall { .. } | Purpose::Plain => {}
+        }
+    }
+}
+
+/// `best` with the challenges of all branches (RFC 3261 16.7 step 7).
+fn with_challenges(best: &Message, challenges: &[Message]) -> Option<Message> {
+    let mut edit = best.edit();
+    for other in challenges.iter().filter(|c| c.raw() != best.raw()) {
+        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+            for line in other.lines(name) {
+                edit.append(name, line);
+            }
+        }
+    }
+    edit.finish_message().ok()
+}
+
+/// What goes upstream in the place of a 503 from below.
+fn unavailable(request: &Message, best: &Message, server_name: &str) -> Option<Message> {
+    let mut response = ResponseBuilder::new(request, 500, "Next Hop Unavailable");
+    if let Some(tag) = best.to().tag() {
+        response.to_tag(tag);
+    }
+    response.header(HeaderName::Server, server_name);
+    response.finish_message().ok()
+}
