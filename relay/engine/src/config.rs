@@ -7,6 +7,7 @@ use relay_core::SLOTS_MAX;
 use relay_core::ports::Seed;
 
 use crate::error::StartError;
+use crate::priority::Priority;
 
 /// A Differentiated Services code point (RFC 2474), 0..=63.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,11 +91,15 @@ pub struct EngineConfig {
     pub seed: Seed,
     /// Sizes of the rings.
     pub ring: RingSizes,
+    /// How the workers rank against other threads of the host. Where that is not permitted they
+    /// run as they are; the counters and one line in the log say so.
+    pub priority: Priority,
 }
 
 impl EngineConfig {
     /// `workers` and `seed` as given; ports 10000..=59999, 30 s of rest, 60 s idle, up to 131,072
-    /// sockets (every port of two addresses) and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding.
+    /// sockets (every port of two addresses) and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding,
+    /// nice -10.
     #[must_use]
     pub fn new(workers: Vec<Option<usize>>, seed: [u8; 32]) -> EngineConfig {
         EngineConfig {
@@ -110,6 +115,7 @@ impl EngineConfig {
             commands_outstanding_max: 1024,
             seed: Seed(seed),
             ring: RingSizes::default(),
+            priority: Priority::Nice(-10),
         }
     }
 
@@ -130,6 +136,9 @@ impl EngineConfig {
         }
         if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&self.buffer_bytes) {
             return bad("buffer_bytes", "must be between 256 and 65536");
+        }
+        if !self.priority.is_valid() {
+            return bad("priority", "nice is -20 to 19, real-time 1 to 99");
         }
         if !(1..=COMMANDS_OUTSTANDING_MAX).contains(&self.commands_outstanding_max) {
             return bad("commands_outstanding_max", "must be between 1 and 65536");

@@ -4,11 +4,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
+use nix::unistd::Pid;
 use relay_core::{DropReason, PacketKind};
+
+use crate::priority::Priority;
 
 /// A snapshot of one worker's counters. Every count is since the start and only grows, unless
 /// its name says "now".
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerCounters {
     /// The worker's place in the configuration.
     pub worker: usize,
@@ -16,6 +19,8 @@ pub struct WorkerCounters {
     pub core: Option<usize>,
     /// Its kernel thread id.
     pub tid: u32,
+    /// How its thread ranks against others: what was asked for, if it was permitted.
+    pub priority: Priority,
     /// CPU time of its thread, user and system, and what the kernel charges to it.
     pub cpu: Duration,
     /// Datagrams received.
@@ -186,6 +191,7 @@ impl Counters {
             worker,
             core,
             tid,
+            priority: Priority::of(Pid::from_raw(tid.cast_signed())),
             cpu: thread_cpu_time(tid),
             packets_in: self.packets_in.get(),
             bytes_in: self.bytes_in.get(),

@@ -18,6 +18,7 @@ use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
 use crate::error::{StartError, SubmitError, WorkerHealth, WorkerState};
 use crate::mailbox::{Mailbox, Outlet};
+use crate::priority::Priority;
 use crate::probe;
 use crate::shared_ports::SharedPorts;
 use crate::worker::{Worker, WorkerPlan};
@@ -233,6 +234,7 @@ fn thread_main(plan: WorkerPlan, core: Option<usize>, ready: &Ready) {
 fn work(plan: WorkerPlan, core: Option<usize>, ready: &Ready) -> std::io::Result<()> {
     let counters = Arc::clone(&plan.mailbox);
     counters.counters.tid.set(u64::from(nix::unistd::gettid().as_raw().cast_unsigned()));
+    rank(plan.config.priority);
     let pinned = core.is_none_or(|id| core_affinity::set_for_current(CoreId { id }));
     let worker = match core {
         Some(core) if !pinned => Err(StartError::Pin { core }),
@@ -248,6 +250,16 @@ fn work(plan: WorkerPlan, core: Option<usize>, ready: &Ready) -> std::io::Result
             let _ = ready.send(Err(error));
             Ok(())
         }
+    }
+}
+
+/// Puts the calling worker before other threads, if that is permitted.
+fn rank(priority: Priority) {
+    if let Err(error) = priority.set() {
+        tracing::info!(
+            wanted = %priority, %error,
+            "a relay worker runs at the process's own priority; grant CAP_SYS_NICE to raise it"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use relay_core::api::*;
-use relay_engine::{Engine, EngineConfig, StartError, WorkerState};
+use relay_engine::{Engine, EngineConfig, Priority, StartError, WorkerState};
 
 use crate::common::*;
 
@@ -90,6 +90,8 @@ fn what_cannot_be_started_is_named_and_leaves_nothing() {
     assert!(matches!(error, StartError::Config { field: "workers", .. }), "{error}");
     let error = start(EngineConfig { ports: 20_001..=20_002, ..config() });
     assert!(matches!(error, StartError::NoPorts { first: 20_001, last: 20_002 }), "{error}");
+    let error = start(EngineConfig { priority: Priority::RealTime(100), ..config() });
+    assert!(matches!(error, StartError::Config { field: "priority", .. }), "{error}");
     let error = start(EngineConfig { sockets_per_worker: u32::MAX, ..config() });
     assert!(matches!(error, StartError::Config { field: "sockets_per_worker", .. }), "{error}");
     let error = start(EngineConfig { workers: vec![None, Some(1000)], ..config() });

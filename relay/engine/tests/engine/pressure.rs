@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use relay_core::api::*;
-use relay_engine::{EngineConfig, RingSizes};
+use relay_engine::{EngineConfig, Priority, RingSizes};
 use smallvec::smallvec;
 
 use crate::common::*;
@@ -265,6 +265,34 @@ fn packets_for_a_slow_link_are_dropped_and_counted_when_its_queue_is_full() {
 
     let callee = Peer::new(PEERS);
     let local = rig.call(2, &caller, &callee);
+    caller.rtp.send_to(&rtp(1, 1), local[0].rtp).unwrap();
+    assert_eq!(receive(&callee.rtp).0, rtp(1, 1));
+}
+
+/// Raised if the process may. In a user namespace it may not: then the worker runs as it is.
+#[test]
+fn a_worker_ranks_before_other_threads_where_that_is_permitted() {
+    let apart = std::env::var_os(APART).is_some();
+    let inherited = {
+        let rig = Rig::start(EngineConfig { priority: Priority::Inherited, ..config() });
+        rig.counters().priority
+    };
+    let mut rig = Rig::start(EngineConfig { priority: Priority::Nice(-10), ..config() });
+    let priority = rig.counters().priority;
+    if apart {
+        assert_eq!(priority, inherited);
+    } else {
+        // Who runs the tests may or may not be permitted.
+        assert!([inherited, Priority::Nice(-10)].contains(&priority), "{priority}");
+        run_apart("pressure::a_worker_ranks_before_other_threads_where_that_is_permitted");
+    }
+    let (caller, callee) = (Peer::new(PEERS), Peer::new(PEERS));
+    let home = if apart { PEERS } else { rig.home };
+    rig.home = home;
+    if apart {
+        shell("ip link set lo up");
+    }
+    let local = rig.call(1, &caller, &callee);
     caller.rtp.send_to(&rtp(1, 1), local[0].rtp).unwrap();
     assert_eq!(receive(&callee.rtp).0, rtp(1, 1));
 }
