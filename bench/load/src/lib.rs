@@ -16,6 +16,7 @@ mod ids;
 mod media;
 mod os;
 pub mod progress;
+pub mod relaybench;
 pub mod report;
 pub mod saturation;
 mod sip;

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use nix::errno::Errno;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, ClockNanosleepFlags, clock_gettime, clock_nanosleep};
+use nix::unistd::Pid;
 
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
@@ -56,6 +58,18 @@ pub(crate) fn raise_descriptor_limit() -> Result<u64> {
 /// Ties the calling thread to `core`; `false` when the kernel does not let it.
 pub(crate) fn pin(core: usize) -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id: core })
+}
+
+/// Ties the calling thread, and those that it starts, to `cores`.
+///
+/// # Errors
+/// The kernel does not let it.
+pub(crate) fn pin_to(cores: &[usize]) -> Result<()> {
+    let mut set = CpuSet::new();
+    for &core in cores {
+        set.set(core).with_context(|| format!("core {core}"))?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("going to cores {cores:?}"))
 }
 
 /// The cores that the calling thread may run on, ascending.

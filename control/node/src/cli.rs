@@ -42,6 +42,11 @@ pub(crate) enum Command {
     /// Make calls with audio and video through a SIP node and measure what becomes of them.
     #[command(after_help = LOAD_EXAMPLES)]
     Load(Box<load::cli::LoadArgs>),
+    /// Compare this program with others, side by side, on this machine.
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -100,6 +105,32 @@ Examples:
   ringfarm load --direct --sessions 500               without a node: the generator's own limit
 
 It loads this machine only, unless --allow-target names another address.";
+
+const RELAY_EXAMPLES: &str = "\
+Examples:
+  ringfarm bench relay --html relay.html              everything, about an hour; plots in relay.html
+  ringfarm bench relay --quick                        whether it works here
+  ringfarm bench relay --parts audio --streams 1000   one load
+  ringfarm bench relay --systems ringfarm,epoll       without rtpengine
+
+As root it makes network namespaces of its own, and removes them; otherwise it measures over loopback.
+Progress goes to standard error, the report to standard output.";
+
+/// What can be compared.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Compare media relays: what a packet costs, latency, loss, set-up, memory.
+    #[command(after_help = RELAY_EXAMPLES)]
+    Relay(Box<load::relaybench::RelayArgs>),
+    /// The floor that relays are compared with: epoll, recvfrom and sendto, and nothing else.
+    #[command(hide = true)]
+    EpollRelay {
+        /// The address for the sockets of one side.
+        a: std::net::Ipv4Addr,
+        /// The address for those of the other.
+        b: std::net::Ipv4Addr,
+    },
+}
 
 const CHECK_EXAMPLES: &str = "\
 Examples:

@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use cli::{Cli, Command, ConfigCommand};
+use cli::{BenchCommand, Cli, Command, ConfigCommand};
 use exit::Stop;
 
 fn main() -> ExitCode {
@@ -24,6 +24,10 @@ fn main() -> ExitCode {
         Command::Run(args) => settings_io::load(&args).and_then(run::run),
         Command::Demo(args) => demo::demo(&args),
         Command::Load(args) => return load_calls(&args),
+        Command::Bench { command: BenchCommand::Relay(args) } => return compare_relays(&args),
+        Command::Bench { command: BenchCommand::EpollRelay { a, b } } => {
+            load::relaybench::floor::run([a, b]).map_err(Stop::from)
+        }
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),
     };
@@ -33,4 +37,9 @@ fn main() -> ExitCode {
 /// The load generator decides its own exit code: 0 if the run was flawless, else 1.
 fn load_calls(args: &load::cli::LoadArgs) -> ExitCode {
     load::cli::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
+}
+
+/// The benchmark decides its own exit code: 0 if it was complete and no packet was changed, else 1.
+fn compare_relays(args: &load::relaybench::RelayArgs) -> ExitCode {
+    load::relaybench::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
 }

@@ -27,6 +27,7 @@ use crate::engine::register::Registration;
 use crate::engine::session::{Outcome, Session};
 use crate::engine::summary::Window;
 use crate::ids::{SessionId, Side};
+use crate::media::packet::Shape;
 use crate::media::{MediaConfig, MediaPlane};
 use crate::os;
 use crate::progress::{Phase, Progress};
@@ -206,7 +207,9 @@ impl Engine {
             may_dominate: plan.other_cores,
             bind: plan.bind,
             ports: plan.args.media_ports.map(|ports| ports.low..=ports.high),
+            audio: Shape::AUDIO,
             video: plan.video,
+            reports: true,
             run,
         })?;
         let pacers = Pacers {

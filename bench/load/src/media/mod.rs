@@ -34,8 +34,11 @@ use crate::media::stats::{Live, Snapshot, Tally};
 use crate::media::worker::{Command, SocketKey, Worker};
 use crate::os;
 
-/// A session is started once and stopped once; one more command ends the thread.
+/// A session is started once and stopped once.
 const COMMANDS_PER_SESSION: usize = 2;
+
+/// Besides, times are forgotten once, and one command ends the thread.
+const COMMANDS_BESIDES: usize = 2;
 
 /// What the media side is to be.
 #[derive(Clone, Debug)]
@@ -48,8 +51,11 @@ pub(crate) struct MediaConfig {
     pub(crate) may_dominate: bool,
     pub(crate) bind: Ipv4Addr,
     pub(crate) ports: Option<RangeInclusive<u16>>,
+    pub(crate) audio: Shape,
     /// `None`: audio only.
     pub(crate) video: Option<Shape>,
+    /// Whether the streams send RTCP.
+    pub(crate) reports: bool,
     /// Tells this run's packets from any other's.
     pub(crate) run: u64,
 }
@@ -74,21 +80,33 @@ impl MediaPlane {
     /// # Errors
     /// Sockets or threads cannot be had; the message says how many were wanted.
     pub(crate) fn start(config: &MediaConfig) -> Result<MediaPlane> {
+        let mut binder = Binder::new(config.bind, config.ports.clone());
+        MediaPlane::start_on(config, |_| binder.pair())
+    }
+
+    /// The same on sockets that `bind` makes for each side, which need not be on one address, nor in
+    /// this thread's network namespace.
+    ///
+    /// # Errors
+    /// As [`MediaPlane::start`].
+    pub(crate) fn start_on(
+        config: &MediaConfig,
+        mut bind: impl FnMut(Side) -> Result<Pair>,
+    ) -> Result<MediaPlane> {
         let threads = config.cores.as_ref().map_or(1, |cores| cores.len().max(1));
         let layout = Layout {
             sessions: config.sessions,
             per_group: config.sessions_per_socket,
             threads: threads as u32,
         };
-        let shapes = [Shape::AUDIO, config.video.unwrap_or(Shape::AUDIO)];
+        let shapes = [config.audio, config.video.unwrap_or(Shape::AUDIO)];
         let press = Arc::new(Press::new(config.run, shapes));
-        let mut binder = Binder::new(config.bind, config.ports.clone());
         let mut addresses = Vec::new();
         let mut ends: Vec<Vec<End>> = (0..threads).map(|_| Vec::new()).collect();
         for group in 0..layout.groups() {
             let mut of_group = [[None; 2]; 2];
             for side in Side::BOTH {
-                let pairs = bind_pairs(&mut binder, config.video.is_some())
+                let pairs = bind_pairs(|| bind(side), config.video.is_some())
                     .with_context(|| sockets_hint(config, layout))?;
                 of_group[side.index()] = pairs.each_ref().map(|pair| Some(pair.as_ref()?.address));
                 let end = End::new(group, side, pairs, config.sessions_per_socket);
@@ -99,7 +117,7 @@ impl MediaPlane {
         let mut plane = MediaPlane { layout, addresses, threads: Vec::new() };
         for (index, ends) in ends.into_iter().enumerate() {
             let core = config.cores.as_ref().and_then(|cores| cores.get(index).copied());
-            let at = (index, core, config.may_dominate);
+            let at = (index, core, config);
             plane.threads.push(spawn(at, layout, &press, ends)?);
         }
         Ok(plane)
@@ -124,6 +142,13 @@ impl MediaPlane {
     /// Lets both ends of `session` send no more.
     pub(crate) fn stop_session(&self, session: SessionId) {
         self.tell(session, Command::Stop(session));
+    }
+
+    /// Times measured so far are not to count: the warm-up is over. May be said once.
+    pub(crate) fn forget_times(&self) {
+        for thread in &self.threads {
+            thread.commands.send(Command::ForgetTimes).ok();
+        }
     }
 
     fn tell(&self, session: SessionId, command: Command) {
@@ -156,9 +181,9 @@ impl MediaPlane {
     }
 }
 
-fn bind_pairs(binder: &mut Binder, video: bool) -> Result<[Option<Pair>; 2]> {
-    let audio = binder.pair()?;
-    let video = if video { Some(binder.pair()?) } else { None };
+fn bind_pairs(mut bind: impl FnMut() -> Result<Pair>, video: bool) -> Result<[Option<Pair>; 2]> {
+    let audio = bind()?;
+    let video = if video { Some(bind()?) } else { None };
     Ok([Some(audio), video])
 }
 
@@ -171,12 +196,12 @@ fn sockets_hint(config: &MediaConfig, layout: Layout) -> String {
 }
 
 fn spawn(
-    (index, core, may_dominate): (usize, Option<usize>, bool),
+    (index, core, config): (usize, Option<usize>, &MediaConfig),
     layout: Layout,
     press: &Arc<Press>,
     ends: Vec<End>,
 ) -> Result<MediaThread> {
-    let capacity = layout.sessions as usize * COMMANDS_PER_SESSION + 1;
+    let capacity = layout.sessions as usize * COMMANDS_PER_SESSION + COMMANDS_BESIDES;
     let (commands, orders) = sync_channel(capacity);
     let live = Arc::new(Live::default());
     let worker = Worker {
@@ -184,6 +209,7 @@ fn spawn(
         press: Arc::clone(press),
         live: Arc::clone(&live),
         commands: orders,
+        reports: config.reports,
         epoll: watch(&ends)?,
         inbox: Inbox::new(),
         batch: SendBatch::new(),
@@ -193,6 +219,7 @@ fn spawn(
         tally: Tally::new(),
         sent: 0,
     };
+    let may_dominate = config.may_dominate;
     let handle = std::thread::Builder::new()
         .name(format!("load-media-{index}"))
         .spawn(move || {

@@ -69,6 +69,16 @@ impl Shape {
         clock_per_frame: 160,
     };
 
+    /// G.711 mu-law packets that are sent each `period_ns` (1 to 60 s in nanoseconds) instead of each
+    /// 20 ms: as many streams as one likes at any rate.
+    pub(crate) const fn audio_each(period_ns: u64) -> Shape {
+        Shape {
+            frame_period_ns: period_ns,
+            clock_per_frame: period_ns * Shape::AUDIO.clock_hz / 1_000_000_000,
+            ..Shape::AUDIO
+        }
+    }
+
     /// `fps` frames a second (1..=1000) of `packets` packets of `bytes` bytes payload each.
     pub(crate) const fn video(fps: u32, packets: u32, bytes: usize) -> Shape {
         Shape {

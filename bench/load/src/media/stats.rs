@@ -117,6 +117,12 @@ impl Tally {
         }
     }
 
+    /// Empties the histograms; counts stay.
+    pub(crate) fn forget_times(&mut self) {
+        self.latency_ns.iter_mut().for_each(Histogram::reset);
+        self.late_ns.reset();
+    }
+
     pub(crate) fn add(&mut self, other: &Tally) {
         self.rtp.add(&other.rtp);
         self.rtcp.add(&other.rtcp);

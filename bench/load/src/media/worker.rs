@@ -42,6 +42,9 @@ const EVENT_ROUNDS_MAX: u32 = 16;
 /// join at once.
 const FIRST_REPORT_SPREAD_NS: u64 = 200_000_000;
 
+/// A time that no clock reaches.
+const NEVER_NS: u64 = u64::MAX;
+
 /// What the signalling tells a media thread.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -49,6 +52,8 @@ pub(crate) enum Command {
     Start(SessionId, Box<[[Option<Remote>; 2]; 2]>),
     /// Sends no more for this session; what is under way is still received.
     Stop(SessionId),
+    /// Latency and lateness so far are not to count.
+    ForgetTimes,
     /// Count up and end.
     Finish,
 }
@@ -85,6 +90,8 @@ pub(crate) struct Worker {
     pub(crate) press: Arc<Press>,
     pub(crate) live: Arc<Live>,
     pub(crate) commands: Receiver<Command>,
+    /// Whether the streams send RTCP.
+    pub(crate) reports: bool,
     pub(crate) epoll: Epoll,
     pub(crate) inbox: Inbox,
     pub(crate) batch: SendBatch,
@@ -126,6 +133,7 @@ impl Worker {
             match self.commands.try_recv() {
                 Ok(Command::Start(session, remotes)) => self.start(session, &remotes),
                 Ok(Command::Stop(session)) => self.stop(session),
+                Ok(Command::ForgetTimes) => self.tally.forget_times(),
                 Ok(Command::Finish) | Err(TryRecvError::Disconnected) => return false,
                 Err(TryRecvError::Empty) => return true,
             }
@@ -145,7 +153,8 @@ impl Worker {
                 let Some(remote) = remotes[side.index()][kind.index()] else { continue };
                 let outbound = StreamId { session, side, kind };
                 let spread = u64::from(self.press.ssrc(outbound)) % FIRST_REPORT_SPREAD_NS;
-                let flow = Flow::new(outbound, remote, now_ns + spread);
+                let first_report_ns = if self.reports { now_ns + spread } else { NEVER_NS };
+                let flow = Flow::new(outbound, remote, first_report_ns);
                 self.ends[end].flows[slot][kind.index()] = Some(flow);
                 self.plan(end, kind, now_ns);
             }

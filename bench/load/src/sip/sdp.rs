@@ -51,15 +51,21 @@ struct Section {
 /// # Errors
 /// Says what is wrong with the description; a stream with port 0 was refused.
 pub(crate) fn read(body: &[u8], video: bool) -> Result<[Option<Remote>; 2]> {
+    read_kinds(body, [true, video])
+}
+
+/// The same for any choice of kinds.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn read_kinds(body: &[u8], wanted: [bool; 2]) -> Result<[Option<Remote>; 2]> {
     let text = std::str::from_utf8(body).context("the description is not text")?;
     ensure!(!text.is_empty(), "there is no description");
     ensure!(text.starts_with("v=0"), "the description does not start with v=0");
     let sections = sections(text)?;
-    let wanted: &[(&str, u8)] = if video {
-        &[("audio", AUDIO_PAYLOAD_TYPE), ("video", VIDEO_PAYLOAD_TYPE)]
-    } else {
-        &[("audio", AUDIO_PAYLOAD_TYPE)]
-    };
+    let known =
+        [(Kind::Audio, "audio", AUDIO_PAYLOAD_TYPE), (Kind::Video, "video", VIDEO_PAYLOAD_TYPE)];
+    let wanted: Vec<_> = known.into_iter().filter(|(kind, ..)| wanted[kind.index()]).collect();
     // RFC 3264 6: as many m= lines as the offer, in its order.
     ensure!(
         sections.len() == wanted.len(),
@@ -68,11 +74,11 @@ pub(crate) fn read(body: &[u8], video: bool) -> Result<[Option<Remote>; 2]> {
         wanted.len()
     );
     let mut remotes = [None, None];
-    for ((section, (name, payload_type)), remote) in sections.iter().zip(wanted).zip(&mut remotes) {
-        ensure!(section.name == *name, "m={} where m={name} was offered", section.name);
+    for (section, (kind, name, payload_type)) in sections.iter().zip(wanted) {
+        ensure!(section.name == name, "m={} where m={name} was offered", section.name);
         ensure!(section.port != 0, "{name} was refused");
-        ensure!(section.payload_types.contains(payload_type), "{name} without {payload_type}");
-        *remote = Some(remote_of(section)?);
+        ensure!(section.payload_types.contains(&payload_type), "{name} without {payload_type}");
+        remotes[kind.index()] = Some(remote_of(section)?);
     }
     Ok(remotes)
 }
@@ -158,6 +164,14 @@ mod tests {
         let remotes = read(sdp.as_bytes(), true).unwrap();
         assert_eq!(remotes[0].unwrap().rtp, audio);
         assert_eq!(remotes[1].unwrap().rtcp.port(), 4003);
+    }
+
+    #[test]
+    fn video_alone_is_found_in_its_place() {
+        let video: SocketAddrV4 = "127.0.0.1:4002".parse().unwrap();
+        let sdp = write(1, [None, Some(video)]);
+        let remotes = read_kinds(sdp.as_bytes(), [false, true]).unwrap();
+        assert_eq!((remotes[0], remotes[1].unwrap().rtp), (None, video));
     }
 
     /// RFC 3605.

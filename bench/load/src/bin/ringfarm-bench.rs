@@ -1,0 +1,41 @@
+//! The relay benchmark on its own, with the command line that it has within `ringfarm`:
+//! `cargo run --release -p ringfarm-load --bin ringfarm-bench -- bench relay --quick`.
+
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use load::relaybench::{self, RelayArgs};
+
+#[derive(Parser)]
+#[command(version, about = "Compare media relays on this machine")]
+struct Line {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compare programs, side by side.
+    Bench {
+        #[command(subcommand)]
+        command: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// Compare media relays.
+    Relay(Box<RelayArgs>),
+    /// The floor that relays are compared with.
+    #[command(hide = true)]
+    EpollRelay { a: Ipv4Addr, b: Ipv4Addr },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let Command::Bench { command } = Line::parse().command;
+    match command {
+        Bench::Relay(args) => relaybench::execute(&args),
+        Bench::EpollRelay { a, b } => relaybench::floor::run([a, b]).map(|()| ExitCode::SUCCESS),
+    }
+}

@@ -1,0 +1,292 @@
+//! The arguments of a benchmark.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::cli::SESSIONS_MAX;
+use crate::os;
+use crate::relaybench::cell::Timing;
+use crate::relaybench::lab::{CorePlan, Topology};
+use crate::relaybench::systems::System;
+use crate::relaybench::workload::{Purpose, Workload};
+
+/// The streams of the target: 16,000.
+const STREAMS: [u32; 6] = [100, 500, 1_000, 2_000, 4_000, 16_000];
+
+/// The streams whose cost is compared with that of the most.
+const FEW_STREAMS: u32 = 100;
+
+/// Sessions of the video loads: 200 streams of video are 30,000 packets a second.
+const VIDEO_SESSIONS: u32 = 100;
+
+/// Most rounds: a day of them.
+const ROUNDS_MAX: u32 = 1_000;
+
+/// What `--quick` runs: enough to see that everything works, too little to learn anything.
+const QUICK_STREAMS: [u32; 2] = [4, 16];
+const QUICK_ROUNDS: u32 = 2;
+const QUICK_SECONDS: f64 = 0.3;
+const QUICK_VIDEO_SESSIONS: u32 = 2;
+const QUICK_LIVE_SESSIONS: u32 = 20;
+
+/// Parts of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// G.711 at each number of streams.
+    Audio,
+    /// Video in bursts, alone and with audio.
+    Video,
+    /// Set-up time and memory with many sessions live.
+    Setup,
+    /// The highest rate without loss, and 130 % of it.
+    Capacity,
+}
+
+/// Compare relays, packet for packet, on this machine.
+#[derive(Args, Clone, Debug)]
+pub struct RelayArgs {
+    /// Systems to compare, in the order in which they take turns.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [System::Ringfarm, System::Rtpengine, System::Epoll, System::Forward])]
+    pub systems: Vec<System>,
+
+    /// What to measure.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [Part::Audio, Part::Video, Part::Setup, Part::Capacity])]
+    pub parts: Vec<Part>,
+
+    /// G.711 streams, each in one direction [default: 100,500,1000,2000,4000,16000].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub streams: Vec<u32>,
+
+    /// Rounds: each measures every system once [default: 6].
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+
+    /// Measured seconds of each system, load and round [default: 3].
+    #[arg(long, value_name = "T")]
+    pub seconds: Option<f64>,
+
+    /// More packets a second than this are not offered: streams that would send more get longer
+    /// packet times, see --stretched-pps.
+    #[arg(long, value_name = "N", default_value_t = 110_000)]
+    pub pps_max: u32,
+
+    /// Packets a second, in total, of streams that are beyond --pps-max at 50 packets a second.
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    pub stretched_pps: u32,
+
+    /// Sessions with audio and video to hold at once when set-up and memory are measured [default:
+    /// 10000].
+    #[arg(long, value_name = "N")]
+    pub live_sessions: Option<u32>,
+
+    /// What lies between generator and relay.
+    #[arg(long, value_enum, default_value_t = Topology::Auto)]
+    pub topology: Topology,
+
+    /// The core of the system under test [default: the first].
+    #[arg(long, value_name = "N")]
+    pub relay_core: Option<usize>,
+
+    /// The cores of generator and sink [default: one that is not the relay's].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub generator_cores: Vec<usize>,
+
+    /// The ringfarm to measure [default: this program].
+    #[arg(long, value_name = "FILE")]
+    pub ringfarm: Option<PathBuf>,
+
+    /// The rtpengine to measure.
+    #[arg(long, value_name = "FILE", default_value = "rtpengine")]
+    pub rtpengine: PathBuf,
+
+    /// Everything tiny: whether it works, not how fast.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Minutes after which the run ends with what it has.
+    #[arg(long, value_name = "T", default_value_t = 120)]
+    pub minutes_max: u32,
+
+    /// Write the report as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also write the report as a web page with plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments that have been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) systems: Vec<System>,
+    pub(crate) rounds: u32,
+    pub(crate) timing: Timing,
+    pub(crate) workloads: Vec<Workload>,
+    /// Sessions to hold when set-up is measured.
+    pub(crate) live_sessions: Option<u32>,
+    pub(crate) capacity: bool,
+    pub(crate) cores: CorePlan,
+    pub(crate) topology: Topology,
+    pub(crate) quick: bool,
+}
+
+impl RelayArgs {
+    /// Checks everything that can be checked before anything is started.
+    ///
+    /// # Errors
+    /// Names the option and what it may be.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let rounds = self.rounds.unwrap_or(if self.quick { QUICK_ROUNDS } else { 6 });
+        ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: give 1 to {ROUNDS_MAX}");
+        let seconds = self.seconds.unwrap_or(if self.quick { QUICK_SECONDS } else { 3.0 });
+        ensure!((0.1..=600.0).contains(&seconds), "--seconds {seconds}: give 0.1 to 600");
+        let quick_live = if self.quick { QUICK_LIVE_SESSIONS } else { 10_000 };
+        let live = self.live_sessions.unwrap_or(quick_live);
+        ensure!(
+            (10..=SESSIONS_MAX).contains(&live),
+            "--live-sessions {live}: give 10 to {SESSIONS_MAX}"
+        );
+        ensure!(!self.systems.is_empty(), "--systems: none given");
+        for (at, system) in self.systems.iter().enumerate() {
+            ensure!(!self.systems[..at].contains(system), "--systems: {system} is there twice");
+        }
+        let measured = Duration::from_secs_f64(seconds);
+        let warm_up = measured.min(Duration::from_millis(700));
+        Ok(Plan {
+            systems: self.systems.clone(),
+            rounds,
+            timing: Timing { warm_up, measured },
+            workloads: self.workloads()?,
+            live_sessions: self.has(Part::Setup).then_some(live),
+            capacity: self.has(Part::Capacity),
+            cores: self.cores()?,
+            topology: self.topology,
+            quick: self.quick,
+        })
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    fn workloads(&self) -> Result<Vec<Workload>> {
+        for (name, pps) in [("pps-max", self.pps_max), ("stretched-pps", self.stretched_pps)] {
+            ensure!((100..=5_000_000).contains(&pps), "--{name} {pps}: give 100 to 5000000");
+        }
+        let mut streams = self.streams.clone();
+        if streams.is_empty() {
+            streams = if self.quick { QUICK_STREAMS.to_vec() } else { STREAMS.to_vec() };
+        }
+        let mut loads = Vec::new();
+        if self.has(Part::Audio) {
+            for streams in streams {
+                let most = SESSIONS_MAX * 2;
+                let good = (2..=most).contains(&streams) && streams.is_multiple_of(2);
+                ensure!(good, "--streams {streams}: give even numbers from 2 to {most}");
+                let native = Workload::g711(streams, self.pps_max);
+                let stretched = Workload::g711(streams, self.stretched_pps);
+                loads.push(if native.is_stretched() { stretched } else { native });
+            }
+            if loads.iter().any(Workload::is_stretched) {
+                loads.push(Workload::at_rate(FEW_STREAMS, self.stretched_pps, Purpose::SameRate));
+            }
+        }
+        if self.has(Part::Video) {
+            let sessions = if self.quick { QUICK_VIDEO_SESSIONS } else { VIDEO_SESSIONS };
+            loads.extend([Workload::video(sessions, false), Workload::video(sessions, true)]);
+        }
+        Ok(loads)
+    }
+
+    fn cores(&self) -> Result<CorePlan> {
+        let available = os::cores();
+        let first = *available.first().unwrap_or(&0);
+        let relay = self.relay_core.unwrap_or(first);
+        let other = available.iter().copied().rfind(|core| *core != relay);
+        let mut generator = self.generator_cores.clone();
+        if generator.is_empty() {
+            // On a machine with one core they share it, and the report says so.
+            generator.push(other.unwrap_or(relay));
+        }
+        for core in generator.iter().chain([&relay]) {
+            ensure!(available.contains(core), "core {core} is not available");
+        }
+        Ok(CorePlan { relay, generator, available: available.len() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        relay: RelayArgs,
+    }
+
+    fn plan(words: &str) -> Result<Plan> {
+        let words = std::iter::once("relay").chain(words.split_whitespace());
+        Line::try_parse_from(words)?.relay.plan()
+    }
+
+    fn names(words: &str) -> Vec<String> {
+        plan(words).unwrap().workloads.iter().map(Workload::name).collect()
+    }
+
+    #[test]
+    fn the_default_is_every_system_and_load() {
+        assert_eq!(
+            names(""),
+            [
+                "g711-100",
+                "g711-500",
+                "g711-1000",
+                "g711-2000",
+                "g711-4000",
+                "g711-16000",
+                "g711-100-same-rate",
+                "video-200",
+                "av-400",
+            ]
+        );
+        let plan = plan("").unwrap();
+        assert_eq!((plan.systems.len(), plan.rounds, plan.live_sessions), (4, 6, Some(10_000)));
+        let stretched: Vec<_> = plan
+            .workloads
+            .iter()
+            .filter(|load| load.is_stretched())
+            .map(Workload::streams)
+            .collect();
+        assert_eq!(stretched, [4_000, 16_000]);
+    }
+
+    #[test]
+    fn parts_and_streams_are_chosen() {
+        assert_eq!(names("--parts audio --streams 10"), ["g711-10"]);
+        assert_eq!(names("--parts video --quick"), ["video-4", "av-8"]);
+        assert_eq!(plan("--parts audio").unwrap().live_sessions, None);
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (words, why) in [
+            ("--rounds 0", "--rounds"),
+            ("--streams 3", "--streams 3"),
+            ("--seconds 0", "--seconds"),
+            ("--systems epoll,epoll", "twice"),
+            ("--relay-core 9999", "core 9999"),
+        ] {
+            let error = format!("{:#}", plan(words).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Relays side by side: the same packets through each, in turns, with what each packet costs.
+//!
+//! A *cell* is one system under one load: the system is started anew on a core of its own, its
+//! sessions are set up, generator and sink on the other cores send, count and compare. A round is
+//! each system once, one after the other, so that what changes on the machine meets all of them; the
+//! figures of a load are ranges over the rounds, and quotients pair the systems round by round.
+//!
+//! The cost of a packet is the busy time of the system's core ([`cpu`]), softirqs included, divided
+//! by the packets that it relayed.
+
+mod bencode;
+mod capacity;
+mod cell;
+pub mod cli;
+mod control;
+mod cpu;
+mod driver;
+pub mod floor;
+mod html;
+mod lab;
+mod machine;
+mod netns;
+mod ng;
+mod plot;
+mod process;
+pub mod report;
+mod setup;
+pub mod statistics;
+mod stop;
+mod systems;
+mod table;
+mod workload;
+
+#[cfg(test)]
+mod tests;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, anyhow};
+
+pub use cli::{Part, RelayArgs};
+pub use lab::Topology;
+pub use report::RelayReport;
+pub use systems::System;
+
+use crate::os;
+use crate::relaybench::driver::Driver;
+use crate::relaybench::stop::Stop;
+
+/// Runs the benchmark as the arguments say: progress on standard error, the report on standard
+/// output. Succeeds only if ringfarm, where it was measured, relayed nothing but what was sent, and
+/// nothing was left out.
+///
+/// # Errors
+/// The benchmark could not be made at all.
+pub fn execute(args: &RelayArgs) -> Result<ExitCode> {
+    let minutes = Duration::from_secs(60) * args.minutes_max;
+    let stop = Stop::on_signals()?.with_deadline(Instant::now() + minutes);
+    let report = run(args, &stop)?;
+    if let Some(path) = &args.html {
+        let page = html::page(&report)?;
+        std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
+        eprintln!("wrote {}", path.display());
+    }
+    if args.json {
+        println!("{}", serde_json::to_string(&report).context("the report as JSON")?);
+    } else {
+        print!("{}", table::Table(&report));
+    }
+    let good = report.complete && report.content_is_true(System::Ringfarm);
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Measures on a thread of its own, which stays off the relay's core. Children live no longer than
+/// that thread.
+fn run(args: &RelayArgs, stop: &Stop) -> Result<RelayReport> {
+    let plan = args.plan()?;
+    os::raise_descriptor_limit()?;
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("bench".into());
+        let driving = thread.spawn_scoped(scope, || {
+            os::pin_to(&plan.cores.generator)?;
+            Driver::new(args, plan, stop.clone())?.run()
+        });
+        let driving = driving.context("starting the benchmark's thread")?;
+        driving.join().map_err(|_| anyhow!("the benchmark's thread panicked"))?
+    })
+}
