@@ -16,7 +16,7 @@ use crate::proxy::output::{CallRecord, Notice, Output};
 use crate::proxy::{LocalAddresses, Parts, Proxy};
 use crate::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use crate::transaction::{self, Transactions};
-use crate::transport::{Arrival, ConnectionId, ListenerId, Transmit, Transport};
+use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Transport};
 use crate::wire::Message;
 
 pub(super) const NODE: &str = "192.0.2.1:5060";
@@ -318,6 +318,17 @@ pub(super) fn ports(session: SessionId, spec: &SessionSpec) -> crate::call::medi
         stream.open.then(|| [leg(0), leg(1)])
     };
     spec.streams.iter().enumerate().map(stream).collect()
+}
+
+/// The way to a peer over UDP.
+pub(super) fn udp_target(remote: &str) -> Target {
+    Target {
+        transport: Transport::Udp,
+        listener: ListenerId(0),
+        local: address(NODE),
+        remote: address(remote),
+        connection: None,
+    }
 }
 
 pub(super) fn show(message: &Message) -> String {

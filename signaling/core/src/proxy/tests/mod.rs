@@ -6,5 +6,6 @@ mod exchanges;
 mod forking;
 mod harness;
 mod media;
+mod random;
 mod refusals;
 mod routes;
