@@ -274,6 +274,8 @@ pub enum CloseCause {
     Idle(Duration),
     /// [`Command::Close`] named a session that does not exist (any more).
     Unknown,
+    /// The worker that carried it has died or hangs. The report is empty if it could not be had.
+    WorkerLost,
 }
 
 /// The local ports of one leg of a stream.
@@ -318,6 +320,9 @@ pub enum Refusal {
         /// How many fit.
         limit: u32,
     },
+    /// The worker that was to answer has died or hangs.
+    #[error("the media worker of the session has died")]
+    WorkerLost,
     /// The spec is not one that a session can be brought to.
     #[error("media description refused: {0}")]
     BadSpec(&'static str),

@@ -94,12 +94,15 @@ pub struct EngineConfig {
     /// How the workers rank against other threads of the host. Where that is not permitted they
     /// run as they are; the counters and one line in the log say so.
     pub priority: Priority,
+    /// A worker without a sign of life for so long is lost: its calls end and the others go on. At
+    /// least 100 ms; below some seconds a busy host may make a healthy worker look hung.
+    pub stall: Duration,
 }
 
 impl EngineConfig {
     /// `workers` and `seed` as given; ports 10000..=59999, 30 s of rest, 60 s idle, up to 131,072
     /// sockets (every port of two addresses) and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding,
-    /// nice -10.
+    /// nice -10, lost after 5 s without a sign of life.
     #[must_use]
     pub fn new(workers: Vec<Option<usize>>, seed: [u8; 32]) -> EngineConfig {
         EngineConfig {
@@ -116,6 +119,7 @@ impl EngineConfig {
             seed: Seed(seed),
             ring: RingSizes::default(),
             priority: Priority::Nice(-10),
+            stall: Duration::from_secs(5),
         }
     }
 
@@ -137,6 +141,9 @@ impl EngineConfig {
         if !(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX).contains(&self.buffer_bytes) {
             return bad("buffer_bytes", "must be between 256 and 65536");
         }
+        if self.stall < STALL_MIN {
+            return bad("stall", "must be at least 100 ms");
+        }
         if !self.priority.is_valid() {
             return bad("priority", "nice is -20 to 19, real-time 1 to 99");
         }
@@ -157,6 +164,8 @@ impl EngineConfig {
     }
 }
 
+/// A turn of a worker's loop takes a few milliseconds at most.
+const STALL_MIN: Duration = Duration::from_millis(100);
 /// More workers than any host of today has use for; a worker's number fits one byte.
 const WORKERS_MAX: usize = 256;
 /// The header, an IPv6 source address and a G.711 packet of 20 ms.

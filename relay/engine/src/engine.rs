@@ -3,24 +3,26 @@
 use std::any::Any;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use core_affinity::CoreId;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use relay_core::RelayConfig;
-use relay_core::api::{Command, Event};
+use relay_core::api::{Command, Event, SessionId, SessionReport};
 use relay_core::ports::{PortRange, PortSource as _, PortTable, Usage};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
 use crate::error::{StartError, SubmitError, WorkerHealth, WorkerState};
+use crate::ledger::{Asked, Ledger};
 use crate::mailbox::{Mailbox, Outlet};
 use crate::priority::Priority;
 use crate::probe;
 use crate::shared_ports::SharedPorts;
+use crate::watchdog::Watchdog;
 use crate::worker::{Worker, WorkerPlan};
 
 /// Called by a worker after it put events in the queue, and when it dies. It must not block.
@@ -41,6 +43,8 @@ pub struct Engine {
     mailboxes: Vec<Arc<Mailbox>>,
     outlet: Arc<Outlet>,
     ports: SharedPorts,
+    ledger: Mutex<Ledger>,
+    watchdog: Option<Watchdog>,
 }
 
 struct WorkerHandle {
@@ -66,10 +70,14 @@ impl Engine {
             mailboxes: Vec::with_capacity(count),
             outlet,
             ports: SharedPorts::new(PortTable::new(range, config.rest, config.seed)),
+            ledger: Mutex::new(Ledger::new(count)),
+            watchdog: None,
         };
         for worker in 0..count {
             engine.start_worker(worker, range, &config, &wake)?;
         }
+        let watchdog = Watchdog::start(engine.mailboxes.clone(), config.stall, wake)?;
+        engine.watchdog = Some(watchdog);
         Ok(engine)
     }
 
@@ -108,19 +116,74 @@ impl Engine {
         await_ready(&is_ready)
     }
 
-    /// Hands a command to the worker of its session.
+    /// Hands a command to the worker of its session. A new session goes to another worker if its
+    /// own is lost.
     ///
     /// # Errors
     /// See [`SubmitError`]; the command comes back.
     pub fn submit(&self, command: Command) -> Result<(), SubmitError> {
-        // The remainder is below the number of workers.
-        let worker = (command.session().0 % self.mailboxes.len() as u64) as usize;
-        self.mailboxes[worker].submit(command)
+        let session = command.session();
+        let mut ledger = self.ledger();
+        let Some(worker) = ledger.worker_of(session).or_else(|| self.place(session)) else {
+            return Err(SubmitError::WorkerDown(Box::new(command)));
+        };
+        let asked = Asked::of(&command);
+        self.mailboxes[worker].submit(command)?;
+        ledger.asked(session, worker, asked);
+        Ok(())
+    }
+
+    /// The worker of a new session; `None` if all are lost.
+    fn place(&self, session: SessionId) -> Option<usize> {
+        let choose = |from: &[usize]| {
+            // The remainder is below the number of workers.
+            let place = session.0.checked_rem(from.len() as u64)? as usize;
+            from.get(place).copied()
+        };
+        let mut workers: Vec<usize> = (0..self.mailboxes.len()).collect();
+        let own = choose(&workers)?;
+        if !self.mailboxes[own].is_down() {
+            return Some(own);
+        }
+        workers.retain(|worker| !self.mailboxes[*worker].is_down());
+        choose(&workers)
     }
 
     /// Takes the next event, if there is one. Events of one session keep their order.
     pub fn poll_event(&self) -> Option<Event> {
-        self.outlet.take(&self.mailboxes)
+        let mut ledger = self.ledger();
+        loop {
+            if let Some(event) = ledger.next_obituary() {
+                return Some(event);
+            }
+            match self.outlet.take(&self.mailboxes) {
+                Some((worker, event)) => {
+                    if ledger.heard(worker, &event) {
+                        return Some(event);
+                    }
+                }
+                None if self.mourn(&mut ledger) => {}
+                None => return None,
+            }
+        }
+    }
+
+    /// Sees to what lost workers owe, once everything that they said has been heard. Whether there
+    /// was one.
+    fn mourn(&self, ledger: &mut Ledger) -> bool {
+        let mut any = false;
+        for (worker, mailbox) in self.mailboxes.iter().enumerate() {
+            if mailbox.is_down() && !ledger.is_mourned(worker) {
+                ledger.mourn(worker, mailbox.take_last());
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Held while a command is handed over and while an event is taken, by no worker.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A snapshot of every worker's counters.
@@ -152,6 +215,8 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
+        // A worker that takes its time to stop does not hang.
+        self.watchdog = None;
         for mailbox in &self.mailboxes {
             mailbox.stop();
         }
@@ -218,39 +283,51 @@ fn await_ready(is_ready: &Receiver<Result<(), StartError>>) -> Result<(), StartE
 fn thread_main(plan: WorkerPlan, core: Option<usize>, ready: &Ready) {
     let mailbox = Arc::clone(&plan.mailbox);
     let wake = Arc::clone(&plan.wake);
-    let outcome = catch_unwind(AssertUnwindSafe(|| work(plan, core, ready)));
-    let state = match outcome {
-        Ok(Ok(())) => WorkerState::Stopped,
-        Ok(Err(error)) => WorkerState::Died { reason: format!("io_uring: {error}") },
-        Err(panic) => WorkerState::Died { reason: format!("panic: {}", words(&*panic)) },
+    let (state, last) = match catch_unwind(AssertUnwindSafe(|| begin(plan, core))) {
+        Ok(Ok(worker)) => {
+            // The owner waits for it, or has given up on it and stops it.
+            let _ = ready.send(Ok(()));
+            work(worker)
+        }
+        Ok(Err(error)) => {
+            let _ = ready.send(Err(error));
+            (WorkerState::Stopped, Vec::new())
+        }
+        // The owner sees that nobody is left to say that it is ready.
+        Err(panic) => (died_of(&*panic), Vec::new()),
     };
     if let WorkerState::Died { reason } = &state {
-        tracing::error!(%reason, "a relay worker has died; restart the node");
+        tracing::error!(%reason, "a relay worker has died; its calls end");
     }
-    mailbox.ended(state);
+    mailbox.ended(state, last);
     wake();
 }
 
-fn work(plan: WorkerPlan, core: Option<usize>, ready: &Ready) -> std::io::Result<()> {
-    let counters = Arc::clone(&plan.mailbox);
-    counters.counters.tid.set(u64::from(nix::unistd::gettid().as_raw().cast_unsigned()));
+/// Makes the calling thread a worker.
+fn begin(plan: WorkerPlan, core: Option<usize>) -> Result<Worker, StartError> {
+    plan.mailbox.counters.tid.set(u64::from(nix::unistd::gettid().as_raw().cast_unsigned()));
     rank(plan.config.priority);
     let pinned = core.is_none_or(|id| core_affinity::set_for_current(CoreId { id }));
-    let worker = match core {
+    match core {
         Some(core) if !pinned => Err(StartError::Pin { core }),
         Some(_) | None => Worker::new(plan),
-    };
-    match worker {
-        Ok(mut worker) => {
-            // The owner waits for it, or has given up on it and stops it.
-            let _ = ready.send(Ok(()));
-            worker.run()
-        }
-        Err(error) => {
-            let _ = ready.send(Err(error));
-            Ok(())
-        }
     }
+}
+
+/// Works until the worker is stopped or dies, and clears up after it.
+fn work(mut worker: Worker) -> (WorkerState, Vec<(SessionId, SessionReport)>) {
+    let state = match catch_unwind(AssertUnwindSafe(|| worker.run())) {
+        Ok(Ok(())) => WorkerState::Stopped,
+        Ok(Err(error)) => WorkerState::Died { reason: format!("io_uring: {error}") },
+        Err(panic) => died_of(&*panic),
+    };
+    // What panicked once may do so again, when its state is what is wrong.
+    let last = catch_unwind(AssertUnwindSafe(|| worker.bury()));
+    (state, last.unwrap_or_default())
+}
+
+fn died_of(panic: &(dyn Any + Send)) -> WorkerState {
+    WorkerState::Died { reason: format!("panic: {}", words(panic)) }
 }
 
 /// Puts the calling worker before other threads, if that is permitted.

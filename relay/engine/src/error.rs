@@ -54,7 +54,8 @@ pub enum SubmitError {
     /// As many commands as are allowed are under way: answer 503, or try again after an event.
     #[error("the relay worker has as many commands under way as are allowed")]
     Overloaded(Box<Command>),
-    /// The worker that the session belongs to has died.
+    /// The worker that the session belongs to has died (the end of the session is told as well), or
+    /// all have.
     #[error("the relay worker has stopped")]
     WorkerDown(Box<Command>),
 }
@@ -76,9 +77,10 @@ pub enum WorkerState {
     Running,
     /// It was stopped.
     Stopped,
-    /// It died: its sessions carry no media and its commands are never answered.
+    /// It died or hangs. Its commands have been refused and its sessions closed as lost, or will
+    /// have been once [`Engine::poll_event`](crate::Engine::poll_event) finds nothing.
     Died {
-        /// The panic's or the error's words.
+        /// The panic's or the error's words, or for how long it gave no sign of life.
         reason: String,
     },
 }

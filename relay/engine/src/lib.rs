@@ -3,18 +3,21 @@
 //!
 //! [`Engine`] is the whole interface: commands go in with [`Engine::submit`], events come out of
 //! [`Engine::poll_event`]. Sessions are placed on workers by their id modulo the number of workers,
-//! which needs no table; the workers share the ports of each local address.
+//! which needs no table; the workers share the ports of each local address. When a worker dies or
+//! hangs, its commands are answered, the end of its sessions is told, and new ones go to the others.
 
 mod config;
 mod counters;
 mod engine;
 mod error;
+mod ledger;
 mod mailbox;
 mod priority;
 pub mod probe;
 mod ring;
 mod shared_ports;
 mod socket;
+mod watchdog;
 mod worker;
 
 pub use config::{Dscp, EngineConfig, NotADscp, RingSizes};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crossbeam::queue::ArrayQueue;
 use crossbeam::utils::CachePadded;
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use relay_core::api::{CloseCause, Command, Event};
+use relay_core::api::{CloseCause, Command, Event, SessionId, SessionReport};
 
 use crate::counters::Counters;
 use crate::error::{SubmitError, WorkerState};
@@ -38,11 +38,11 @@ impl Outlet {
         Outlet { queue: ArrayQueue::new(workers * (commands_outstanding_max + UNSOLICITED_MAX)) }
     }
 
-    /// Takes the next event and accounts for it.
-    pub(crate) fn take(&self, mailboxes: &[Arc<Mailbox>]) -> Option<Event> {
+    /// Takes the next event and accounts for it; also the worker that it is from.
+    pub(crate) fn take(&self, mailboxes: &[Arc<Mailbox>]) -> Option<(usize, Event)> {
         let Envelope { worker, event } = self.queue.pop()?;
         mailboxes[worker].on_its_way(&event).fetch_sub(1, Ordering::AcqRel);
-        Some(event)
+        Some((worker, event))
     }
 }
 
@@ -63,6 +63,8 @@ pub(crate) struct Mailbox {
     down: AtomicBool,
     started: Instant,
     beat_us: AtomicU64,
+    /// What a worker that has ended could say of its sessions.
+    last: Mutex<Vec<(SessionId, SessionReport)>>,
     pub(crate) counters: CachePadded<Counters>,
 }
 
@@ -83,6 +85,7 @@ impl Mailbox {
             down: AtomicBool::new(false),
             started: Instant::now(),
             beat_us: AtomicU64::new(0),
+            last: Mutex::new(Vec::new()),
             counters: CachePadded::default(),
         })
     }
@@ -174,9 +177,33 @@ impl Mailbox {
         self.started.elapsed().saturating_sub(beat)
     }
 
-    pub(crate) fn ended(&self, state: WorkerState) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = state;
+    /// The worker has ended, and leaves what it could say of its sessions.
+    pub(crate) fn ended(&self, state: WorkerState, last: Vec<(SessionId, SessionReport)>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        self.go_down(state);
+    }
+
+    /// The worker hangs. Should it go on after all, it finds that it is to stop.
+    pub(crate) fn lose(&self, state: WorkerState) {
+        self.go_down(state);
+        self.stop();
+    }
+
+    /// What was said first stays.
+    fn go_down(&self, state: WorkerState) {
+        let mut current = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if *current == WorkerState::Running {
+            *current = state;
+        }
         self.down.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_down(&self) -> bool {
+        self.down.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn take_last(&self) -> Vec<(SessionId, SessionReport)> {
+        std::mem::take(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn state(&self) -> WorkerState {
@@ -187,7 +214,7 @@ impl Mailbox {
 /// Whether the event answers a command, rather than telling of something that happened.
 fn is_answer(event: &Event) -> bool {
     match event {
-        Event::Closed { cause: CloseCause::Idle(_), .. } => false,
+        Event::Closed { cause: CloseCause::Idle(_) | CloseCause::WorkerLost, .. } => false,
         Event::Closed { cause: CloseCause::Asked | CloseCause::Unknown, .. }
         | Event::Applied { .. }
         | Event::Refused { .. }
@@ -197,8 +224,6 @@ fn is_answer(event: &Event) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use relay_core::api::{SessionId, SessionReport};
-
     use super::*;
 
     fn closed(session: u64, cause: CloseCause) -> Event {
@@ -221,7 +246,7 @@ mod tests {
         assert!((0..all).all(|n| !waits(idle(n))));
         assert!(waits(idle(all)));
         assert!(!waits(closed(1, CloseCause::Asked)) && !waits(closed(2, CloseCause::Asked)));
-        assert_eq!(outlet.take(&mailbox), Some(idle(0)));
+        assert_eq!(outlet.take(&mailbox), Some((0, idle(0))));
         assert!(!waits(idle(all)));
     }
 

@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use relay_core::api::Event;
+use relay_core::api::{Event, SessionId, SessionReport};
 use relay_core::{Relay, RelayConfig, SlotId, Verdict};
 
 use crate::config::EngineConfig;
@@ -31,7 +31,9 @@ const BATCH_MAX: usize = 512;
 /// takes about 60 us, in which no packet is relayed.
 const COMMANDS_PER_TURN: usize = 4;
 /// Longest wait, so that an idle worker shows that it is alive.
-const BEAT: Duration = Duration::from_secs(1);
+const BEAT_MAX: Duration = Duration::from_secs(1);
+/// Signs of life of an idle worker in the time after which it counts as lost.
+const BEATS: u32 = 4;
 /// How soon events that found the queue full are tried again.
 const OUTBOX_RETRY: Duration = Duration::from_millis(5);
 /// How long a stopping worker waits for its sockets to close before it leaves that to the kernel.
@@ -65,6 +67,7 @@ pub(crate) struct Worker {
     /// Events on their way out, in order.
     outbox: VecDeque<Event>,
     published_at: Option<Instant>,
+    beat: Duration,
 }
 
 impl Worker {
@@ -88,6 +91,7 @@ impl Worker {
             exhausted: false,
             outbox: VecDeque::new(),
             published_at: None,
+            beat: (config.stall / BEATS).min(BEAT_MAX),
             mailbox,
             outlet,
             wake,
@@ -130,7 +134,7 @@ impl Worker {
         if self.mailbox.has_commands() || self.batch_was_full {
             return Duration::ZERO;
         }
-        let most = if self.outbox.is_empty() { BEAT } else { OUTBOX_RETRY };
+        let most = if self.outbox.is_empty() { self.beat } else { OUTBOX_RETRY };
         let due = self.relay.poll_timeout().map(|at| at.saturating_duration_since(now));
         due.map_or(most, |due| due.min(most))
     }
@@ -307,7 +311,8 @@ impl Worker {
 
     /// Brings the counters up to date that are not counted as things happen.
     fn publish(&mut self, now: Instant, controlled: bool) {
-        let due = self.published_at.is_none_or(|at| now.saturating_duration_since(at) >= BEAT / 2);
+        let due =
+            self.published_at.is_none_or(|at| now.saturating_duration_since(at) >= BEAT_MAX / 2);
         if !due && !controlled {
             return;
         }
@@ -328,5 +333,13 @@ impl Worker {
             self.take_completions(Instant::now())?;
         }
         Ok(())
+    }
+
+    /// Closes what is still open and gives its ports back; returns what its sessions relayed.
+    pub(crate) fn bury(self) -> Vec<(SessionId, SessionReport)> {
+        let Worker { ring, mut relay, .. } = self;
+        // The sockets first: a port that is given back must not be bound any more.
+        drop(ring);
+        relay.abandon(Instant::now())
     }
 }

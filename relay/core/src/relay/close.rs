@@ -52,6 +52,23 @@ impl Relay {
         SessionReport { lifetime, streams: streams.collect() }
     }
 
+    /// Gives every port back and says what every session has relayed: the engine is at its end, and
+    /// no socket is left. The relay has no session then.
+    pub fn abandon(&mut self, now: Instant) -> Vec<(SessionId, SessionReport)> {
+        let sessions = std::mem::take(&mut self.sessions);
+        let established = sessions.iter().filter(|(_, session)| session.established);
+        let reports = established.map(|(id, session)| (*id, self.report(now, session))).collect();
+        let streams = std::mem::take(&mut self.streams);
+        for (_, stream) in streams {
+            for leg in stream.legs {
+                self.give_back(now, leg.ports, Fate::Rest);
+            }
+        }
+        self.give_back_drains(now);
+        self.timers.clear();
+        reports
+    }
+
     /// Sees to it that the session is looked at when it could be idle. One timer a session: it is
     /// not moved by packets, but set anew for the time that is left when it fires.
     pub(super) fn arm_idle_check(&mut self, now: Instant, id: SessionId) {

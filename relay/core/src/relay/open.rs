@@ -240,6 +240,13 @@ impl Relay {
         }
     }
 
+    /// Does not wait for the sockets that are being closed.
+    pub(super) fn give_back_drains(&mut self, now: Instant) {
+        for (_, Drain { ports, fate, .. }) in std::mem::take(&mut self.drains) {
+            self.give_back(now, ports, fate);
+        }
+    }
+
     fn finish_drain(&mut self, now: Instant, key: usize) {
         let Drain { ports, fate, .. } = self.drains.remove(key);
         self.give_back(now, ports, fate);

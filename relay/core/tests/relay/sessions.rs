@@ -286,3 +286,24 @@ fn a_report_is_answered_at_once_and_says_when_there_is_no_such_session() {
     rig.command(Command::Report { session: SessionId(1), token: 4 });
     assert_eq!(rig.relay.poll_event(), none(4));
 }
+
+/// The engine is at its end: every port comes back, also those of sockets that are being closed or
+/// opened, and what the sessions relayed is known.
+#[test]
+fn an_abandoned_relay_gives_every_port_back_and_reports_its_sessions() {
+    let mut rig = Rig::new();
+    let ports = rig.apply(1, &call())[0].unwrap();
+    rig.packet(at(CALLER), ports[0].rtp, &rtp(0, 1, 1));
+    rig.apply(2, &call());
+    rig.hold = true;
+    rig.close(2);
+    rig.submit(3, &call());
+    assert_ne!(rig.usage(INSIDE).0, 0);
+    let reports = rig.relay.abandon(rig.now);
+    assert_eq!(reports.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [1]);
+    assert_eq!(reports[0].1.streams[0][0].packets, 1);
+    assert_eq!((rig.relay.sessions(), rig.relay.ports_used()), (0, 0));
+    assert_eq!((rig.usage(INSIDE).0, rig.usage(OUTSIDE).0), (0, 0));
+    // Answers that come late mean nothing any more.
+    rig.release();
+}

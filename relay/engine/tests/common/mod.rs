@@ -52,10 +52,19 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn start(config: EngineConfig) -> Rig {
+        Rig::start_with(config, || {})
+    }
+
+    /// As [`Rig::start`]; `callback` is called by a worker that has handed out events.
+    pub(crate) fn start_with(
+        config: EngineConfig,
+        callback: impl Fn() + Send + Sync + 'static,
+    ) -> Rig {
         let (wake, woken) = sync_channel(1);
         let wake = Arc::new(move || {
             // Full: a wake-up is waiting already.
             let _ = wake.try_send(());
+            callback();
         });
         let engine = Engine::start(config, wake).unwrap();
         Rig { engine, home: home(), woken: Mutex::new(woken), next_token: 1 }

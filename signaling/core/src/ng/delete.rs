@@ -121,8 +121,8 @@ impl Ng {
         let directions = report.streams.iter().flatten();
         self.counters.packets += directions.map(|direction| direction.packets).sum::<u64>();
         match cause {
-            CloseCause::Idle(_) => {
-                self.counters.idle += 1;
+            CloseCause::Idle(_) | CloseCause::WorkerLost => {
+                self.counters.idle += u64::from(cause != CloseCause::WorkerLost);
                 if let Some(taken) = self.calls.take_session(session.call, id) {
                     self.close(&taken);
                 }

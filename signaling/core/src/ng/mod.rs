@@ -30,6 +30,7 @@ use ipnet::IpNet;
 use relay_core::api::{CloseCause, Command, Event, Leg, Refusal, SessionId, SessionReport};
 use smallvec::SmallVec;
 
+use crate::call::media::OfferId;
 use crate::call::{LearningPolicy, MediaAddresses, Owner, SessionIds};
 use crate::proxy::LocalAddresses;
 use crate::table::{Key, Table};
@@ -167,7 +168,9 @@ impl From<&Refusal> for Failure {
     fn from(refusal: &Refusal) -> Failure {
         let why = refusal.to_string();
         match refusal {
-            Refusal::PortsExhausted { .. } | Refusal::TableFull { .. } => Failure::Overload(why),
+            Refusal::PortsExhausted { .. } | Refusal::TableFull { .. } | Refusal::WorkerLost => {
+                Failure::Overload(why)
+            }
             Refusal::AddressNotLocal(_) | Refusal::BadSpec(_) | Refusal::Os { .. } => {
                 Failure::Refused(why)
             }
@@ -196,7 +199,7 @@ struct Request {
 #[derive(Debug)]
 enum Work {
     /// A description, to be rewritten for `to`'s peer.
-    Describe { session: SessionId, to: Leg, sdp: Bytes },
+    Describe { session: SessionId, to: Leg, offer: Option<OfferId>, sdp: Bytes },
     /// Figures are being gathered.
     Tally(Tally),
 }
@@ -239,6 +242,7 @@ pub struct Ng {
     last_token: u64,
     counters: Counters,
     outputs: VecDeque<Output>,
+    is_stopping: bool,
 }
 
 impl Ng {
@@ -264,6 +268,7 @@ impl Ng {
             last_token: 0,
             counters: Counters::default(),
             outputs: VecDeque::new(),
+            is_stopping: false,
             config,
         }
     }
@@ -362,8 +367,9 @@ impl Ng {
         self.outputs.pop_front()
     }
 
-    /// The node stops: every session is closed.
+    /// The node stops: every session is closed, and offers of new calls are refused as an overload.
     pub fn handle_stop(&mut self) {
+        self.is_stopping = true;
         for key in self.calls.keys() {
             self.end_call(key);
         }

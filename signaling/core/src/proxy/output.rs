@@ -34,6 +34,8 @@ pub enum CallEnd {
     Cancelled,
     /// No media in either direction for the idle timeout.
     MediaIdle,
+    /// The media worker that carried it has died or hangs.
+    MediaLost,
     /// The call outlived [`Limits::call_lifetime`](super::config::Limits::call_lifetime).
     LifetimeExceeded,
     /// The node is stopping.
@@ -48,6 +50,7 @@ impl fmt::Display for CallEnd {
             CallEnd::Refused(status) => write!(f, "refused {status}"),
             CallEnd::Cancelled => f.write_str("cancelled"),
             CallEnd::MediaIdle => f.write_str("media idle"),
+            CallEnd::MediaLost => f.write_str("media worker lost"),
             CallEnd::LifetimeExceeded => f.write_str("lifetime exceeded"),
             CallEnd::NodeStopped => f.write_str("node stopped"),
         }

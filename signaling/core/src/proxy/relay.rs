@@ -193,12 +193,14 @@ impl Proxy {
         call.sessions.retain(|open| *open != session);
         call.reports.push(report);
         match cause {
-            CloseCause::Idle(_) => {
+            CloseCause::Idle(_) | CloseCause::WorkerLost => {
                 if let Some(branch) = call.branches.get_mut(place.branch) {
                     branch.media = None;
                 }
                 if call.sessions.is_empty() && call.ended.is_none() {
-                    self.end_call(now, id, CallEnd::MediaIdle);
+                    let idle = matches!(cause, CloseCause::Idle(_));
+                    let end = if idle { CallEnd::MediaIdle } else { CallEnd::MediaLost };
+                    self.end_call(now, id, end);
                 }
             }
             CloseCause::Asked | CloseCause::Unknown => {}

@@ -246,17 +246,17 @@ fn a_call_between_tcp_and_udp_is_record_routed_twice_and_both_ways_work() {
 }
 
 #[test]
-fn media_that_stays_away_ends_the_call() {
-    let mut bench = Bench::new(Plan::default());
-    set_up(&mut bench);
-    let session = bench.commands[0].session();
-    bench.relay_event(relay_core::api::Event::Closed {
-        session,
-        cause: CloseCause::Idle(Duration::from_secs(60)),
-        report: Default::default(),
-    });
-    assert_eq!(bench.records[0].end, CallEnd::MediaIdle);
-    assert_eq!(bench.proxy.load().calls, 0);
+fn media_that_stays_away_or_is_lost_with_its_worker_ends_the_call() {
+    let idle = CloseCause::Idle(Duration::from_secs(60));
+    for (cause, end) in [(idle, CallEnd::MediaIdle), (CloseCause::WorkerLost, CallEnd::MediaLost)] {
+        let mut bench = Bench::new(Plan::default());
+        set_up(&mut bench);
+        let session = bench.commands[0].session();
+        let report = Default::default();
+        bench.relay_event(relay_core::api::Event::Closed { session, cause, report });
+        assert_eq!(bench.records[0].end, end);
+        assert_eq!(bench.proxy.load().calls, 0);
+    }
 }
 
 /// S24: a request within a call goes to the other party of that call, whatever registers meanwhile.
