@@ -30,7 +30,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
         StopSignals::listen().context("cannot listen for signals").map_err(Stop::CannotStart)?
     };
     let node = Node::start(&settings, &Placement::default())?;
-    print!("{}", welcome(&settings, node.bound(), local_address()));
+    print!("{}", welcome(&settings, node.bound(), node.ng(), local_address()));
     let ended = runtime.block_on(until_told(&node, &mut signals));
     tracing::info!(calls = node.load().calls, "stopping");
     std::thread::spawn(move || {
@@ -85,7 +85,12 @@ impl StopSignals {
 
 /// What a user needs to know to point a phone at the node. The first line is for programs, too: once
 /// it is there, the node takes calls.
-fn welcome(settings: &Settings, bound: &[(Transport, SocketAddr)], local: IpAddr) -> String {
+fn welcome(
+    settings: &Settings,
+    bound: &[(Transport, SocketAddr)],
+    ng: Option<SocketAddr>,
+    local: IpAddr,
+) -> String {
     let mut text = String::from("ringfarm: ready, listening on");
     for (transport, address) in bound {
         // Writing to a String does not fail.
@@ -105,6 +110,12 @@ fn welcome(settings: &Settings, bound: &[(Transport, SocketAddr)], local: IpAddr
     } else {
         "user and password as in the settings file\n"
     };
+    if let Some(ng) = ng {
+        let _ = writeln!(
+            text,
+            "  ng           {ng} (udp), for the rtpengine modules of other SIP servers"
+        );
+    }
     let domain = settings.sip.domains.first().map(ToString::to_string);
     let _ = writeln!(
         text,
@@ -136,10 +147,17 @@ mod tests {
     #[test]
     fn the_welcome_says_where_to_point_a_phone() {
         let bound = [(Transport::Udp, "0.0.0.0:5060".parse().unwrap())];
-        let text = welcome(&Settings::default(), &bound, "192.0.2.9".parse().unwrap());
+        let text = welcome(&Settings::default(), &bound, None, "192.0.2.9".parse().unwrap());
         assert!(text.starts_with("ringfarm: ready, listening on udp:0.0.0.0:5060\n"), "{text}");
         assert!(text.contains("server 192.0.2.9:5060"), "{text}");
         assert!(text.contains("open test domain"), "{text}");
+    }
+
+    #[test]
+    fn the_welcome_says_where_ng_commands_are_received() {
+        let ng = Some("127.0.0.1:2223".parse().unwrap());
+        let text = welcome(&Settings::default(), &[], ng, "192.0.2.9".parse().unwrap());
+        assert!(text.contains("ng           127.0.0.1:2223 (udp)"), "{text}");
     }
 
     #[test]
@@ -149,7 +167,7 @@ mod tests {
         )
         .unwrap();
         let bound = [(Transport::Tcp, "127.0.0.1:5070".parse().unwrap())];
-        let text = welcome(&settings, &bound, "192.0.2.9".parse().unwrap());
+        let text = welcome(&settings, &bound, None, "192.0.2.9".parse().unwrap());
         assert!(text.contains("sip:USER@example.test"), "{text}");
         assert!(text.contains("server 127.0.0.1:5070"), "{text}");
         assert!(!text.contains("open test domain"), "{text}");

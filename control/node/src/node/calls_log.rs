@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use relay_core::api::DirectionReport;
+use relay_core::api::{DirectionReport, SessionReport};
 use signaling_core::proxy::output::CallRecord;
 
 /// Logs a call that has ended. Who called whom is personal data and appears at DEBUG only.
@@ -12,16 +12,16 @@ pub(super) fn record(record: &CallRecord) {
         end = %record.end,
         setup_ms = record.setup.map(|setup| u64::try_from(setup.as_millis()).unwrap_or(u64::MAX)),
         duration_ms = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),
-        media = media(record),
+        media = media(&record.media),
         "call ended"
     );
     tracing::debug!(call_id = record.call_id, from = record.from, to = record.to, "its parties");
 }
 
 /// `caller 400p/0 lost, callee 398p/2 lost; ...`, one part a stream.
-fn media(record: &CallRecord) -> String {
+pub(super) fn media(reports: &[SessionReport]) -> String {
     let mut text = String::new();
-    for [caller, callee] in record.media.iter().flat_map(|report| &report.streams) {
+    for [caller, callee] in reports.iter().flat_map(|report| &report.streams) {
         if !text.is_empty() {
             text.push_str("; ");
         }

@@ -8,19 +8,23 @@ use std::time::Instant;
 
 use relay_core::api::{Command, Event, Refusal, SessionId};
 use relay_engine::{Engine, SubmitError};
+use signaling_core::call::Owner;
+use signaling_core::ng;
 use signaling_core::proxy::Proxy;
 use signaling_core::proxy::output::{Notice, Output};
-use signaling_core::transport::Transport;
+use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Transports};
 
+use super::ng::{self as ng_side, NgSide};
 use super::translate::SignalingParts;
-use super::{Shared, calls_log};
+use super::{Bound, Shared, calls_log};
 
 /// Most closes that wait for a busy relay: each is a session, and a full table of them fits.
 const CLOSES_WAITING_MAX: usize = 1 << 20;
 
 pub(super) struct EventLoop {
     proxy: Proxy,
+    ng: Option<NgSide>,
     transports: Transports,
     transports_of: Vec<Transport>,
     engine: Arc<Engine>,
@@ -41,8 +45,11 @@ impl EventLoop {
         let transports_of = parts.listeners.iter().map(|l| l.transport).collect();
         let transports = Transports::bind(parts.listeners, parts.limits)?;
         let proxy = (parts.proxy)(Instant::now(), &transports.bound());
+        let last = u16::try_from(transports.bound().len().saturating_sub(1)).unwrap_or(u16::MAX);
+        let ng = parts.ng.map(|core| NgSide { listener: ListenerId(last), core: core() });
         Ok(EventLoop {
             proxy,
+            ng,
             transports,
             transports_of,
             engine,
@@ -52,8 +59,49 @@ impl EventLoop {
         })
     }
 
-    pub(super) fn bound(&self) -> Vec<(Transport, SocketAddr)> {
-        self.transports_of.iter().copied().zip(self.transports.bound()).collect()
+    pub(super) fn bound(&self) -> Bound {
+        let listeners = self.transports_of.iter().copied().zip(self.transports.bound());
+        let mut sip: Vec<(Transport, SocketAddr)> = listeners.collect();
+        // Its listener is the last one.
+        let ng = self.ng.as_ref().and_then(|_| sip.pop()).map(|(_, address)| address);
+        Bound { sip, ng }
+    }
+
+    /// Whether nothing is left to be released.
+    fn is_idle(&self) -> bool {
+        self.proxy.load().calls == 0 && self.ng.as_ref().is_none_or(|ng| ng.core.sessions() == 0)
+    }
+
+    /// When either core has something to do by itself.
+    fn due(&self) -> Option<Instant> {
+        let ng = self.ng.as_ref().and_then(|ng| ng.core.poll_timeout());
+        [self.proxy.poll_timeout(), ng].into_iter().flatten().min()
+    }
+
+    fn handle_stop(&mut self, now: Instant) {
+        self.proxy.handle_stop(now);
+        if let Some(ng) = &mut self.ng {
+            ng.core.handle_stop();
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
+            self.proxy.handle_timeout(now);
+        }
+        if let Some(ng) = &mut self.ng
+            && ng.core.poll_timeout().is_some_and(|due| due <= now)
+        {
+            ng.core.handle_timeout(now);
+        }
+    }
+
+    /// What the relay tells of a session goes to whom it belongs to.
+    fn handle_media(&mut self, now: Instant, event: Event) {
+        match (Owner::of(event.session()), &mut self.ng) {
+            (Owner::Ng, Some(ng)) => ng.core.handle_media(event),
+            (Owner::Proxy, _) | (Owner::Ng, None) => self.proxy.handle_media(now, event),
+        }
     }
 
     /// Goes round until the node is stopped.
@@ -65,27 +113,25 @@ impl EventLoop {
             if stopping.is_none() {
                 stopping = self.shared.stop_deadline();
                 if stopping.is_some() {
-                    self.proxy.handle_stop(now);
+                    self.handle_stop(now);
                     self.deliver(now);
                 }
             }
             if let Some(deadline) = stopping
-                && (self.proxy.load().calls == 0 || now >= deadline)
+                && (self.is_idle() || now >= deadline)
             {
                 break;
             }
-            let due = [self.proxy.poll_timeout(), stopping].into_iter().flatten().min();
+            let due = [self.due(), stopping].into_iter().flatten().min();
             self.wait(due, &mut inputs).await;
             let now = Instant::now();
             for input in inputs.drain(..) {
                 self.take(now, input);
             }
             while let Some(event) = self.engine.poll_event() {
-                self.proxy.handle_media(now, event);
+                self.handle_media(now, event);
             }
-            if self.proxy.poll_timeout().is_some_and(|due| due <= now) {
-                self.proxy.handle_timeout(now);
-            }
+            self.handle_timeout(now);
             self.deliver(now);
         }
         self.transports.shutdown(super::STOP_WITHIN).await;
@@ -107,20 +153,29 @@ impl EventLoop {
     }
 
     fn take(&mut self, now: Instant, input: Input) {
+        let listener = self.ng.as_ref().map(|ng| ng.listener);
         match input {
-            Input::Message { arrival, bytes } => self.proxy.handle_message(now, arrival, bytes),
+            Input::Message { arrival, bytes } => match &mut self.ng {
+                Some(ng) if ng.listener == arrival.listener => {
+                    ng.core.handle_datagram(now, &arrival, &bytes);
+                }
+                Some(_) | None => self.proxy.handle_message(now, arrival, bytes),
+            },
             Input::Closed { connection, remote, reason } => {
                 tracing::debug!(%remote, %reason, "connection closed");
                 self.proxy.handle_closed(now, connection);
             }
             Input::SendFailed { target, error, .. } => {
                 tracing::debug!(remote = %target.remote, %error, "message not sent");
-                self.proxy.handle_transport_error(now, &target);
+                // A controller that gets no reply asks again.
+                if Some(target.listener) != listener {
+                    self.proxy.handle_transport_error(now, &target);
+                }
             }
         }
     }
 
-    /// Carries out everything that the proxy core wants done.
+    /// Carries out everything that the cores want done.
     fn deliver(&mut self, now: Instant) {
         self.retry_closes();
         loop {
@@ -132,8 +187,16 @@ impl EventLoop {
                     Output::Notice(notice) => log_notice(&notice),
                 }
             }
+            while let Some(output) = self.ng.as_mut().and_then(|ng| ng.core.poll_output()) {
+                match output {
+                    ng::Output::Transmit(transmit) => self.transports.send(transmit),
+                    ng::Output::Media(command) => self.submit(*command),
+                    ng::Output::Record(record) => ng_side::record(&record),
+                    ng::Output::Notice(notice) => ng_side::notice(&notice),
+                }
+            }
             let Some(answer) = self.answers.pop_front() else { break };
-            self.proxy.handle_media(now, answer);
+            self.handle_media(now, answer);
         }
         self.transports.flush();
         *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner) = self.proxy.load();

@@ -2,6 +2,7 @@
 
 mod calls_log;
 mod event_loop;
+mod ng;
 mod translate;
 
 use std::net::SocketAddr;
@@ -32,6 +33,13 @@ pub(crate) struct Placement {
     pub(crate) signaling: Option<usize>,
 }
 
+/// The addresses of a node's sockets, with the ports that the system chose.
+#[derive(Clone, Debug)]
+struct Bound {
+    sip: Vec<(Transport, SocketAddr)>,
+    ng: Option<SocketAddr>,
+}
+
 /// What both sides of a node's threads see.
 #[derive(Default)]
 struct Shared {
@@ -52,7 +60,7 @@ pub(crate) struct Node {
     engine: Arc<Engine>,
     shared: Arc<Shared>,
     signaling: thread::JoinHandle<anyhow::Result<()>>,
-    bound: Vec<(Transport, SocketAddr)>,
+    bound: Bound,
 }
 
 impl Node {
@@ -78,7 +86,12 @@ impl Node {
 
     /// The addresses that SIP is received on, with the ports that the system chose.
     pub(crate) fn bound(&self) -> &[(Transport, SocketAddr)] {
-        &self.bound
+        &self.bound.sip
+    }
+
+    /// The address that ng commands are received on.
+    pub(crate) fn ng(&self) -> Option<SocketAddr> {
+        self.bound.ng
     }
 
     /// The workers' counters.
@@ -124,7 +137,7 @@ fn stop_engine(engine: Arc<Engine>) {
     }
 }
 
-type Signaling = (thread::JoinHandle<anyhow::Result<()>>, Vec<(Transport, SocketAddr)>);
+type Signaling = (thread::JoinHandle<anyhow::Result<()>>, Bound);
 
 fn spawn_signaling(
     settings: &Settings,

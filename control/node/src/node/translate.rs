@@ -7,6 +7,7 @@ use anyhow::{Context as _, anyhow};
 use control_core::settings::{self, Credentials, Learning, Settings};
 use relay_engine::{Dscp, EngineConfig};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
+use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Route,
 };
@@ -16,7 +17,7 @@ use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::Transport;
 use signaling_net::ListenerConfig;
 
-use super::Placement;
+use super::{Placement, ng};
 use crate::exit::Stop;
 
 /// Builds the proxy core at an instant, given the addresses that the listeners are bound to.
@@ -27,6 +28,8 @@ pub(super) struct SignalingParts {
     pub(super) listeners: Vec<ListenerConfig>,
     pub(super) limits: signaling_net::Limits,
     pub(super) proxy: MakeProxy,
+    /// Of the last listener, if there is an ng socket.
+    pub(super) ng: Option<Box<dyn FnOnce() -> Ng + Send>>,
 }
 
 /// The relay's configuration.
@@ -56,15 +59,13 @@ pub(super) fn engine(settings: &Settings, placement: &Placement) -> Result<Engin
 
 /// The signaling side's configuration.
 pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
-    let listeners = settings
-        .sip
-        .listen
-        .iter()
-        .map(|listen| ListenerConfig {
-            transport: transport(listen.transport),
-            address: listen.address,
-        })
-        .collect();
+    let sip = settings.sip.listen.iter().map(|listen| ListenerConfig {
+        transport: transport(listen.transport),
+        address: listen.address,
+    });
+    let ng = settings.ng.listen;
+    let ng = ng.map(|address| ListenerConfig { transport: Transport::Udp, address });
+    let listeners = sip.chain(ng).collect();
     let limits = signaling_net::Limits {
         connections_max: settings.limits.tcp_connections,
         ..signaling_net::Limits::default()
@@ -72,6 +73,10 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
     let users = users(settings)?;
     let settings = settings.clone();
+    let ng = ng.map(|_| -> Box<dyn FnOnce() -> Ng + Send> {
+        let settings = settings.clone();
+        Box::new(move || ng::core(&settings))
+    });
     let proxy = move |now, bound: &[SocketAddr]| {
         let [secret, nonces, transactions, locations, tags] = seeds;
         let parts = Parts {
@@ -84,7 +89,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         };
         Proxy::new(now, proxy_config(&settings, bound), parts)
     };
-    Ok(SignalingParts { listeners, limits, proxy: Box::new(proxy) })
+    Ok(SignalingParts { listeners, limits, proxy: Box::new(proxy), ng })
 }
 
 fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
@@ -113,10 +118,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
                 transport: transport(route.transport),
             })
             .collect(),
-        learning: match settings.media.learning {
-            Learning::Strict => LearningPolicy::Strict,
-            Learning::Nat => LearningPolicy::Nat,
-        },
+        learning: learning(settings),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {
             calls: settings.limits.sessions,
@@ -124,6 +126,14 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             branches: settings.limits.branches,
             call_lifetime: settings.limits.call_lifetime_s.duration(),
         },
+    }
+}
+
+/// When the sources of media are learned.
+pub(super) const fn learning(settings: &Settings) -> LearningPolicy {
+    match settings.media.learning {
+        Learning::Strict => LearningPolicy::Strict,
+        Learning::Nat => LearningPolicy::Nat,
     }
 }
 
@@ -208,7 +218,7 @@ fn ha1<const N: usize>(user: &str, hash: &settings::Secret) -> anyhow::Result<[u
 
 /// The kernel's routing table.
 #[derive(Default)]
-struct KernelRoutes(signaling_net::route::LocalAddresses);
+pub(super) struct KernelRoutes(signaling_net::route::LocalAddresses);
 
 impl LocalAddresses for KernelRoutes {
     fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr> {
@@ -217,7 +227,7 @@ impl LocalAddresses for KernelRoutes {
 }
 
 /// The media addresses of the settings.
-struct SettingsAddresses(settings::Media);
+pub(super) struct SettingsAddresses(pub(super) settings::Media);
 
 impl MediaAddresses for SettingsAddresses {
     fn bind(&self, signaling: IpAddr) -> IpAddr {
@@ -229,7 +239,7 @@ impl MediaAddresses for SettingsAddresses {
     }
 }
 
-fn unix() -> Duration {
+pub(super) fn unix() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -13,6 +13,7 @@ use super::calls::{Branch, NoPlace};
 use super::command::{CommandError, Family, Params, Verb};
 use super::reply;
 use super::{Asker, Failure, Ng, Session, Step, Timer, Work, too_busy};
+use crate::call::media::OfferId;
 use crate::call::{LearningPolicy, MediaSession, OfferAnswerError};
 use crate::sdp::{Media, Sdp};
 use crate::table::Key;
@@ -31,6 +32,8 @@ struct Change {
     session: SessionId,
     /// The leg that the description comes from.
     leg: Leg,
+    /// The offer that it is, if it is one.
+    offer: Option<OfferId>,
     /// `None`: nothing, the session is as wanted.
     command: Option<Command>,
 }
@@ -71,7 +74,7 @@ impl Ng {
             | Verb::List
             | Verb::Statistics => self.offer(now, names, params, &sdp)?,
         };
-        let Change { call, session, leg, command } = change;
+        let Change { call, session, leg, offer, command } = change;
         self.touch(now, call);
         let Some(command) = command else {
             let text = self.rewritten(session, leg.other(), names.sdp).ok_or_else(gone)?;
@@ -79,7 +82,8 @@ impl Ng {
         };
         self.know(session, call, names.call_id);
         self.media(command);
-        let work = Work::Describe { session, to: leg.other(), sdp: datagram.slice_ref(names.sdp) };
+        let sdp = datagram.slice_ref(names.sdp);
+        let work = Work::Describe { session, to: leg.other(), offer, sdp };
         self.await_relay(now, asker, smallvec![self.last_token], work)?;
         Ok(Step::Waits)
     }
@@ -94,6 +98,9 @@ impl Ng {
         let is_new = self.calls.offered(params).is_none();
         let token = self.next_token();
         let policy = self.config.learning;
+        if is_new && self.is_stopping {
+            return Err(Failure::Overload("this node is stopping".to_owned()));
+        }
         let place = if is_new {
             let media = self.new_media(params, sdp)?;
             let added = self.calls.add(now, names.call_id, names.from, params, media);
@@ -107,7 +114,8 @@ impl Ng {
         match media.offer(leg, sdp, &|ip| learning(policy, params, ip)) {
             Ok(offer) => {
                 media.wish_mux(offer, params.mux);
-                Ok(Change { call, session, leg, command: media.command(token) })
+                let command = media.command(token);
+                Ok(Change { call, session, leg, offer: Some(offer), command })
             }
             Err(error) => {
                 if is_new && let Some(taken) = self.calls.take_session(call, session) {
@@ -138,7 +146,7 @@ impl Ng {
         media.answer(leg, offer, sdp, &|ip| learning(policy, params, ip)).map_err(not_agreed)?;
         // An early answer is not told from a final one here.
         media.establish();
-        Ok(Change { call, session, leg, command: media.command(token) })
+        Ok(Change { call, session, leg, offer: None, command: media.command(token) })
     }
 
     /// A session for the offer of a new branch, with local addresses that face its two sides.
@@ -239,7 +247,10 @@ impl Ng {
     pub(super) fn described(&mut self, token: u64, outcome: Result<(), Failure>) {
         let Some(key) = self.by_token.remove(&token) else { return };
         let Some(request) = self.take_request(key) else { return };
-        let Work::Describe { session, to, sdp } = request.work else { return };
+        let Work::Describe { session, to, offer, sdp } = request.work else { return };
+        if let (Err(_), Some(offer), Some(branch)) = (&outcome, offer, self.branch_of(session)) {
+            branch.media.refuse(offer);
+        }
         let text = outcome.and_then(|()| self.rewritten(session, to, &sdp).ok_or_else(gone));
         let step = text.map(|text| Step::Reply(reply::ok().with("sdp", text)));
         self.take_step(&request.asker, step);

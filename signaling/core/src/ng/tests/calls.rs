@@ -215,6 +215,19 @@ fn a_refused_answer_leaves_the_call_as_it_was() {
 }
 
 #[test]
+fn a_refused_offer_asks_for_nothing_any_more() {
+    let mut bench = Bench::new(config());
+    set_up(&mut bench);
+    bench.refusal = Some(Refusal::BadSpec("for the test"));
+    let two = sdp("198.51.100.10", 4000) + "m=video 4002 RTP/AVP 96\r\n";
+    bench.refused(&offer("c", "a", &two).with("to-tag", "b"));
+    bench.refusal = None;
+    bench.describe(&offer("c", "b", &sdp("198.51.100.20", 6000)).with("to-tag", "a"));
+    let (_, spec) = bench.last_spec();
+    assert_eq!(spec.streams.iter().filter(|stream| stream.open).count(), 1);
+}
+
+#[test]
 fn a_session_that_the_relay_has_closed_as_idle_takes_its_call_along() {
     let mut bench = Bench::new(config());
     set_up(&mut bench);
@@ -288,10 +301,12 @@ fn calls_branches_and_waiting_commands_are_bounded() {
 }
 
 #[test]
-fn a_stopping_node_closes_every_session() {
+fn a_stopping_node_closes_every_session_and_takes_no_more() {
     let mut bench = Bench::new(config());
     set_up(&mut bench);
     bench.describe(&offer("d", "a", &sdp("198.51.100.10", 4000)));
     bench.stop();
     assert_eq!((bench.ng.calls(), bench.ng.sessions(), bench.closed_sessions().len()), (0, 0, 2));
+    let late = bench.ask(&offer("e", "a", &sdp("198.51.100.10", 4000)));
+    assert_eq!(late.text("message"), "this node is stopping");
 }
