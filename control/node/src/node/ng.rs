@@ -40,6 +40,7 @@ pub(super) fn record(record: &Record) {
     let end = match record.cause {
         CloseCause::Asked => "deleted",
         CloseCause::Idle(_) => "media idle",
+        CloseCause::WorkerLost => "media worker lost",
         CloseCause::Unknown => "not known to the relay",
     };
     tracing::info!(

@@ -168,7 +168,9 @@ impl From<&Refusal> for Failure {
     fn from(refusal: &Refusal) -> Failure {
         let why = refusal.to_string();
         match refusal {
-            Refusal::PortsExhausted { .. } | Refusal::TableFull { .. } => Failure::Overload(why),
+            Refusal::PortsExhausted { .. } | Refusal::TableFull { .. } | Refusal::WorkerLost => {
+                Failure::Overload(why)
+            }
             Refusal::AddressNotLocal(_) | Refusal::BadSpec(_) | Refusal::Os { .. } => {
                 Failure::Refused(why)
             }
