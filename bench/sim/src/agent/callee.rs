@@ -8,6 +8,8 @@ use super::{Agent, Cx, Timer};
 use crate::CallNo;
 use crate::scenario::{DevicePart, Reply, Side};
 
+/// How long a phone rings at most: longer than any proxy lets it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(300);
 /// From the 183 of early media to the 180 or the answer.
 const EARLY: std::time::Duration = std::time::Duration::from_millis(100);
 
@@ -66,7 +68,8 @@ impl Agent {
         let after = match part.reply {
             Reply::Accept(after) | Reply::Refuse(_, after) => after,
             Reply::FallSilent => EARLY,
-            Reply::Ring | Reply::Silent => return,
+            Reply::Ring => PATIENCE,
+            Reply::Silent => return,
         };
         cx.wake(cx.now + after, Timer::Reply(no));
     }
@@ -87,7 +90,11 @@ impl Agent {
                 self.over(cx, no);
             }
             Reply::FallSilent | Reply::Silent => self.die(cx, no),
-            Reply::Ring => {}
+            Reply::Ring => {
+                // Whoever wanted it to stop could not say so.
+                self.respond(cx, id, 480, None);
+                self.over(cx, no);
+            }
         }
     }
 

@@ -156,7 +156,11 @@ impl Agent {
                 // An answer has the m= lines of its offer (RFC 3264 6).
                 leg.media.streams.truncate(description.ports.len());
             }
-            let own = leg.media.proposal();
+            let own = if leg.late_offer {
+                leg.media.answer_to(description)
+            } else {
+                leg.media.proposal()
+            };
             if leg.late_offer {
                 answer = Some(leg.media.describe(&own));
             }

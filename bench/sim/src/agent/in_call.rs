@@ -94,6 +94,7 @@ impl Agent {
         let (change, mut proposal) = (asked.change, asked.proposal);
         let mut answer = None;
         if change == Change::Ask {
+            proposal = leg.media.answer_to(&description);
             proposal.direction = description.direction.answered();
             answer = Some(leg.media.describe(&proposal));
         }
@@ -149,6 +150,7 @@ impl Agent {
         let mut answered = Answered { server: id, two_way: None, offer: None };
         match &offer {
             Some(offer) => {
+                proposal = leg.media.answer_to(offer);
                 proposal.direction = offer.direction.answered();
                 let two_way = proposal.direction == Direction::Both && !offer.is_old_hold();
                 answered.two_way = Some(two_way);

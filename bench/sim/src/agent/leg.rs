@@ -130,12 +130,24 @@ impl Media {
         Proposal { direction: self.direction, old_hold: false, ports: self.ports() }
     }
 
+    /// As an answer to `offer`: a stream that is offered closed stays closed (RFC 3264 6).
+    pub(super) fn answer_to(&self, offer: &Description) -> Proposal {
+        let own = self.ports();
+        let ports = offer.ports.iter().zip(own).map(|(o, own)| if *o == 0 { 0 } else { own });
+        Proposal { ports: ports.collect(), ..self.proposal() }
+    }
+
     /// Both sides agree on what this side has said and what the other has.
     pub(super) fn agree(&mut self, own: &Proposal, other: &Description) {
         self.direction = own.direction;
         for (place, stream) in self.streams.iter_mut().enumerate() {
-            stream.local = own.ports.get(place).copied().unwrap_or(stream.local);
-            stream.remote = other.remote(place);
+            match own.ports.get(place) {
+                Some(0) | None => stream.remote = None,
+                Some(port) => {
+                    stream.local = *port;
+                    stream.remote = other.remote(place);
+                }
+            }
         }
     }
 }
