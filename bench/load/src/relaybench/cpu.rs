@@ -183,14 +183,13 @@ fn threads_ns(pid: u32) -> u64 {
     spent.sum()
 }
 
-/// User and system time of `/proc/PID/stat`: the 14th and 15th field, counted from the command's end
+/// User and system time of `/proc/PID/stat` and of the children that it has seen end, so that those
+/// of a compiler or a shell are not lost: the 14th to 17th field, counted from the command's end
 /// because a command may hold spaces and brackets.
 fn process_ticks(stat: &str) -> Option<u64> {
     let rest = &stat[stat.rfind(')')? + 1..];
-    let mut fields = rest.split_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
-    Some(user + system)
+    let fields = rest.split_whitespace().skip(11).take(4);
+    fields.map(|field| field.parse::<u64>().ok()).sum()
 }
 
 /// The kernel thread that runs what softirqs are left over on `core`.
@@ -245,8 +244,8 @@ cpu: 1
 
     #[test]
     fn the_ticks_of_a_process_with_a_nasty_name_are_found() {
-        let stat = "7 (a) b c) S 1 7 7 0 -1 4194304 100 0 0 0 30 12 0 0 20 0 1 0 99";
-        assert_eq!(process_ticks(stat), Some(42));
+        let stat = "7 (a) b c) S 1 7 7 0 -1 4194304 100 0 0 0 30 12 5 3 20 0 1 0 99";
+        assert_eq!(process_ticks(stat), Some(50));
     }
 
     /// The meter on this machine: a thread that computes is seen as busy time of its core and as time
