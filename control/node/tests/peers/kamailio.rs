@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::harness::{
-    CALLEE, DOMAIN, Lab, NODE, NODE_PORT, OUTSIDE_DOMAIN, PROXY, Process, wait_for,
+    CALLEE, DOMAIN, Lab, NG_PORT, NODE, NODE_PORT, OUTSIDE_DOMAIN, PROXY, Process, wait_for,
 };
 
 /// What a test that uses this needs installed.
@@ -20,10 +20,21 @@ pub(crate) struct Kamailio {
 impl Kamailio {
     /// Returns once it listens. `callee_port` is where the users of the outside domain are.
     pub(crate) fn start(lab: &Lab, callee_port: u16) -> Kamailio {
-        let config = include_str!("kamailio.cfg")
+        Kamailio::start_with(lab, include_str!("kamailio.cfg"), callee_port)
+    }
+
+    /// As [`Kamailio::start`], for a proxy that sends every call to the called host's port and has
+    /// its media relayed by the node.
+    pub(crate) fn start_with_ng(lab: &Lab, callee_port: u16) -> Kamailio {
+        Kamailio::start_with(lab, include_str!("kamailio_ng.cfg"), callee_port)
+    }
+
+    fn start_with(lab: &Lab, template: &str, callee_port: u16) -> Kamailio {
+        let config = template
             .replace("@PROXY@", &PROXY.to_string())
             .replace("@DOMAIN@", DOMAIN)
             .replace("@NODE@", &format!("{NODE}:{NODE_PORT}"))
+            .replace("@NG@", &format!("{NODE}:{NG_PORT}"))
             .replace("@OUTSIDE@", OUTSIDE_DOMAIN)
             .replace("@CALLEE@", &format!("{CALLEE}:{callee_port}"));
         let config = lab.write("kamailio.cfg", &config);
@@ -37,6 +48,16 @@ impl Kamailio {
             lab.host(PROXY).udp_sockets(5060..=5060).len() == 1
         });
         Kamailio { process }
+    }
+
+    /// What its module was told of a call that a BYE ends: RTP packets that the node has relayed.
+    pub(crate) fn wait_relayed(&mut self) -> u64 {
+        let told = |line: &str| -> Option<u64> {
+            let (_, rtp) = line.split_once("relayed RTP: ")?;
+            rtp.split_whitespace().nth(2)?.parse().ok()
+        };
+        self.process.wait_line("$rtpstat", Duration::from_secs(5), |line| told(line).is_some());
+        self.process.lines().iter().find_map(|line| told(line)).unwrap_or_default()
     }
 
     /// Waits until it has passed on a request of this method.

@@ -11,6 +11,7 @@ mod capture;
 mod harness;
 mod kamailio;
 mod kamailio_calls;
+mod kamailio_ng;
 mod raw;
 mod raw_answers;
 mod sipp;

@@ -20,8 +20,8 @@ pub(crate) use meter::{Direction, Meter};
 pub(crate) use namespace::Namespace;
 pub(crate) use network::{BRIDGE, Network};
 pub(crate) use node::{
-    CALLEE_HUNG_UP, CALLER_HUNG_UP, DOMAIN, MEDIA_PORTS, NODE_PORT, Node, OUTSIDE_DOMAIN, Settings,
-    User,
+    CALLEE_HUNG_UP, CALLER_HUNG_UP, DOMAIN, MEDIA_PORTS, NG_PORT, NODE_PORT, Node, OUTSIDE_DOMAIN,
+    Settings, User,
 };
 pub(crate) use process::Process;
 
@@ -95,6 +95,11 @@ impl Lab {
         let path = self.path(name);
         fs::write(&path, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         path
+    }
+
+    /// Waits for a line in the node's log, and returns it.
+    pub(crate) fn wait_logged(&mut self, what: &str) -> String {
+        self.node.wait_logged(what)
     }
 
     /// The end of every test: no media port is left open in the node, it has logged how each call

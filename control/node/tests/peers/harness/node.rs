@@ -11,6 +11,8 @@ use super::{NODE, Namespace, PROXY, Process};
 
 /// The node's SIP port, UDP and TCP.
 pub(crate) const NODE_PORT: u16 = 5060;
+/// The port that the node receives ng commands on.
+pub(crate) const NG_PORT: u16 = 2223;
 /// The domain whose users the node knows.
 pub(crate) const DOMAIN: &str = "ring.test";
 /// A domain that the node routes to the outside proxy.
@@ -46,16 +48,26 @@ pub(crate) struct Settings {
     pub(crate) users: Vec<User>,
     /// Whether [`OUTSIDE_DOMAIN`] is routed to [`PROXY`], and calls from there need no password.
     pub(crate) outside: bool,
+    /// Whether [`PROXY`] may have its calls' media relayed over ng, on [`NG_PORT`].
+    pub(crate) ng: bool,
 }
 
 impl Settings {
     pub(crate) fn with_users(names: &[&str]) -> Settings {
-        Settings { users: names.iter().map(|name| User::new(name)).collect(), outside: false }
+        Settings {
+            users: names.iter().map(|name| User::new(name)).collect(),
+            ..Settings::default()
+        }
     }
 
     pub(crate) fn with_outside(mut self) -> Settings {
         self.outside = true;
         self
+    }
+
+    /// Nobody's calls but those of [`PROXY`], over ng.
+    pub(crate) fn with_ng() -> Settings {
+        Settings { ng: true, ..Settings::default() }
     }
 
     fn to_toml(&self) -> String {
@@ -78,6 +90,9 @@ impl Settings {
                 "[peers]\ntrusted = [\"{PROXY}/32\"]\n\n\
                  [[routes]]\ndomain = \"{OUTSIDE_DOMAIN}\"\nnext_hop = \"{PROXY}:5060\"\ntransport = \"udp\""
             );
+        }
+        if self.ng {
+            let _ = writeln!(toml, "[ng]\nlisten = \"{NODE}:{NG_PORT}\"\nallow = [\"{PROXY}\"]\n");
         }
         toml
     }
@@ -119,6 +134,13 @@ impl Node {
             "wanted {ends:?}, but the node logged {logged:#?}"
         );
         logged
+    }
+
+    /// Waits for a line in the node's log, and returns it.
+    pub(crate) fn wait_logged(&mut self, what: &str) -> String {
+        self.process.wait_line(what, ENDED, |line| line.contains(what));
+        let lines = self.process.lines();
+        lines.into_iter().find(|line| line.contains(what)).unwrap_or_default()
     }
 
     /// Asks the node to stop, as systemd would; it must end by itself and without an error.
