@@ -29,6 +29,13 @@ pub type Ports = SmallVec<[Option<[LocalPorts; 2]>; 2]>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OfferId(u64);
 
+impl OfferId {
+    /// Whether it was made no later than `other`.
+    pub(crate) const fn is_not_after(self, other: OfferId) -> bool {
+        self.0 <= other.0
+    }
+}
+
 /// How rtcp-mux (RFC 5761) shall differ between the two sides of an exchange; by default each side
 /// is told what the other says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -186,7 +193,7 @@ impl MediaSession {
     }
 
     /// As [`MediaSession::offer`], for a transaction that has made an offer already: the same once
-    /// more (a retransmitted 2xx) changes nothing.
+    /// more (a retransmitted 2xx) changes nothing, nor does any once a later exchange has replaced it.
     pub fn offer_again(
         &mut self,
         earlier: Option<OfferId>,
@@ -202,9 +209,11 @@ impl MediaSession {
             return Err(OfferAnswerError::Unreachable);
         }
         let slot = &mut self.offers[leg.index()];
-        let is_same = |o: &&Offered| Some(o.id) == earlier && o.views == views;
-        if let Some(same) = slot.as_ref().filter(is_same) {
-            return Ok(same.id);
+        let standing = slot.as_ref().filter(|o| Some(o.id) == earlier);
+        if let Some(earlier) = earlier
+            && standing.is_none_or(|o| o.views == views)
+        {
+            return Ok(earlier);
         }
         self.last_offer += 1;
         let id = OfferId(self.last_offer);

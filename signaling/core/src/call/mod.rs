@@ -60,7 +60,16 @@ pub struct CallBranch {
     /// Its dialogs.
     pub dialogs: SmallVec<[Dialog; 1]>,
     /// The offer that a response has carried and a PRACK or ACK answers (RFC 3264, late offer).
-    pub late_offer: Option<OfferId>,
+    pub late_offer: Option<LateOffer>,
+}
+
+/// An offer in a response to an INVITE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LateOffer {
+    /// Its name in its session.
+    pub offer: OfferId,
+    /// The CSeq number of the INVITE, and of the ACK that answers.
+    pub cseq: u32,
 }
 
 impl CallBranch {

@@ -8,6 +8,7 @@ use super::in_call::Passage;
 use super::inbound::Routed;
 use super::media::{Origin, Prepared, Role};
 use super::relay::Continuation;
+use crate::call::LateOffer;
 use crate::transport::{Arrival, Target};
 use crate::wire::{HeaderName, Message};
 
@@ -22,9 +23,11 @@ impl Proxy {
         let Some(ack) = self.outgoing_ack(request, &routed, &passage.target) else { return };
         let Passage { call, branch, from, target } = passage;
         let origin = Origin { call, branch, leg: from };
-        // The answer of a call whose 2xx carried the offer. Any other description in an ACK has no
-        // meaning (RFC 3264, RFC 6337).
-        let role = self.late_offer(origin).map_or(Role::Copy, Role::Answer);
+        // The answer where the 2xx that it acknowledges carried the offer. Any other description in an
+        // ACK has no meaning (RFC 3264, RFC 6337), or is one that comes again.
+        let is_for_this = |late: &LateOffer| late.cseq == request.cseq().number;
+        let late = self.late_offer(origin).filter(is_for_this);
+        let role = late.map_or(Role::Copy, |late| Role::Answer(late.offer));
         match self.prepare(origin, request, role) {
             Ok(Prepared::Ready { body, .. }) => self.send_ack(target, &ack, body),
             Ok(Prepared::Asked { session, token, .. }) => {

@@ -54,6 +54,8 @@ pub(super) struct Branch {
     pub(super) waiting: VecDeque<Message>,
     /// The offer that the request carried.
     pub(super) offered: Option<OfferId>,
+    /// The last offer that a response carried.
+    pub(super) late_offer: Option<OfferId>,
     /// CANCEL has been asked for.
     pub(super) cancel_sent: bool,
 }
@@ -69,6 +71,7 @@ impl Branch {
             media_busy: false,
             waiting: VecDeque::new(),
             offered: None,
+            late_offer: None,
             cancel_sent: false,
         }
     }

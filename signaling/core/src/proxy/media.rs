@@ -11,7 +11,7 @@ use super::config::{Config, MediaAddresses};
 use super::context::Purpose;
 use super::output::Output;
 use super::relay::Continuation;
-use crate::call::{CallId, MediaSession, OfferAnswerError, OfferId, Party};
+use crate::call::{CallId, LateOffer, MediaSession, OfferAnswerError, OfferId, Party};
 use crate::sdp::{Sdp, SdpPart, find_sdp};
 use crate::table::Key;
 use crate::wire::{Message, Method};
@@ -74,28 +74,31 @@ impl Proxy {
     }
 
     fn note_offered(&mut self, key: Key, index: usize, offer: Option<OfferId>) {
-        let Some(context) = self.contexts.get_mut(key) else { return };
-        let is_invite = context.method == Method::Invite;
-        if let Some(branch) = context.branches.get_mut(index) {
+        if let Some(branch) = self.branch_mut(key, index) {
             branch.offered = offer;
-        }
-        // A new INVITE: what the responses to an earlier one offered is history.
-        if is_invite
-            && let Purpose::InCall { call, branch, .. } = context.purpose
-            && let Some(call) = self.calls.get_mut(call.0)
-            && let Some(branch) = call.branches.get_mut(branch)
-        {
-            branch.late_offer = None;
         }
     }
 
-    /// A response has carried an offer.
-    pub(super) fn note_late_offer(&mut self, origin: Origin, offer: Option<OfferId>) {
+    /// A response to an INVITE has carried an offer.
+    pub(super) fn note_late_offer(
+        &mut self,
+        key: Key,
+        index: usize,
+        origin: Origin,
+        offer: Option<OfferId>,
+    ) {
+        let Some(offer) = offer else { return };
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        let cseq = context.request.cseq().number;
+        if let Some(branch) = context.branches.get_mut(index) {
+            branch.late_offer = Some(offer);
+        }
         let call = self.calls.get_mut(origin.call.0);
+        // A copy of an earlier one does not take the place of what was offered since.
         if let Some(branch) = call.and_then(|c| c.branches.get_mut(origin.branch))
-            && offer.is_some()
+            && branch.late_offer.is_none_or(|late| late.offer.is_not_after(offer))
         {
-            branch.late_offer = offer;
+            branch.late_offer = Some(LateOffer { offer, cseq });
         }
     }
 
@@ -114,7 +117,8 @@ impl Proxy {
             Method::Invite | Method::Update => Some((origin, offer)),
             // RFC 3262 5: the answer if the provisional response carried the offer, else an offer.
             Method::Prack => {
-                let open = self.late_offer(origin).filter(|offer| self.is_open(origin, *offer));
+                let late = self.late_offer(origin).map(|late| late.offer);
+                let open = late.filter(|offer| self.is_open(origin, *offer));
                 Some((origin, open.map_or(offer, Role::Answer)))
             }
             Method::Ack
@@ -137,16 +141,17 @@ impl Proxy {
         let context = self.contexts.get(key)?;
         let (request, _) = self.request_origin(key, index)?;
         let origin = Origin { leg: request.leg.other(), ..request };
-        let role = match (context.branches.get(index)?.offered, &context.method) {
+        let branch = context.branches.get(index)?;
+        let role = match (branch.offered, &context.method) {
             (Some(offer), _) => Role::Answer(offer),
-            (None, Method::Invite) => Role::Offer { earlier: self.late_offer(request) },
+            (None, Method::Invite) => Role::Offer { earlier: branch.late_offer },
             (None, _) => Role::Copy,
         };
         Some((origin, role))
     }
 
-    /// The offer that a response on this branch has carried.
-    pub(super) fn late_offer(&self, origin: Origin) -> Option<OfferId> {
+    /// The last offer that a response on this branch of the call has carried.
+    pub(super) fn late_offer(&self, origin: Origin) -> Option<LateOffer> {
         self.calls.get(origin.call.0)?.branches.get(origin.branch)?.late_offer
     }
 

@@ -83,14 +83,14 @@ impl Proxy {
         }
         let (offer, asked) = match prepared {
             Ok(Prepared::Ready { body, offer }) => {
-                self.note_late_offer(origin, offer);
+                self.note_late_offer(key, index, origin, offer);
                 self.update_relay(origin.call, origin.branch);
                 return self.forward_response(now, key, index, response, body);
             }
             Ok(Prepared::Asked { session, token, offer }) => (offer, (session, token)),
             Err(_) => return self.forward_response(now, key, index, response, None),
         };
-        self.note_late_offer(origin, offer);
+        self.note_late_offer(key, index, origin, offer);
         if let Some(branch) = self.branch_mut(key, index) {
             branch.media_busy = true;
         }

@@ -210,3 +210,19 @@ fn the_same_offer_of_the_same_transaction_is_one_offer() {
     let reinvite = session.offer(Leg::Callee, &late, &strict).unwrap();
     assert_ne!(reinvite, first);
 }
+
+/// RFC 6337 3.1.1: a 2xx with an offer that is retransmitted after the parties have gone on does not
+/// take the place of the offer that is open now.
+#[test]
+fn an_offer_that_comes_again_after_a_later_one_changes_nothing() {
+    let (mut session, _) = agreed();
+    let text = sdp("198.51.100.1", &["audio 4000 RTP/AVP 0"]);
+    let copy = Sdp::parse(text.as_bytes()).unwrap();
+    let late = session.offer(Leg::Caller, &copy, &strict).unwrap();
+    answer(&mut session, Leg::Callee, late, "198.51.100.2", &["audio 6000 RTP/AVP 0"]);
+    let moved = offer(&mut session, Leg::Caller, "198.51.100.1", &["audio 4444 RTP/AVP 0"]);
+    assert_eq!(session.offer_again(Some(late), Leg::Caller, &copy, &strict).unwrap(), late);
+    answer(&mut session, Leg::Callee, moved, "198.51.100.2", &["audio 6000 RTP/AVP 0"]);
+    let spec = carried_out(&mut session, 3);
+    assert_eq!(remote(&spec, 0, Leg::Caller).unwrap(), "198.51.100.1:4444");
+}

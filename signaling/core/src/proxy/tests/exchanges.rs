@@ -182,3 +182,50 @@ fn every_ack_of_a_late_offer_carries_this_nodes_ports() {
     let applied = bench.commands.iter().filter(|c| matches!(c, Command::Apply { .. })).count();
     assert_eq!(applied, 2, "one for the offer, one for the answer");
 }
+
+/// Bob asks for an offer with a re-INVITE without one, Alice's 2xx carries it.
+fn asked_by_bob(bench: &mut Bench, invite: &Message) -> (Message, Message) {
+    bench.udp(BOB, &from_bob("INVITE", 1, invite, ""));
+    bench.expect_status(BOB, 100);
+    let to_alice = bench.expect_request(ALICE, "INVITE");
+    bench.udp(ALICE, &reply(&to_alice, 200, "fa", "sip:a@x", &sdp("198.51.100.10", 4000)));
+    let ok = bench.expect_status(BOB, 200);
+    (to_alice, ok)
+}
+
+/// RFC 3261 13.3.1.4, RFC 6337 3.1.1: Alice's 2xx, which carried an offer, comes again after she has
+/// offered anew. What she offered since is what Bob answers.
+#[test]
+fn a_copy_of_a_late_offer_does_not_take_the_place_of_the_next_one() {
+    let mut bench = Bench::new(Plan::default());
+    let (invite, ok) = set_up(&mut bench);
+    let (to_alice, _) = asked_by_bob(&mut bench, &invite);
+    bench.udp(BOB, &from_bob("ACK", 1, &invite, &sdp("198.51.100.20", 6000)));
+    bench.expect_request(ALICE, "ACK");
+    bench.udp(ALICE, &from_alice("INVITE", 2, &ok, "", &sdp("198.51.100.10", 4444)));
+    bench.expect_status(ALICE, 100);
+    let to_bob = bench.expect_request(BOB, "INVITE");
+    let copy = reply(&to_alice, 200, "fa", "sip:a@x", &sdp("198.51.100.10", 4000));
+    bench.udp(ALICE, &copy);
+    bench.expect_status(BOB, 200);
+    bench.udp(BOB, &reply(&to_bob, 200, "tb", &contact(), &sdp("198.51.100.20", 6000)));
+    bench.expect_status(ALICE, 200);
+    assert_eq!(remote(&bench, Leg::Caller), address("198.51.100.10:4444"));
+}
+
+/// UDP keeps no order: Bob's ACK, with the answer in it, comes after his next re-INVITE, and that is
+/// refused.
+#[test]
+fn an_answer_in_an_ack_counts_although_the_next_invite_has_overtaken_it() {
+    let mut bench = Bench::new(Plan::default());
+    let (invite, _) = set_up(&mut bench);
+    asked_by_bob(&mut bench, &invite);
+    bench.udp(BOB, &from_bob("INVITE", 2, &invite, &sdp("198.51.100.20", 6888)));
+    bench.expect_status(BOB, 100);
+    let to_alice = bench.expect_request(ALICE, "INVITE");
+    bench.udp(BOB, &from_bob("ACK", 1, &invite, &sdp("198.51.100.20", 6666)));
+    let ack = bench.expect_request(ALICE, "ACK");
+    assert!(!text(&ack).contains("198.51.100.20"), "{}", text(&ack));
+    bench.udp(ALICE, &reply(&to_alice, 491, "fa", "sip:a@x", ""));
+    assert_eq!(remote(&bench, Leg::Callee), address("198.51.100.20:6666"));
+}
