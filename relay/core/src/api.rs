@@ -347,6 +347,18 @@ pub struct SessionReport {
     pub streams: SmallVec<[[DirectionReport; 2]; 2]>,
 }
 
+impl SessionReport {
+    /// Whether packets of the stream come from one side while the other, that should send as well,
+    /// never started or has stopped.
+    #[must_use]
+    pub fn is_one_way(&self, stream: usize) -> bool {
+        let silent = |flow| matches!(flow, Flow::NeverStarted | Flow::Stopped);
+        let flows = self.streams.get(stream).map(|[a, b]| [a.flow, b.flow]);
+        flows
+            .is_some_and(|flows| flows.contains(&Flow::Flowing) && flows.iter().any(|f| silent(*f)))
+    }
+}
+
 /// What was received from one leg's peer on one stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DirectionReport {
@@ -371,4 +383,64 @@ pub struct DirectionReport {
     pub dropped: u64,
     /// The source that was learned or signalled, if a packet came.
     pub source: Option<SocketAddr>,
+    /// Whether packets come as they should.
+    pub flow: Flow,
+    /// When the last packet was accepted, counted like [`SessionReport::lifetime`], which less this
+    /// is its age.
+    pub last_packet: Option<Duration>,
+    /// The latest round trip between the relay and this peer, from sender reports that were relayed
+    /// to it and its answers (RFC 3550 6.4.1). `None` without RTCP from both sides, or if it is
+    /// encrypted.
+    pub round_trip: Option<Duration>,
+    /// What a listener would think of the speech that came, with the delay to the other side:
+    /// see [`Mos`]. `None` for video, and for less than 50 packets.
+    pub mos: Option<Mos>,
+}
+
+/// Whether the packets of one direction come as signaling says that they should.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Flow {
+    /// None has to: the stream is closed or held, or one side's address is not known.
+    #[default]
+    NotExpected,
+    /// None has come so far.
+    NeverStarted,
+    /// They come.
+    Flowing,
+    /// They came, and none has for longer than [`FLOW_GAP`].
+    Stopped,
+}
+
+/// Silence that is taken for the end of a flow: above what comfort noise (RFC 3389) and RTCP leave
+/// between packets, below what makes callers hang up.
+pub const FLOW_GAP: Duration = Duration::from_secs(6);
+
+/// An estimated mean opinion score: 1.00 (bad) to 4.50 (excellent), by a simplified E-model (ITU-T
+/// G.107) for G.711 with loss concealment, from loss, jitter and round trips.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mos(u16);
+
+impl Mos {
+    /// From hundredths.
+    pub(crate) const fn from_hundredths(hundredths: u16) -> Mos {
+        Mos(hundredths)
+    }
+
+    /// In hundredths: 100 to 450.
+    #[must_use]
+    pub const fn hundredths(self) -> u16 {
+        self.0
+    }
+
+    /// As a number from 1 to 4.5.
+    #[must_use]
+    pub fn value(self) -> f32 {
+        f32::from(self.0) / 100.0
+    }
+}
+
+impl fmt::Display for Mos {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2}", self.value())
+    }
 }

@@ -3,13 +3,17 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::api::{Learning, LocalPorts, Payload, PayloadTypes, RtcpMode, StreamLeg};
+use crate::api::{
+    DirectionReport, FLOW_GAP, Flow, Learning, LocalPorts, Payload, PayloadTypes, RtcpMode,
+    StreamLeg,
+};
 use crate::learn::{Mark, PROVISIONAL_MAX};
 use crate::path::{Path, Signalled, Standing};
 use crate::ports::AddressLease;
 use crate::rtp::{Datagram, classify};
 use crate::slot::{Part, SlotId};
 use crate::stats::DirectionStats;
+use crate::stats::quality::{self, Conditions};
 use crate::verdict::{DropReason, PacketKind};
 
 /// One leg of a stream.
@@ -101,6 +105,33 @@ impl LegState {
     /// Whether packets should be coming if `other` is ready to take them.
     pub(crate) fn should_send_to(&self, other: &LegState) -> bool {
         self.sends && self.has_remote && other.has_remote
+    }
+
+    /// What came from this leg's peer, which `other` sends on to its own.
+    pub(crate) fn report(&self, other: &LegState, now: Instant, born: Instant) -> DirectionReport {
+        let report = self.stats.report();
+        let conditions = |jitter| Conditions {
+            received: report.packets,
+            lost: report.lost,
+            jitter,
+            round_trips: [self.stats.round_trip(), other.stats.round_trip()],
+        };
+        let since = |heard: Instant| heard.saturating_duration_since(born);
+        DirectionReport {
+            flow: self.flow(other, now),
+            last_packet: self.heard.map(since),
+            mos: self.stats.speech_jitter().map(conditions).and_then(quality::estimate),
+            ..report
+        }
+    }
+
+    fn flow(&self, other: &LegState, now: Instant) -> Flow {
+        match self.heard {
+            _ if !self.should_send_to(other) => Flow::NotExpected,
+            None => Flow::NeverStarted,
+            Some(heard) if now.saturating_duration_since(heard) > FLOW_GAP => Flow::Stopped,
+            Some(_) => Flow::Flowing,
+        }
     }
 
     pub(crate) fn heard(&self) -> Option<Instant> {

@@ -11,6 +11,7 @@ mod leg;
 mod path;
 pub mod ports;
 mod relay;
+mod rtcp;
 mod rtp;
 mod session;
 mod slot;

@@ -1,21 +1,27 @@
 //! What is counted of the packets received from one peer on one stream.
 
 mod clock;
+pub(crate) mod quality;
+mod round_trip;
 mod sequence;
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::api::DirectionReport;
+use crate::rtcp::{self, Item};
 use crate::rtp::RtpHeader;
 use crate::verdict::PacketKind;
 use clock::Jitter;
+use round_trip::RoundTrip;
 use sequence::{Sequence, Step};
 
 /// Sources (SSRC) of one peer on one stream whose sequence numbers are followed at once: media, a
 /// retransmission or FEC stream, and one each that a new source takes over from. A further one
 /// takes the place of the one that has been silent the longest, whose loss is kept.
 const SOURCES_MAX: usize = 4;
+
+const VIDEO_HZ: u32 = 90_000;
 
 #[derive(Clone, Copy, Debug)]
 struct Source {
@@ -41,6 +47,7 @@ pub(crate) struct DirectionStats {
     clock: u64,
     sources: [Option<Source>; SOURCES_MAX],
     source: Option<SocketAddr>,
+    round_trip: RoundTrip,
 }
 
 impl DirectionStats {
@@ -73,6 +80,26 @@ impl DirectionStats {
             }
             PacketKind::Rtcp => self.rtcp_packets += 1,
         }
+    }
+
+    /// RTCP of this peer goes on to the peer that `far` counts for.
+    pub(crate) fn reported(&mut self, far: &mut DirectionStats, now: Instant, compound: &[u8]) {
+        rtcp::read(compound, |item| match item {
+            Item::Sent(report) => far.round_trip.passed(now, report),
+            Item::Answered { report, kept } => self.round_trip.answered(now, report, kept),
+        });
+    }
+
+    /// The latest round trip between the relay and this peer.
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip.latest()
+    }
+
+    /// The jitter of the source that was heard last, if that is speech (RFC 3551: video has a clock
+    /// of 90 kHz).
+    pub(crate) fn speech_jitter(&self) -> Option<Duration> {
+        let latest = self.sources.iter().flatten().max_by_key(|s| s.heard)?;
+        latest.jitter.time().filter(|(_, hz)| *hz != VIDEO_HZ).map(|(jitter, _)| jitter)
     }
 
     /// A packet that was not relayed.
@@ -123,6 +150,8 @@ impl DirectionStats {
             rtcp_packets: self.rtcp_packets,
             dropped: self.dropped,
             source: self.source,
+            round_trip: self.round_trip.latest(),
+            ..DirectionReport::default()
         }
     }
 }
@@ -147,6 +176,10 @@ pub(crate) fn add(earlier: DirectionReport, later: DirectionReport) -> Direction
         rtcp_packets: earlier.rtcp_packets + later.rtcp_packets,
         dropped: earlier.dropped + later.dropped,
         source: later.source.or(earlier.source),
+        flow: later.flow,
+        last_packet: later.last_packet.or(earlier.last_packet),
+        round_trip: later.round_trip.or(earlier.round_trip),
+        mos: later.mos.or(earlier.mos),
     }
 }
 

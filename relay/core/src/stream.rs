@@ -42,8 +42,10 @@ impl Stream {
         [self.legs[0].local_ports(), self.legs[1].local_ports()]
     }
 
-    pub(crate) fn report(&self) -> [DirectionReport; 2] {
-        [self.legs[0].stats.report(), self.legs[1].stats.report()]
+    /// What came from each peer, for a session that was born then.
+    pub(crate) fn report(&self, now: Instant, born: Instant) -> [DirectionReport; 2] {
+        let [caller, callee] = &self.legs;
+        [caller.report(callee, now, born), callee.report(caller, now, born)]
     }
 
     /// Whether packets should be coming from either peer.

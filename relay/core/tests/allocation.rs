@@ -88,6 +88,9 @@ fn handling_packets_allocates_nothing() {
             packets.push((nat_rtcp, natted(session + 100), rtcp(1)));
             packets.push((direct_rtp, at("10.0.0.8:4000"), rtp(8, u32::from(n), n * 7)));
             packets.push((callee_rtp, at(CALLEE), rtp(96, 2, n)));
+            packets.push((callee_rtp, at(CALLEE), sender_report(u32::from(n))));
+            let answer = receiver_report(u32::from(n), std::time::Duration::from_secs(1));
+            packets.push((callee_rtp, at(CALLEE), answer));
             packets.push((callee_rtp, at(CALLEE), b"garbage".to_vec()));
         }
     }

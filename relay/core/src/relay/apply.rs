@@ -147,8 +147,8 @@ impl Relay {
     /// Closes a stream and keeps what it counted.
     fn retire(&mut self, now: Instant, id: SessionId, place: usize, key: usize) {
         let Some(stream) = self.streams.get(key) else { return };
-        let report = stream.report();
         if let Some(session) = self.sessions.get_mut(&id) {
+            let report = stream.report(now, session.born);
             let archived = session.archive.entry(place).or_default();
             *archived = stats::add_both(*archived, report);
         }

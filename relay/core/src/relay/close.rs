@@ -45,9 +45,12 @@ impl Relay {
     fn report(&self, now: Instant, session: &Session) -> SessionReport {
         let lifetime = now.saturating_duration_since(session.born);
         let streams = session.streams.iter().enumerate().map(|(place, key)| {
-            let open = key.and_then(|key| self.streams.get(key)).map(Stream::report);
-            let archived = session.archive.get(&place).copied().unwrap_or_default();
-            stats::add_both(archived, open.unwrap_or_default())
+            let open = key.and_then(|key| self.streams.get(key));
+            let open = open.map(|stream| stream.report(now, session.born));
+            match (session.archive.get(&place).copied(), open) {
+                (Some(archived), Some(open)) => stats::add_both(archived, open),
+                (one, other) => one.or(other).unwrap_or_default(),
+            }
         });
         SessionReport { lifetime, streams: streams.collect() }
     }

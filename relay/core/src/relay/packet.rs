@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::{Relay, queue_relink};
 use crate::slot::{Owner, SlotId};
-use crate::verdict::{DropReason, Verdict};
+use crate::verdict::{DropReason, PacketKind, Verdict};
 
 impl Relay {
     /// Decides on a datagram that came in on `slot`. Call this for every datagram, also from a
@@ -34,6 +34,9 @@ impl Relay {
         match accepted.and_then(|kind| far.way_out(kind).map(|way| (kind, way))) {
             Ok((kind, (slot, to))) => {
                 near.stats.relayed(kind, payload.len(), source);
+                if kind == PacketKind::Rtcp {
+                    near.stats.reported(&mut far.stats, now, payload);
+                }
                 Verdict::Forward { slot, to, kind }
             }
             Err(reason) => {

@@ -46,6 +46,17 @@ impl Jitter {
         self.scaled >> 4
     }
 
+    /// As a time, if the clock rate is known, and the rate in Hz.
+    pub(super) fn time(&self) -> Option<(Duration, u32)> {
+        match self.rate {
+            Rate::Known { hz, .. } => {
+                let microseconds = u64::from(self.value()) * 1_000_000 / u64::from(hz);
+                Some((Duration::from_micros(microseconds), hz))
+            }
+            Rate::Unknown | Rate::Watching { .. } => None,
+        }
+    }
+
     /// A packet that is neither late nor a duplicate.
     pub(super) fn arrived(&mut self, now: Instant, header: RtpHeader) {
         let Some((hz, epoch)) = self.rate(now, header) else { return };

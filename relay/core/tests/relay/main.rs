@@ -10,5 +10,6 @@ mod model;
 mod opening;
 mod packets;
 mod sessions;
+mod statistics;
 #[path = "../support/mod.rs"]
 mod support;

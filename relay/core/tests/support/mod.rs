@@ -299,3 +299,20 @@ pub(crate) fn rtcp(ssrc: u32) -> Vec<u8> {
     packet.extend(ssrc.to_be_bytes());
     packet
 }
+
+/// A sender report that was sent at that time (RFC 3550 6.4.1).
+pub(crate) fn sender_report(time: u32) -> Vec<u8> {
+    let mut packet = vec![0x80, 200, 0, 6, 0, 0, 0, 1];
+    packet.extend((u64::from(time) << 16).to_be_bytes());
+    packet.extend([0; 12]);
+    packet
+}
+
+/// The answer of who kept the report of that time for so long (RFC 3550 6.4.2).
+pub(crate) fn receiver_report(report: u32, kept: Duration) -> Vec<u8> {
+    let mut packet = vec![0x81, 201, 0, 7, 0, 0, 0, 2];
+    packet.extend([0; 16]);
+    packet.extend(report.to_be_bytes());
+    packet.extend(((kept.as_secs_f64() * 65_536.0) as u32).to_be_bytes());
+    packet
+}
