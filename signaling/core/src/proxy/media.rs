@@ -1,7 +1,7 @@
 //! The Media Proxy's part of a proxied request: descriptions are handed to the relay before the
 //! message that carries them goes on, and carry this node's ports when it does.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use relay_core::api::{Learning, Leg, SessionId};
@@ -12,7 +12,7 @@ use super::context::Purpose;
 use super::output::Output;
 use super::relay::Continuation;
 use crate::call::{CallId, LateOffer, MediaSession, OfferAnswerError, OfferId, Party};
-use crate::sdp::{Sdp, SdpPart, find_sdp};
+use crate::sdp::{MediaTarget, Rewrite, Sdp, SdpPart, find_sdp};
 use crate::table::Key;
 use crate::wire::{Message, Method};
 
@@ -159,7 +159,7 @@ impl Proxy {
         self.media(origin).is_some_and(|media| media.is_open(offer, origin.leg.other()))
     }
 
-    fn media(&self, origin: Origin) -> Option<&MediaSession> {
+    pub(super) fn media(&self, origin: Origin) -> Option<&MediaSession> {
         self.calls.get(origin.call.0)?.branches.get(origin.branch)?.media.as_ref()
     }
 
@@ -177,7 +177,7 @@ impl Proxy {
             Taken::Exchange(offer) => offer,
             Taken::Nothing => {
                 let body = self.rewritten_sdp(origin, message, &part, &sdp);
-                return Ok(Prepared::Ready { body, offer: None });
+                return Ok(Prepared::Ready { body: Some(body), offer: None });
             }
         };
         let is_ready = self.media(origin).is_some_and(MediaSession::is_ready);
@@ -187,7 +187,7 @@ impl Proxy {
             None => {
                 self.update_relay(origin.call, origin.branch);
                 let body = self.rewritten_sdp(origin, message, &part, &sdp);
-                Prepared::Ready { body, offer }
+                Prepared::Ready { body: Some(body), offer }
             }
         })
     }
@@ -272,23 +272,27 @@ impl Proxy {
         }
     }
 
-    /// The body of `message` with this node's ports in it; `None` if it carries no description or
-    /// its session has gone.
+    /// The body of `message` with this node's ports in it; `None` if it carries no description.
     pub(super) fn rewritten(&self, origin: Origin, message: &Message) -> Option<Vec<u8>> {
         let part = description(message)?;
         let sdp = Sdp::parse(part.of(message.body())).ok()?;
-        self.rewritten_sdp(origin, message, &part, &sdp)
+        Some(self.rewritten_sdp(origin, message, &part, &sdp))
     }
 
+    /// Without a session (the call has ended meanwhile, or never had one) the streams are closed: no
+    /// media may go past this node.
     fn rewritten_sdp(
         &self,
         origin: Origin,
         message: &Message,
         part: &SdpPart,
         sdp: &Sdp<'_>,
-    ) -> Option<Vec<u8>> {
-        let rewritten = self.media(origin)?.rewrite_for(origin.leg.other(), sdp);
-        Some(part.put_back(message.body(), &rewritten))
+    ) -> Vec<u8> {
+        let rewritten = match self.media(origin) {
+            Some(media) => media.rewrite_for(origin.leg.other(), sdp),
+            None => closed(sdp),
+        };
+        part.put_back(message.body(), &rewritten)
     }
 }
 
@@ -298,6 +302,14 @@ enum Taken {
     Exchange(Option<OfferId>),
     /// It has none, or no meaning.
     Nothing,
+}
+
+/// A description all of whose streams are closed (RFC 3264 8.2), without an address of its sender.
+fn closed(sdp: &Sdp<'_>) -> Vec<u8> {
+    let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+    let stream = MediaTarget { address, port: 0, rtcp_port: None, mux: None };
+    let media = sdp.media().iter().map(|_| Some(stream)).collect();
+    sdp.rewrite(&Rewrite { origin: Some(address), media })
 }
 
 fn description(message: &Message) -> Option<SdpPart> {

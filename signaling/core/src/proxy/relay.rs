@@ -116,6 +116,7 @@ impl Proxy {
         match next {
             Continuation::SendBranch { context, branch } => {
                 let body = self.request_origin(context, branch).and_then(|(origin, _)| {
+                    self.media(origin)?;
                     self.rewritten(origin, &self.contexts.get(context)?.request)
                 });
                 match body {

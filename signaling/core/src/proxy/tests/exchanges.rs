@@ -229,3 +229,23 @@ fn an_answer_in_an_ack_counts_although_the_next_invite_has_overtaken_it() {
     bench.udp(ALICE, &reply(&to_alice, 491, "fa", "sip:a@x", ""));
     assert_eq!(remote(&bench, Leg::Callee), address("198.51.100.20:6666"));
 }
+
+/// RFC 3261 15: a BYE overtakes the answer to a re-INVITE. The answer goes on for the transaction's
+/// sake, and nobody is told where to send media past this node.
+#[test]
+fn an_answer_that_comes_after_the_call_has_ended_closes_its_streams() {
+    let mut bench = Bench::new(Plan::default());
+    let (_, ok) = set_up(&mut bench);
+    bench.udp(ALICE, &from_alice("INVITE", 2, &ok, "", &sdp("198.51.100.10", 4444)));
+    bench.expect_status(ALICE, 100);
+    let reinvite = bench.expect_request(BOB, "INVITE");
+    bench.udp(ALICE, &from_alice("BYE", 3, &ok, "", ""));
+    let bye = bench.expect_request(BOB, "BYE");
+    bench.udp(BOB, &reply(&bye, 200, "tb", &contact(), ""));
+    bench.expect_status(ALICE, 200);
+    assert_eq!(bench.records.len(), 1);
+    bench.udp(BOB, &reply(&reinvite, 200, "tb", &contact(), &sdp("198.51.100.20", 6000)));
+    let late = bench.expect_status(ALICE, 200);
+    assert!(text(&late).contains("m=audio 0 "), "{}", text(&late));
+    assert!(!text(&late).contains("198.51.100.20"), "{}", text(&late));
+}
