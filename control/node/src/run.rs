@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Stop;
 use crate::logging;
-use crate::node::{Node, Placement};
+use crate::node::Node;
 
 /// How often the node is asked whether its parts still work.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -29,7 +29,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
         let _inside = runtime.enter();
         StopSignals::listen().context("cannot listen for signals").map_err(Stop::CannotStart)?
     };
-    let node = Node::start(&settings, &Placement::default())?;
+    let node = Node::start(&settings)?;
     print!("{}", welcome(&settings, node.bound(), node.ng(), local_address()));
     let ended = runtime.block_on(until_told(&node, &mut signals));
     tracing::info!(calls = node.load().calls, "stopping");

@@ -41,7 +41,7 @@ impl Node {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let (found, ng) = mpsc::channel();
+        let (found, ng) = mpsc::sync_channel(1);
         let out = BufReader::new(child.stdout.take().expect("its output is piped"));
         // Reads to the end, so that the node never writes into a closed pipe.
         thread::spawn(move || {
@@ -49,7 +49,7 @@ impl Node {
                 let word =
                     line.trim().strip_prefix("ng ").and_then(|l| l.split_whitespace().next());
                 if let Some(address) = word.and_then(|word| word.parse().ok()) {
-                    let _ = found.send(address);
+                    let _ = found.try_send(address);
                 }
             }
         });

@@ -25,7 +25,7 @@ use toml::de::DeTable;
 pub use limits::Limits;
 pub use media::{Learning, Media, PORTS_PER_AV_SESSION, PortRange, WanIp};
 pub use ng::{Interface, InterfaceName, Ng};
-pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, Workers};
+pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
 pub use print::default_file;
 pub use problem::{Position, Problem};
 pub use routing::{Peers, Route};

@@ -8,7 +8,7 @@ use toml::de::DeValue;
 use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
 use super::table::{Rules, Shape, Value, settings_table};
-use super::values::{auto, text_values};
+use super::values::{auto, one_of, text_values};
 
 /// Most workers: one a core of the largest machines, and the bound of the node's tables of workers.
 pub const WORKERS_MAX: usize = 256;
@@ -27,6 +27,11 @@ settings_table! {
         /// may run on.
         restart cores: Vec<usize> = default(Vec::new());
 
+        /// How the workers rank against other threads of this host, where the process may choose
+        /// (CAP_SYS_NICE): "nice" (-10), "realtime" (before every other thread: for cores that the
+        /// workers have to themselves), or "inherited" (as the process is).
+        restart priority: WorkerPriority = default(WorkerPriority::Nice);
+
         /// What is logged: "error", "warn", "info", "debug" or "trace" for everything, with
         /// `PART=LEVEL` after commas for parts of the node, as in "info,signaling_net=debug". Users'
         /// addresses and numbers appear from "debug" on.
@@ -34,7 +39,41 @@ settings_table! {
     }
 }
 
-text_values!(NodeName, LogFilter);
+text_values!(NodeName, LogFilter, WorkerPriority);
+
+/// How media workers rank against other threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WorkerPriority {
+    /// As the process is.
+    Inherited,
+    /// A larger share of the core. Threads of other sessions may still come first where the kernel
+    /// groups threads by session (sched_autogroup_enabled).
+    Nice,
+    /// Before every thread that is not real-time.
+    Realtime,
+}
+
+impl WorkerPriority {
+    const ALL: [(WorkerPriority, &'static str); 3] = [
+        (WorkerPriority::Inherited, "inherited"),
+        (WorkerPriority::Nice, "nice"),
+        (WorkerPriority::Realtime, "realtime"),
+    ];
+}
+
+impl Text for WorkerPriority {
+    fn parse(text: &str) -> Result<WorkerPriority, Wrong> {
+        let found = WorkerPriority::ALL.into_iter().find(|(_, name)| *name == text);
+        found
+            .map(|(priority, _)| priority)
+            .ok_or_else(|| one_of(text, "priority", "\"inherited\", \"nice\" or \"realtime\""))
+    }
+
+    fn show(&self) -> String {
+        let found = WorkerPriority::ALL.into_iter().find(|(priority, _)| priority == self);
+        found.map_or_else(String::new, |(_, name)| name.to_owned())
+    }
+}
 
 impl Rules for Node {
     fn check(&self, path: &str, reader: &mut Reader) {

@@ -1,6 +1,6 @@
 //! `[node]`, and what a machine must have for it.
 
-use control_core::settings::{Host, Overrides, Workers, check_with};
+use control_core::settings::{Host, Overrides, WorkerPriority, Workers, check_with};
 
 use crate::{bad, good};
 
@@ -97,4 +97,13 @@ fn limits_stay_in_their_ranges_and_a_call_counts_as_a_transaction() {
     );
     let problems = bad("[limits]\ncontacts_per_user = 0\nregistrations = 0\ntcp_connections = 0\n");
     assert_eq!(problems.lines().count(), 3, "{problems}");
+}
+
+#[test]
+fn workers_are_ranked_by_nice_unless_the_file_says_otherwise() {
+    let priority = |text: &str| good(text).node.priority;
+    assert_eq!(priority(""), WorkerPriority::Nice);
+    assert_eq!(priority("[node]\npriority = \"realtime\"\n"), WorkerPriority::Realtime);
+    assert_eq!(priority("[node]\npriority = \"inherited\"\n"), WorkerPriority::Inherited);
+    assert!(bad("[node]\npriority = \"high\"\n").contains("unknown priority \"high\""));
 }

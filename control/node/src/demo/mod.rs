@@ -17,7 +17,7 @@ use load::progress::{Event, Phase};
 
 use crate::cli::DemoArgs;
 use crate::exit::Stop;
-use crate::node::{Node, Placement};
+use crate::node::Node;
 
 use node_side::{NodeSide, Snapshot};
 use phones::Phones;
@@ -27,9 +27,9 @@ use report::DemoReport;
 /// UDP ports that an audio and video call takes: two streams, RTP and RTCP, on two legs.
 const PORTS_PER_CALL: usize = settings::PORTS_PER_AV_SESSION;
 
-/// Calls that one worker is given at most: what its table of sockets holds (16,384), less a rest for
-/// ports that are still resting or were taken by others.
-const CALLS_PER_WORKER: usize = 2_000;
+/// Calls that one worker is given if there are cores for more: 220,000 packets a second, about what
+/// one core relays.
+const CALLS_PER_WORKER: usize = 1_000;
 
 /// Longest part of the generator's complaints that is repeated.
 const STDERR_LINES_MAX: usize = 20;
@@ -37,10 +37,10 @@ const STDERR_LINES_MAX: usize = 20;
 /// Runs the demonstration.
 pub(crate) fn demo(args: &DemoArgs) -> Result<(), Stop> {
     let password = phones::password()?;
-    let settings = demo_settings(args, &password)?;
-    let placement = placement(args, &available_cores()?);
-    let node = Node::start(&settings, &placement)?;
-    let outcome = run_calls(args, &settings, &placement, &node, &password);
+    let available = available_cores()?;
+    let settings = demo_settings(args, worker_cores(args, &available), available.len(), &password)?;
+    let node = Node::start(&settings)?;
+    let outcome = run_calls(args, &settings, &node, &password);
     let stopped = node.stop();
     let report = outcome?;
     stopped?;
@@ -55,13 +55,12 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Stop> {
 fn run_calls(
     args: &DemoArgs,
     settings: &Settings,
-    placement: &Placement,
     node: &Node,
     password: &str,
 ) -> anyhow::Result<DemoReport> {
     let (_, target) = *node.bound().first().context("the node has no listener")?;
     let mut display = Display::start(args, target, settings);
-    let mut side = NodeSide::start(node, &placement.workers)?;
+    let mut side = NodeSide::start(node, &settings.node.cores)?;
     let mut phones = Phones::start(args, target, settings, password)?;
     let load = loop {
         match phones.next_event()? {
@@ -86,15 +85,24 @@ fn run_calls(
     };
     display.finish();
     phones.wait()?;
-    let end = Snapshot::take(node, &placement.workers)?;
+    let end = Snapshot::take(node, &settings.node.cores)?;
     Ok(DemoReport::new(args, &side, &end, *load))
 }
 
-/// The node's settings: loopback, digest users, and a port range that carries the calls.
-fn demo_settings(args: &DemoArgs, password: &str) -> Result<Settings, Stop> {
+/// The node's settings: loopback, digest users, workers on cores of their own, and a port range that
+/// carries the calls.
+fn demo_settings(
+    args: &DemoArgs,
+    cores: &[usize],
+    available: usize,
+    password: &str,
+) -> Result<Settings, Stop> {
     let mut text = String::from(
         "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:0\"\n[sip]\ndomains = [\"demo.test\"]\ndigest = [\"sha-256\", \"md5\"]\n",
     );
+    // A core that the generator does not share may be the workers' alone.
+    let priority = if cores.len() < available { "realtime" } else { "nice" };
+    text += &format!("[node]\ncores = {cores:?}\npriority = \"{priority}\"\n");
     if let Some(ports) = wide_range(args.sessions as usize) {
         text += &format!("[media]\nports = \"{ports}\"\n");
     }
@@ -122,12 +130,10 @@ fn available_cores() -> Result<Vec<usize>, Stop> {
     Ok(cores.into_iter().map(|core| core.id).collect())
 }
 
-/// Workers on the first cores, as many as the calls need; the last core is the generator's.
-fn placement(args: &DemoArgs, cores: &[usize]) -> Placement {
+/// The first cores, as many as the calls need; the last core is the generator's.
+fn worker_cores<'c>(args: &DemoArgs, cores: &'c [usize]) -> &'c [usize] {
     let wanted = (args.sessions as usize).div_ceil(CALLS_PER_WORKER);
-    let for_workers = if cores.len() > 1 { &cores[..cores.len() - 1] } else { cores };
-    let workers = for_workers.iter().copied().cycle().take(wanted).collect();
-    Placement { workers, signaling: None }
+    &cores[..wanted.min(cores.len() - 1).max(1)]
 }
 
 /// Keeps the last lines of what a child process complains about.
@@ -148,20 +154,27 @@ mod tests {
 
     #[test]
     fn the_generators_core_is_no_workers() {
-        assert_eq!(placement(&args(50), &[0, 1]).workers, [0]);
-        assert_eq!(placement(&args(5000), &[0, 1, 2, 3]).workers, [0, 1, 2]);
-        assert_eq!(placement(&args(5000), &[0, 1]).workers, [0, 0, 0]);
-        assert_eq!(placement(&args(50), &[7]).workers, [7]);
+        assert_eq!(worker_cores(&args(50), &[0, 1]), [0]);
+        assert_eq!(worker_cores(&args(5000), &[0, 1, 2, 3]), [0, 1, 2]);
+        assert_eq!(worker_cores(&args(1001), &[4, 5, 6, 7]), [4, 5]);
+        assert_eq!(worker_cores(&args(50), &[7]), [7]);
     }
 
     #[test]
     fn the_demos_settings_are_right_and_have_two_groups_of_users() {
         for sessions in [1, 50, 5000] {
-            let settings = demo_settings(&args(sessions), "s3cret").unwrap();
+            let settings = demo_settings(&args(sessions), &[0], 2, "s3cret").unwrap();
             assert_eq!(settings.users.list.len(), 2 * sessions as usize);
             assert!(!settings.users.is_open());
             assert!(settings.media.ports.count() >= PORTS_PER_CALL * sessions as usize);
+            assert_eq!(settings.node.priority, settings::WorkerPriority::Realtime);
         }
+    }
+
+    #[test]
+    fn on_a_single_core_the_workers_leave_room_for_the_phones() {
+        let settings = demo_settings(&args(1), &[0], 1, "s3cret").unwrap();
+        assert_eq!(settings.node.priority, settings::WorkerPriority::Nice);
     }
 
     #[test]

@@ -24,15 +24,6 @@ use event_loop::EventLoop;
 /// How long the signaling thread may take to release calls and close connections at the end.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
 
-/// Where the parts of a node run.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Placement {
-    /// The core of each media worker; as the settings say if empty.
-    pub(crate) workers: Vec<usize>,
-    /// The core of the signaling thread; `None` leaves it to the scheduler.
-    pub(crate) signaling: Option<usize>,
-}
-
 /// The addresses of a node's sockets, with the ports that the system chose.
 #[derive(Clone, Debug)]
 struct Bound {
@@ -68,14 +59,14 @@ impl Node {
     ///
     /// # Errors
     /// [`Stop::CannotStart`] with what the machine lacks; nothing is left running.
-    pub(crate) fn start(settings: &Settings, placement: &Placement) -> Result<Node, Stop> {
+    pub(crate) fn start(settings: &Settings) -> Result<Node, Stop> {
         let shared = Arc::new(Shared::default());
         let waker = Arc::clone(&shared);
-        let config = translate::engine(settings, placement)?;
+        let config = translate::engine(settings)?;
         let engine = Engine::start(config, Arc::new(move || waker.wake.notify_one()))
             .map_err(|error| Stop::CannotStart(error.into()))?;
         let engine = Arc::new(engine);
-        match spawn_signaling(settings, placement, &engine, &shared) {
+        match spawn_signaling(settings, &engine, &shared) {
             Ok((signaling, bound)) => Ok(Node { engine, shared, signaling, bound }),
             Err(error) => {
                 stop_engine(engine);
@@ -141,18 +132,13 @@ type Signaling = (thread::JoinHandle<anyhow::Result<()>>, Bound);
 
 fn spawn_signaling(
     settings: &Settings,
-    placement: &Placement,
     engine: &Arc<Engine>,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Signaling> {
     let parts = translate::signaling(settings)?;
     let (ready, bound) = mpsc::sync_channel(1);
     let (engine, shared) = (Arc::clone(engine), Arc::clone(shared));
-    let core = placement.signaling;
     let handle = thread::Builder::new().name("signaling".to_owned()).spawn(move || {
-        if let Some(id) = core {
-            core_affinity::set_for_current(core_affinity::CoreId { id });
-        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -4,8 +4,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use control_core::settings::{self, Credentials, Learning, Settings};
-use relay_engine::{Dscp, EngineConfig};
+use control_core::settings::{self, Credentials, Learning, Settings, WorkerPriority};
+use relay_engine::{Dscp, EngineConfig, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
@@ -17,7 +17,7 @@ use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::Transport;
 use signaling_net::ListenerConfig;
 
-use super::{Placement, ng};
+use super::ng;
 use crate::exit::Stop;
 
 /// Builds the proxy core at an instant, given the addresses that the listeners are bound to.
@@ -33,20 +33,21 @@ pub(super) struct SignalingParts {
 }
 
 /// The relay's configuration.
-pub(super) fn engine(settings: &Settings, placement: &Placement) -> Result<EngineConfig, Stop> {
-    let workers = if placement.workers.is_empty() {
-        let available: Vec<usize> =
-            core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
-        settings.node.worker_cores(&available)
-    } else {
-        placement.workers.clone()
-    };
+pub(super) fn engine(settings: &Settings) -> Result<EngineConfig, Stop> {
+    let available: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let workers = settings.node.worker_cores(&available);
     let media = &settings.media;
     let mut config = EngineConfig::new(
         workers.into_iter().map(Some).collect(),
         seed().map_err(Stop::CannotStart)?,
     );
     config.ports = media.ports.range();
+    config.priority = match settings.node.priority {
+        WorkerPriority::Inherited => Priority::Inherited,
+        WorkerPriority::Nice => Priority::Nice(-10),
+        WorkerPriority::Realtime => Priority::RealTime(1),
+    };
     config.rest = media.rest_s.duration();
     config.idle = Some(media.idle_timeout_s.duration());
     config.dscp = u8::try_from(media.dscp)
