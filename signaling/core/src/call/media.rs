@@ -322,12 +322,17 @@ impl MediaSession {
     }
 
     /// `sdp`, which came from the other leg's peer, as `to`'s peer shall see it: with this node's
-    /// address and ports in place of the sender's.
+    /// address and ports in place of the sender's. A stream that the relay would have to carry and has
+    /// no ports for is closed: nobody is shown a way around the relay.
     #[must_use]
     pub fn rewrite_for(&self, to: Leg, sdp: &Sdp<'_>) -> Vec<u8> {
         let address = self.advertised[to.index()];
         let target = |i: usize| {
-            let ports = self.ports.get(i).copied().flatten()?[to.index()];
+            let Some(ports) = self.ports.get(i).copied().flatten() else {
+                let closed = MediaTarget { address, port: 0, rtcp_port: None, mux: None };
+                return sdp.media().get(i)?.is_udp().then_some(closed);
+            };
+            let ports = ports[to.index()];
             let is_rtp = sdp.media().get(i).is_some_and(Media::is_rtp);
             let rtcp_port = is_rtp.then(|| ports.rtcp.port());
             let mux = self.mux_towards(to, i);

@@ -211,6 +211,20 @@ fn the_same_offer_of_the_same_transaction_is_one_offer() {
     assert_ne!(reinvite, first);
 }
 
+/// RFC 3264 6: what the relay has no port for is offered closed, never with the sender's own address.
+#[test]
+fn a_stream_without_a_port_goes_on_closed() {
+    let (mut session, _) = agreed();
+    let text = sdp("198.51.100.2", &["audio 6000 RTP/AVP 0", "video 6002 RTP/AVP 96"]);
+    let wider = Sdp::parse(text.as_bytes()).unwrap();
+    session.offer(Leg::Callee, &wider, &strict).unwrap();
+    asked(&mut session, 3).expect("the relay is asked for ports");
+    session.refused(3);
+    let shown = String::from_utf8(session.rewrite_for(Leg::Caller, &wider)).unwrap();
+    assert!(shown.contains("m=audio 30000 ") && shown.contains("m=video 0 "), "{shown}");
+    assert!(!shown.contains("198.51.100.2"), "{shown}");
+}
+
 /// RFC 6337 3.1.1: a 2xx with an offer that is retransmitted after the parties have gone on does not
 /// take the place of the offer that is open now.
 #[test]
