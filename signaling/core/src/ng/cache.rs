@@ -11,6 +11,9 @@ use bytes::Bytes;
 /// default.
 pub(super) const KEPT_FOR: Duration = Duration::from_secs(10);
 
+/// How much longer old replies may stay, so that they are forgotten many at a time.
+const PURGE_SLACK: Duration = Duration::from_secs(1);
+
 /// Most replies kept, those under way included: 10,000 requests a second for [`KEPT_FOR`]. Beyond,
 /// the oldest go first: their repetitions are carried out again, which changes nothing that the first
 /// time did not.
@@ -69,9 +72,9 @@ impl Cache {
         }
     }
 
-    /// When [`Cache::purge`] has something to do.
+    /// When [`Cache::purge`] has enough to do.
     pub(super) fn next_purge(&self) -> Option<Instant> {
-        self.order.front().map(|(since, _)| *since + KEPT_FOR)
+        self.order.front().map(|(since, _)| *since + KEPT_FOR + PURGE_SLACK)
     }
 
     fn shrink(&mut self) {
