@@ -7,13 +7,16 @@
 //! (50) a second a stream, over loopback. Figures are printed, never asserted.
 #![expect(clippy::unwrap_used, reason = "a measuring tool may stop at the first thing that is odd")]
 
+use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use relay_core::api::*;
 use relay_engine::{Engine, EngineConfig, WorkerCounters};
 use smallvec::smallvec;
@@ -41,10 +44,13 @@ fn main() {
         let _ = wake.try_send(());
     });
     let engine = Engine::start(config, wake).unwrap();
+    let mut latency_us = Histogram::<u64>::new(3).unwrap();
     let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let sink = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     sink.set_nonblocking(true).unwrap();
     socket2::SockRef::from(&sink).set_recv_buffer_size(8 << 20).unwrap();
+    // The kernel says when a packet arrived, however late this program looks.
+    setsockopt(&sink, sockopt::ReceiveTimestampns, &true).unwrap();
 
     let mut set_up_us = Histogram::<u64>::new(3).unwrap();
     let mut targets = Vec::new();
@@ -68,10 +74,17 @@ fn main() {
         set_up_us.max()
     );
 
-    run(&sender, &sink, &targets, rate, 1);
+    run(&sender, &sink, &targets, rate, 1, &mut latency_us);
+    latency_us.reset();
     let before = engine.counters().remove(0);
-    let (sent, received) = run(&sender, &sink, &targets, rate, seconds);
+    let (sent, received) = run(&sender, &sink, &targets, rate, seconds, &mut latency_us);
     report(&before, &engine.counters().remove(0), sent, received);
+    println!(
+        "latency from the sender's call to the sink's socket: p50 {} us, p99 {} us, p99.9 {} us",
+        latency_us.value_at_quantile(0.5),
+        latency_us.value_at_quantile(0.99),
+        latency_us.value_at_quantile(0.999)
+    );
     engine.stop();
 }
 
@@ -99,6 +112,7 @@ fn run(
     targets: &[SocketAddr],
     rate: u64,
     seconds: u64,
+    latency_us: &mut Histogram<u64>,
 ) -> (u64, u64) {
     let mut packet = [0; 172];
     packet[0] = 0x80;
@@ -111,23 +125,38 @@ fn run(
             let target = sent as usize % targets.len();
             let sequence = (sent / targets.len() as u64) as u16;
             packet[2..4].copy_from_slice(&sequence.to_be_bytes());
+            packet[12..20].copy_from_slice(&now_ns().to_be_bytes());
             sender.send_to(&packet, targets[target]).unwrap();
             sent += 1;
         }
-        received += take(sink);
+        received += take(sink, latency_us);
         thread::sleep(TICK);
     }
     thread::sleep(Duration::from_millis(200));
-    (sent, received + take(sink))
+    (sent, received + take(sink, latency_us))
 }
 
-fn take(sink: &UdpSocket) -> u64 {
+fn now_ns() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64
+}
+
+fn take(sink: &UdpSocket, latency_us: &mut Histogram<u64>) -> u64 {
     let mut buffer = [0; 2048];
+    let mut control = nix::cmsg_space!(nix::sys::time::TimeSpec);
     let mut count = 0;
-    while sink.recv(&mut buffer).is_ok() {
+    loop {
+        let mut vectors = [IoSliceMut::new(&mut buffer)];
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<()>(sink.as_raw_fd(), &mut vectors, Some(&mut control), flags);
+        let Ok(message) = message else { return count };
+        let arrived = match message.cmsgs().unwrap().next() {
+            Some(ControlMessageOwned::ScmTimestampns(at)) => Duration::from(at).as_nanos() as u64,
+            _ => panic!("the kernel gives no time"),
+        };
+        let sent = u64::from_be_bytes(buffer[12..20].try_into().unwrap());
+        latency_us.record(arrived.saturating_sub(sent) / 1000).unwrap();
         count += 1;
     }
-    count
 }
 
 fn report(before: &WorkerCounters, after: &WorkerCounters, sent: u64, received: u64) {
