@@ -3,12 +3,13 @@
 use std::fmt::Write as _;
 
 use relay_core::api::{DirectionReport, SessionReport};
+use signaling_core::call::log_name;
 use signaling_core::proxy::output::CallRecord;
 
 /// Logs a call that has ended. Who called whom is personal data and appears at DEBUG only.
 pub(super) fn record(record: &CallRecord) {
     tracing::info!(
-        call_id = record.call_id,
+        call_id = log_name(&record.call_id),
         end = %record.end,
         setup_ms = record.setup.map(|setup| u64::try_from(setup.as_millis()).unwrap_or(u64::MAX)),
         duration_ms = u64::try_from(record.duration.as_millis()).unwrap_or(u64::MAX),

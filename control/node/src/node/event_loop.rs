@@ -11,16 +11,20 @@ use relay_engine::{Engine, SubmitError};
 use signaling_core::call::Owner;
 use signaling_core::ng;
 use signaling_core::proxy::Proxy;
-use signaling_core::proxy::output::{Notice, Output};
+use signaling_core::proxy::output::Output;
 use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Transports};
 
 use super::ng::{self as ng_side, NgSide};
+use super::notices::Notices;
 use super::translate::SignalingParts;
 use super::{Bound, Shared, calls_log};
 
 /// Most closes that wait for a busy relay: each is a session, and a full table of them fits.
 const CLOSES_WAITING_MAX: usize = 1 << 20;
+
+/// Closes tried again each time round, so that a full queue of them does not hold up messages.
+const CLOSES_AT_ONCE: usize = 256;
 
 pub(super) struct EventLoop {
     proxy: Proxy,
@@ -33,6 +37,7 @@ pub(super) struct EventLoop {
     closes_waiting: VecDeque<SessionId>,
     /// Answers made up here for commands that the relay did not take.
     answers: VecDeque<Event>,
+    notices: Notices,
 }
 
 impl EventLoop {
@@ -56,6 +61,7 @@ impl EventLoop {
             shared,
             closes_waiting: VecDeque::new(),
             answers: VecDeque::new(),
+            notices: Notices::default(),
         })
     }
 
@@ -134,6 +140,9 @@ impl EventLoop {
             self.handle_timeout(now);
             self.deliver(now);
         }
+        let now = Instant::now();
+        self.proxy.handle_stopped(now);
+        self.deliver(now);
         self.transports.shutdown(super::STOP_WITHIN).await;
         Ok(())
     }
@@ -184,7 +193,7 @@ impl EventLoop {
                     Output::Transmit(transmit) => self.transports.send(transmit),
                     Output::Media(command) => self.submit(*command),
                     Output::Record(record) => calls_log::record(&record),
-                    Output::Notice(notice) => log_notice(&notice),
+                    Output::Notice(notice) => self.notices.proxy(now, &notice),
                 }
             }
             while let Some(output) = self.ng.as_mut().and_then(|ng| ng.core.poll_output()) {
@@ -192,7 +201,7 @@ impl EventLoop {
                     ng::Output::Transmit(transmit) => self.transports.send(transmit),
                     ng::Output::Media(command) => self.submit(*command),
                     ng::Output::Record(record) => ng_side::record(&record),
-                    ng::Output::Notice(notice) => ng_side::notice(&notice),
+                    ng::Output::Notice(notice) => self.notices.ng(now, &notice),
                 }
             }
             let Some(answer) = self.answers.pop_front() else { break };
@@ -203,14 +212,15 @@ impl EventLoop {
     }
 
     fn submit(&mut self, command: Command) {
-        let (command, what) = match self.engine.submit(command) {
+        let (command, reason) = match self.engine.submit(command) {
             Ok(()) => return,
-            Err(SubmitError::Overloaded(command)) => (command, "commands under way"),
-            Err(SubmitError::WorkerDown(command)) => (command, "workers (it has stopped)"),
+            Err(SubmitError::Overloaded(command)) => {
+                (command, Refusal::TableFull { what: "places for commands left", limit: 0 })
+            }
+            Err(SubmitError::WorkerDown(command)) => (command, Refusal::WorkerLost),
         };
         match *command {
             Command::Apply { session, token, .. } => {
-                let reason = Refusal::TableFull { what, limit: 0 };
                 self.answers.push_back(Event::Refused { session, token, reason });
             }
             Command::Report { session, token } => {
@@ -229,24 +239,15 @@ impl EventLoop {
     }
 
     fn retry_closes(&mut self) {
-        for _ in 0..self.closes_waiting.len() {
+        for _ in 0..self.closes_waiting.len().min(CLOSES_AT_ONCE) {
             let Some(session) = self.closes_waiting.pop_front() else { return };
             match self.engine.submit(Command::Close { session }) {
                 Ok(()) => {}
-                Err(SubmitError::Overloaded(_)) => {
-                    self.closes_waiting.push_front(session);
-                    return;
-                }
+                // To the back: another worker may have room.
+                Err(SubmitError::Overloaded(_)) => self.closes_waiting.push_back(session),
                 // Its sessions have gone with the worker.
                 Err(SubmitError::WorkerDown(_)) => {}
             }
         }
-    }
-}
-
-fn log_notice(notice: &Notice) {
-    match notice {
-        Notice::MediaRefused { .. } | Notice::TableFull { .. } => tracing::warn!("{notice}"),
-        Notice::Malformed { .. } => tracing::debug!("{notice}"),
     }
 }

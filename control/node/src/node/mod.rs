@@ -3,6 +3,7 @@
 mod calls_log;
 mod event_loop;
 mod ng;
+mod notices;
 mod translate;
 
 use std::net::SocketAddr;

@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use control_core::settings::Settings;
 use relay_core::api::CloseCause;
-use signaling_core::ng::{Config, Interface, Ng, Notice, Record};
+use signaling_core::call::log_name;
+use signaling_core::ng::{Config, Interface, Ng, Record};
 use signaling_core::transport::ListenerId;
 
 use super::calls_log;
@@ -44,17 +45,10 @@ pub(super) fn record(record: &Record) {
         CloseCause::Unknown => "not known to the relay",
     };
     tracing::info!(
-        call_id = record.call_id,
+        call_id = log_name(&record.call_id),
         end,
         duration_ms = u64::try_from(record.report.lifetime.as_millis()).unwrap_or(u64::MAX),
         media = calls_log::media(std::slice::from_ref(&record.report)),
         "ng session ended"
     );
-}
-
-pub(super) fn notice(notice: &Notice) {
-    match notice {
-        Notice::Refused { .. } | Notice::LifetimeExceeded { .. } => tracing::warn!("{notice}"),
-        Notice::Stranger { .. } | Notice::NoCookie { .. } => tracing::debug!("{notice}"),
-    }
 }

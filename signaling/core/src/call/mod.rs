@@ -27,6 +27,13 @@ pub struct CallId(pub Key);
 /// of the branch but are not told apart; one that is confirmed takes the place of one that is not.
 pub const DIALOGS_PER_BRANCH_MAX: usize = 8;
 
+/// What logs call a call: its Call-ID without the host, which is often the address of the phone that
+/// made it. Users' addresses are personal data and appear at DEBUG only.
+#[must_use]
+pub fn log_name(call_id: &str) -> &str {
+    call_id.split_once('@').map_or(call_id, |(word, _)| word)
+}
+
 /// How one party of a call is reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Party {

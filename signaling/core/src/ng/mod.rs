@@ -143,6 +143,7 @@ impl fmt::Display for Notice {
             }
             Notice::NoCookie { source } => write!(f, "ng datagram from {source} has no cookie"),
             Notice::LifetimeExceeded { call_id } => {
+                let call_id = crate::call::log_name(call_id);
                 write!(f, "ng call {call_id} ended: no command came for it any more")
             }
         }

@@ -82,7 +82,7 @@ pub enum Notice {
     /// The relay could not bring a call's media to the wanted state. If it is the call's first, the
     /// call has been answered 503.
     MediaRefused {
-        /// The SIP Call-ID.
+        /// The call's name in logs ([`log_name`](crate::call::log_name)).
         call_id: String,
         /// The relay's reason.
         reason: String,

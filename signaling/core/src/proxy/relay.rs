@@ -8,8 +8,8 @@ use smallvec::SmallVec;
 use super::Proxy;
 use super::media::Origin;
 use super::output::{CallEnd, Notice, Output};
-use crate::call::CallId;
 use crate::call::media::Ports;
+use crate::call::{CallId, log_name};
 use crate::table::Key;
 use crate::transport::Target;
 use crate::wire::Message;
@@ -93,7 +93,7 @@ impl Proxy {
         let (id, index, next) = (place.call, place.branch, place.take(token));
         self.media_requests -= usize::from(next.is_some());
         if let Some(call) = self.calls.get_mut(id.0) {
-            let call_id = call.sip_call_id.to_string();
+            let call_id = log_name(&call.sip_call_id).to_owned();
             if let Some(branch) = call.branches.get_mut(index)
                 && let Some(media) = &mut branch.media
             {

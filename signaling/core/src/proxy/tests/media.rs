@@ -263,3 +263,16 @@ fn an_update_in_an_early_dialog_moves_the_media() {
     let moved = bench.last_spec().streams[0].legs[0].remote.unwrap();
     assert_eq!(moved.rtp, address("198.51.100.10:4444"));
 }
+
+/// Phones put their address into the Call-ID; a warning is read by more people than should see it.
+#[test]
+fn a_warning_about_a_call_shows_no_address_of_a_user() {
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", BOB);
+    bench.relay_refuses = true;
+    let call = invite("bob", &sdp("198.51.100.10", 4000));
+    bench.udp(ALICE, &call.replace("call-1", "call-1@198.51.100.10"));
+    let warning = bench.notices[0].to_string();
+    assert!(warning.contains("call-1"), "{warning}");
+    assert!(!warning.contains("198.51.100.10"), "{warning}");
+}
