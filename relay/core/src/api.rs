@@ -127,7 +127,8 @@ pub enum Learning {
     /// Exactly the signalled address and port.
     Signalled,
     /// The peer is behind NAT: its signalled address, or the first source within this network that
-    /// sends a run of consistent RTP; then that source alone until signaling says otherwise.
+    /// sends a run of consistent RTP; then that source alone until signaling says otherwise. Where
+    /// that is the place that signaling has just moved the peer from, it is not locked for 32 s.
     Within(IpNet),
 }
 

@@ -9,7 +9,10 @@
 //!   the peer, and these must be RTP of a negotiated payload type. A stranger whose consistent run
 //!   of [`RUN`] packets comes before the peer's *is* taken for the peer: without SRTP nothing in
 //!   the packets tells them apart;
-//! - after the peer is learned: nothing, from anywhere. Its RTCP port is learned after its RTP
+//! - after the peer is learned: nothing, from anywhere; but for 32 s after signaling has moved it, a
+//!   peer that is heard where it was before may still be replaced by a run from inside the network
+//!   (none of whose packets is relayed before the last) or by the signalled address, since it may not
+//!   have heard of the move. Its RTCP port is learned after its RTP
 //!   port, by the first packet from the same address that bears an SSRC heard in its RTP.
 
 use std::net::SocketAddr;

@@ -12,6 +12,10 @@ use crate::verdict::DropReason;
 /// move are relayed until the first one from the new address comes, but no longer than this.
 pub(crate) const HANDOVER: Duration = Duration::from_secs(1);
 
+/// How long a peer that signaling has moved may take to hear of it: its 2xx is repeated for 64*T1
+/// (RFC 3261 13.3.1.4). If it is learned meanwhile where it was before, it is not held to that.
+pub(crate) const MOVE: Duration = Duration::from_secs(32);
+
 /// A peer's address as signalled, and which sources may speak for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signalled {
@@ -30,6 +34,19 @@ enum Peer {
     Searching,
     /// The source that was learned.
     Learned(SocketAddr),
+    /// The source that was learned is where the peer was before signaling moved it: perhaps it has
+    /// not heard of that yet, so the signalled address or another source may still take its place.
+    Lingering(SocketAddr),
+}
+
+impl Peer {
+    /// The same once a peer that has moved must have heard of it.
+    const fn known(self) -> Peer {
+        match self {
+            Peer::Lingering(address) => Peer::Learned(address),
+            Peer::Nobody | Peer::Exactly(_) | Peer::Searching | Peer::Learned(_) => self,
+        }
+    }
 }
 
 /// What a source is to a socket.
@@ -55,6 +72,8 @@ pub(crate) struct Path {
     /// Kept after learning, so that no memory is given back on the packet path.
     learner: Option<Box<Learner>>,
     former: Option<(SocketAddr, Instant)>,
+    /// Where the peer was before it was moved, and until when it may not know of it.
+    moved: Option<(SocketAddr, Instant)>,
     /// What was known of a peer that is held now.
     held: Option<Box<(Signalled, Peer)>>,
     pub(crate) link: Link,
@@ -70,6 +89,7 @@ impl Path {
             peer: Peer::Nobody,
             learner: None,
             former: None,
+            moved: None,
             held: None,
             link: Link::default(),
         }
@@ -100,13 +120,14 @@ impl Path {
         let earlier = self.signalled.map(|earlier| (earlier, self.peer)).or(held);
         self.signalled = signalled;
         self.former = None;
+        self.moved = None;
         self.peer = match (signalled, earlier) {
             (None, earlier) => {
                 self.held = earlier.map(Box::new);
                 Peer::Nobody
             }
             // A peer that was held is where it was: its hold does not open it to strangers.
-            (Some(now), Some((earlier, peer))) if now == earlier => peer,
+            (Some(now), Some((earlier, peer))) if now == earlier => peer.known(),
             (Some(Signalled { address, learning: Learning::Signalled }), _) => {
                 Peer::Exactly(address)
             }
@@ -117,6 +138,7 @@ impl Path {
         };
         if self.peer != Peer::Nobody && before != self.source() {
             self.former = before.map(|source| (source, now + HANDOVER));
+            self.moved = before.filter(|_| self.is_searching()).map(|source| (source, now + MOVE));
         }
         self.relink();
         self.former.map(|(_, until)| until)
@@ -125,7 +147,9 @@ impl Path {
     /// Where the peer is known to send from.
     fn source(&self) -> Option<SocketAddr> {
         match self.peer {
-            Peer::Exactly(address) | Peer::Learned(address) => Some(address),
+            Peer::Exactly(address) | Peer::Learned(address) | Peer::Lingering(address) => {
+                Some(address)
+            }
             Peer::Nobody | Peer::Searching => None,
         }
     }
@@ -133,7 +157,7 @@ impl Path {
     /// The address of the peer, once it was learned: its other socket must have the same.
     pub(crate) fn learned_ip(&self) -> Option<IpAddr> {
         match self.peer {
-            Peer::Learned(address) => Some(address.ip()),
+            Peer::Learned(address) | Peer::Lingering(address) => Some(address.ip()),
             Peer::Nobody | Peer::Exactly(_) | Peer::Searching => None,
         }
     }
@@ -158,16 +182,32 @@ impl Path {
     pub(crate) fn standing(&self, source: SocketAddr) -> Standing {
         let is_former = self.former.is_some_and(|(former, _)| former == source);
         match self.peer {
-            Peer::Exactly(address) | Peer::Learned(address) if address == source => Standing::Peer,
-            Peer::Searching if self.target() == Some(source) => Standing::Peer,
-            Peer::Nobody | Peer::Exactly(_) | Peer::Learned(_) | Peer::Searching if is_former => {
+            Peer::Exactly(address) | Peer::Learned(address) | Peer::Lingering(address)
+                if address == source =>
+            {
+                Standing::Peer
+            }
+            Peer::Searching | Peer::Lingering(_) if self.is_signalled(source) => Standing::Peer,
+            Peer::Nobody
+            | Peer::Exactly(_)
+            | Peer::Learned(_)
+            | Peer::Searching
+            | Peer::Lingering(_)
+                if is_former =>
+            {
                 Standing::Former
             }
-            Peer::Searching if self.is_near(source) => Standing::Candidate,
-            Peer::Nobody | Peer::Exactly(_) | Peer::Learned(_) | Peer::Searching => {
-                Standing::Stranger
-            }
+            Peer::Searching | Peer::Lingering(_) if self.is_near(source) => Standing::Candidate,
+            Peer::Nobody
+            | Peer::Exactly(_)
+            | Peer::Learned(_)
+            | Peer::Searching
+            | Peer::Lingering(_) => Standing::Stranger,
         }
+    }
+
+    fn is_signalled(&self, source: SocketAddr) -> bool {
+        self.signalled.is_some_and(|signalled| signalled.address == source)
     }
 
     /// Whether `source` is in the network that the peer may be learned from.
@@ -193,7 +233,8 @@ impl Path {
         match standing {
             Standing::Former => Ok(()),
             Standing::Peer => {
-                if self.peer == Peer::Searching || self.former.is_some() {
+                let is_open = self.is_searching() || self.is_lingering_elsewhere(source);
+                if is_open || self.former.is_some() {
                     self.settle(source);
                 }
                 Ok(())
@@ -212,19 +253,31 @@ impl Path {
 
     /// The peer is at `source`: it has been heard there, or other evidence says so.
     pub(crate) fn settle(&mut self, source: SocketAddr) {
-        if self.peer == Peer::Searching {
+        if self.is_searching() && self.moved.is_some_and(|(old, _)| old == source) {
+            self.peer = Peer::Lingering(source);
+            if let Some(learner) = &mut self.learner {
+                **learner = Learner::new(0);
+            }
+        } else if self.is_searching() || self.is_lingering_elsewhere(source) {
             self.peer = Peer::Learned(source);
         }
         self.former = None;
         self.relink();
     }
 
-    /// Ends a hand-over that is due.
-    pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if self.former.is_some_and(|(_, until)| until <= now) {
-            self.former = None;
-            self.relink();
+    fn is_lingering_elsewhere(&self, source: SocketAddr) -> bool {
+        matches!(self.peer, Peer::Lingering(address) if address != source)
+    }
+
+    /// Ends a hand-over or a move that is due. Returns when the next end is.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Instant> {
+        self.former.take_if(|(_, until)| *until <= now);
+        self.moved.take_if(|(_, until)| *until <= now);
+        if self.moved.is_none() {
+            self.peer = self.peer.known();
         }
+        self.relink();
+        self.former.or(self.moved).map(|(_, until)| until)
     }
 
     /// Connects the socket where only one source is heard; dissolves the connection where more
@@ -232,7 +285,7 @@ impl Path {
     fn relink(&mut self) {
         match self.peer {
             Peer::Nobody => {}
-            Peer::Searching => self.link.wanted = None,
+            Peer::Searching | Peer::Lingering(_) => self.link.wanted = None,
             Peer::Exactly(address) | Peer::Learned(address) => {
                 self.link.wanted = if self.former.is_some() { None } else { Some(address) };
             }

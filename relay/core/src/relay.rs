@@ -44,7 +44,7 @@ const TIMERS_PER_CALL: usize = 64;
 enum Timer {
     /// A look at whether a session is idle.
     Idle(SessionId),
-    /// The end of a hand-over on this socket.
+    /// The end of a hand-over or a move on this socket.
     Handover(SlotId),
 }
 
@@ -234,8 +234,11 @@ impl Relay {
         let Some((Owner::Stream { key, leg, part }, _)) = self.slots.get(slot) else { return };
         let Some(stream) = self.streams.get_mut(key) else { return };
         if let Some(path) = stream.legs[leg.index()].path_mut(part) {
-            path.handle_timeout(now);
+            let next = path.handle_timeout(now);
             queue_relink(&mut self.relinks, path);
+            if let Some(next) = next {
+                self.timers.insert((next, Timer::Handover(slot)));
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Peers behind NAT, and strangers (CVE-2025-53399).
 
+use std::time::Duration;
+
 use relay_core::DropReason;
 use relay_core::api::*;
 use relay_core::learn::PROVISIONAL_MAX;
@@ -128,6 +130,64 @@ fn a_moved_peer_behind_nat_is_learned_again() {
         Outcome::Sent { to, .. } => assert_eq!(to, at("203.0.113.9:40777")),
         other => panic!("unexpected {other:?}"),
     }
+}
+
+/// RFC 3261 13.3.1.4: the 2xx that tells a peer of its own move may be lost for seconds. The old place
+/// is where it is meanwhile, and does not lock it out of the new one, be that the signalled address or
+/// another port of its NAT.
+#[test]
+fn a_peer_that_hears_late_of_its_move_is_followed() {
+    for new in ["192.168.1.5:6000", "203.0.113.9:40777"] {
+        let mut rig = Rig::new();
+        let [inside, outside] = rig.apply(1, &behind_nat())[0].unwrap();
+        for n in 1..=3 {
+            rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+        }
+        let caller = remote("192.168.1.5:6000", within("203.0.113.9/32"));
+        rig.apply(1, &spec([audio(caller, remote(CALLEE, Learning::Signalled))]));
+        rig.wait(Duration::from_secs(5));
+        for n in 4..=8 {
+            assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n)).is_sent());
+        }
+        let back = |rig: &mut Rig| match rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, 1)) {
+            Outcome::Sent { to, .. } => to,
+            other => panic!("unexpected {other:?}"),
+        };
+        assert_eq!(back(&mut rig), at(NATTED));
+        for n in 9..=11 {
+            rig.packet(at(new), inside.rtp, &rtp(0, 1, n));
+        }
+        assert_eq!(back(&mut rig), at(new));
+        let old = rig.queued_packet(at(NATTED), inside.rtp, &rtp(0, 1, 12));
+        assert_eq!(old, Outcome::Dropped(DropReason::WrongSource), "from {new}");
+    }
+}
+
+/// A peer that signals another address and goes on as before: once it must have heard of its move, its
+/// place is locked, and until then no stranger's packet passes without a run.
+#[test]
+fn a_peer_that_stays_where_it_was_is_locked_again() {
+    let mut rig = Rig::new();
+    let [inside, _] = rig.apply(1, &behind_nat())[0].unwrap();
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    let caller = remote("192.168.1.5:6000", within("203.0.113.9/32"));
+    rig.apply(1, &spec([audio(caller, remote(CALLEE, Learning::Signalled))]));
+    rig.wait(Duration::from_secs(5));
+    for n in 4..=6 {
+        assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n)).is_sent());
+    }
+    let stranger = at("203.0.113.9:999");
+    let early = rig.packet(stranger, inside.rtp, &rtp(0, 9, 1));
+    assert_eq!(early, Outcome::Dropped(DropReason::NotLearned));
+    rig.wait(Duration::from_secs(32));
+    assert!(rig.connects.contains(&(inside.rtp, Some(at(NATTED)))));
+    for n in 2..=5 {
+        let late = rig.queued_packet(stranger, inside.rtp, &rtp(0, 9, n));
+        assert_eq!(late, Outcome::Dropped(DropReason::WrongSource));
+    }
+    assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, 7)).is_sent());
 }
 
 /// A phone that has found out its public address and signals it: nothing has moved.
