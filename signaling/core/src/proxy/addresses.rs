@@ -50,6 +50,18 @@ impl Addresses {
         uri.host().ip().is_some_and(|ip| self.is_listener(config, ip, port))
     }
 
+    /// Whether `uri`, of a Route, means this node: by an address, or by a domain that is served here,
+    /// as phones write it that are given a domain for their outbound proxy.
+    pub(super) fn is_this_node(&self, config: &Config, uri: &Uri<'_>) -> bool {
+        match uri.host() {
+            Host::V4(_) | Host::V6(_) => self.is_own(config, uri),
+            Host::Name(_) => {
+                let listens = |port| config.listeners.iter().any(|l| l.is_at(port));
+                self.is_served(config, uri) && uri.port().is_none_or(listens)
+            }
+        }
+    }
+
     /// Whether a Via was written by this node.
     pub(super) fn is_own_sent_by(&self, config: &Config, via: &Via<'_>) -> bool {
         via.host().ip().is_some_and(|ip| self.is_listener(config, ip, via.port_or_default()))

@@ -20,6 +20,14 @@ pub struct Listener {
     pub advertised: Option<SocketAddr>,
 }
 
+impl Listener {
+    /// Whether it is reached at `port`, by its own address or by the one that it is known by.
+    #[must_use]
+    pub fn is_at(&self, port: u16) -> bool {
+        self.bound.port() == port || self.advertised.is_some_and(|a| a.port() == port)
+    }
+}
+
 /// A static route to another domain's proxy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {

@@ -143,7 +143,7 @@ impl Proxy {
             let call = call_of(&uri);
             // A request may pass here twice, as two calls: each takes its own Record-Routes off.
             let is_other_call = call.is_some() && routed.call.is_some() && call != routed.call;
-            if is_other_call || !self.addresses.is_own(&self.config, &uri) {
+            if is_other_call || !self.addresses.is_this_node(&self.config, &uri) {
                 routed.next_route = Some(route.uri_text().to_owned());
                 routed.next_is_strict = !uri.params().has("lr");
                 break;

@@ -235,10 +235,9 @@ impl Proxy {
         let token = self.next_token();
         let call = self.calls.get_mut(id.0)?;
         let media = call.branches.get_mut(index)?.media.as_mut()?;
-        let is_new = !media.is_known_to_relay();
         let command = media.command(token)?;
         let session = media.id();
-        if is_new {
+        if !self.by_session.contains_key(&session) {
             call.sessions.push(session);
             self.by_session.insert(session, super::relay::Place::new(id, index));
         }

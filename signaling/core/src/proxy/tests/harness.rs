@@ -20,6 +20,12 @@ use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Tran
 use crate::wire::Message;
 
 pub(super) const NODE: &str = "192.0.2.1:5060";
+pub(super) const NODE6: &str = "[2001:db8::1]:5060";
+
+/// The node's address that faces a peer.
+fn facing(peer: SocketAddr) -> SocketAddr {
+    address(if peer.is_ipv4() { NODE } else { NODE6 })
+}
 
 pub(super) fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -44,8 +50,8 @@ fn registrar(users: &[(&str, &str)], now: Instant) -> Registrar {
 struct OneAddress;
 
 impl LocalAddresses for OneAddress {
-    fn local_for(&mut self, _remote: SocketAddr) -> Option<IpAddr> {
-        Some(address(NODE).ip())
+    fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr> {
+        Some(facing(remote).ip())
     }
 }
 
@@ -103,9 +109,13 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(plan: Plan) -> Bench {
         let now = start();
-        let listener = |transport| Listener { transport, bound: address(NODE), advertised: None };
+        let listener = |transport, at| Listener { transport, bound: address(at), advertised: None };
         let config = Config {
-            listeners: vec![listener(Transport::Udp), listener(Transport::Tcp)],
+            listeners: vec![
+                listener(Transport::Udp, NODE),
+                listener(Transport::Tcp, NODE),
+                listener(Transport::Udp, "[::]:5060"),
+            ],
             domains: vec!["example.test".to_owned()],
             realm: "example.test".to_owned(),
             trusted: plan.trusted.iter().map(|t| t.parse::<IpAddr>().unwrap().into()).collect(),
@@ -144,8 +154,8 @@ impl Bench {
     pub(super) fn udp(&mut self, from: &str, text: &str) {
         let arrival = Arrival {
             transport: Transport::Udp,
-            listener: ListenerId(0),
-            local: address(NODE),
+            listener: ListenerId(if address(from).is_ipv4() { 0 } else { 2 }),
+            local: facing(address(from)),
             remote: address(from),
             connection: None,
         };

@@ -1,7 +1,7 @@
 //! Route, Record-Route, Request-URI and credentials on the way through this node.
 
 use super::calls::{ALICE, BOB, from_alice, invite, set_up};
-use super::harness::{Bench, NODE, Plan, reply, sdp, show};
+use super::harness::{Bench, NODE, NODE6, Plan, reply, sdp, show};
 use crate::wire::HeaderName;
 
 const OUTSIDE: &str = "203.0.113.50:5060";
@@ -213,4 +213,57 @@ fn destinations_that_are_none_are_refused() {
         bench.expect_status(ALICE, status);
         assert_eq!(bench.proxy.load().calls, 0);
     }
+}
+
+/// RFC 3261 16.4: a phone whose outbound proxy is given by its domain.
+#[test]
+fn a_route_that_names_a_domain_served_here_means_this_node() {
+    for route in ["<sip:Example.test;lr>", "<sip:example.test:5060;lr>"] {
+        let mut bench = Bench::new(Plan::default());
+        bench.register("bob", BOB);
+        bench.udp(ALICE, &with_routes(&invite("bob", ""), route));
+        bench.expect_status(ALICE, 100);
+        let forwarded = bench.expect_request(BOB, "INVITE");
+        assert_eq!(forwarded.count(HeaderName::Route), 0);
+    }
+    // Somebody else's port is somebody else.
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &with_routes(&invite("bob", ""), "<sip:example.test:5999;lr>"));
+    bench.expect_status(ALICE, 403);
+}
+
+/// RFC 5118, RFC 5658: the caller has IPv4, the callee IPv6. Each side gets this node's name and media
+/// address of its own family.
+#[test]
+fn a_call_between_ipv4_and_ipv6_is_routed_and_relayed_both_ways() {
+    let bob = "[2001:db8::20]:5060";
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", bob);
+    bench.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request(bob, "INVITE");
+    assert_eq!(forwarded.request_uri(), format!("sip:bob@{bob}"));
+    let via = String::from_utf8_lossy(forwarded.top_via().as_bytes()).into_owned();
+    assert!(via.starts_with(&format!("SIP/2.0/UDP {NODE6};")), "{via}");
+    let names: Vec<_> =
+        forwarded.record_routes().map(|r| r.unwrap().uri_text().to_owned()).collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    assert!(names[0].contains(NODE6) && names[1].contains(NODE), "{names:?}");
+    let offer = super::calls::text(&forwarded);
+    assert!(offer.contains("c=IN IP6 2001:db8::1\r\n"), "{offer}");
+    let answer = sdp("2001:db8::20", 6000).replace("IP4", "IP6");
+    bench.udp(bob, &reply(&forwarded, 200, "tb", &format!("sip:bob@{bob}"), &answer));
+    let ok = bench.expect_status(ALICE, 200);
+    let answer = super::calls::text(&ok);
+    assert!(answer.contains("c=IN IP4 192.0.2.1\r\n"), "{answer}");
+    bench.udp(ALICE, &from_alice("ACK", 1, &ok, "", ""));
+    let ack = bench.expect_request(bob, "ACK");
+    assert_eq!(ack.count(HeaderName::Route), 0);
+    let bye = super::calls::from_bob("BYE", 1, &forwarded, "").replace(BOB, bob);
+    bench.udp(bob, &bye);
+    let bye = bench.expect_request(ALICE, "BYE");
+    bench.udp(ALICE, &reply(&bye, 200, "fa", "sip:a@x", ""));
+    bench.expect_status(bob, 200);
+    assert_eq!(bench.records.len(), 1);
 }
