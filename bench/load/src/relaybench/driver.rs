@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::relaybench::capacity::{START_PPS, STREAMS, Search};
 use crate::relaybench::cell::{self, Timing};
 use crate::relaybench::cli::{Plan, RelayArgs};
-use crate::relaybench::cpu::Meter;
+use crate::relaybench::cpu::{Meter, Spent};
 use crate::relaybench::lab::Lab;
 use crate::relaybench::report::{
     Figures, RELAY_REPORT_VERSION, Ratios, RelayReport, SetUpReport, Step, WorkloadReport,
@@ -25,6 +25,9 @@ const LONG_ROUNDS_MAX: u32 = 3;
 /// Steps of a search for the highest rate are no longer than this: there are many.
 const STEP_MAX: Timing =
     Timing { warm_up: Duration::from_millis(500), measured: Duration::from_millis(1_500) };
+
+/// How long the empty core is watched at the start of each round.
+const BACKGROUND: Duration = Duration::from_secs(1);
 
 /// How much more than its highest rate an overloaded system is sent, in percent.
 const OVERLOAD_PERCENT: u32 = 130;
@@ -58,12 +61,14 @@ impl Driver {
             version: RELAY_REPORT_VERSION,
             complete: false,
             quick: plan.quick,
+            quiet: true,
             machine: machine::machine(&plan.cores),
             method: machine::method(&lab, precision),
             rounds: plan.rounds,
             seconds: plan.timing.measured.as_secs_f64(),
             commands: BTreeMap::new(),
             versions: versions(&plan, &programs),
+            background_core_share: Vec::new(),
             ratios: Ratios::default(),
             setup_us: None,
             session_bytes: None,
@@ -96,6 +101,10 @@ impl Driver {
 
     fn rounds(&mut self) {
         for round in 1..=self.plan.rounds {
+            match self.background() {
+                Ok(share) => self.report.background_core_share.push(share),
+                Err(_) => return,
+            }
             for at in 0..self.plan.workloads.len() {
                 for system in self.plan.systems.clone() {
                     if self.stop.is_set() {
@@ -105,6 +114,15 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// How busy the relay's core is without any system under test.
+    fn background(&self) -> Result<f64> {
+        let meter = Meter::new(self.plan.cores.relay, None)?;
+        let before = meter.read()?;
+        self.stop.sleep(BACKGROUND.min(self.plan.timing.measured))?;
+        let spent = Spent::between(&before, &meter.read()?);
+        Ok(spent.busy_ns as f64 / spent.wall_ns.max(1) as f64)
     }
 
     fn round_of(&mut self, round: u32, at: usize, system: System) {

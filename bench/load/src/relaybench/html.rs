@@ -71,6 +71,9 @@ fn head(report: &RelayReport, page: &mut String) {
         *page +=
             "<p class=\"bad\">A quick run: it shows that things work, not how fast they are.</p>";
     }
+    if !report.quiet {
+        *page += "<p class=\"bad\">The machine was not quiet: other programs ran, and the costs hold theirs.</p>";
+    }
     if !report.complete {
         *page += "<p class=\"bad\">Not complete: the run was ended early.</p>";
     }

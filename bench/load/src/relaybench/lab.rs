@@ -109,6 +109,11 @@ impl Lab {
         }
     }
 
+    /// The address of the clients of `side`.
+    pub(crate) fn client_address(&self, side: Side) -> Ipv4Addr {
+        self.client(side).0
+    }
+
     /// Runs `work` where the clients of `side` are; it is given their address.
     pub(crate) fn at_client<T: Send>(
         &self,

@@ -17,7 +17,11 @@ use nix::unistd::Pid;
 
 use crate::relaybench::netns::Namespace;
 
-/// How long a process may take to end after SIGTERM before it is killed.
+/// How long a process may take to end after SIGTERM before it is told again: some wait for their calls
+/// to end first, which these never do.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long it may take after the second time before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The last lines of its log that are kept to explain a failure.
@@ -139,11 +143,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.signal(Signal::SIGTERM);
-        if self.ended_within(GRACE).is_none() {
-            self.signal(Signal::SIGKILL);
-            let _ = self.child.wait();
+        for patience in [PATIENCE, GRACE] {
+            self.signal(Signal::SIGTERM);
+            if self.ended_within(patience).is_some() {
+                return;
+            }
         }
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait();
     }
 }
 

@@ -130,14 +130,23 @@ fn ringfarm(lab: &Lab, programs: &Programs) -> Result<Running> {
 
 /// What differs from the defaults.
 fn ringfarm_settings(lab: &Lab, ng: u16, sip: u16) -> String {
-    let [inside, outside] = lab.relay_addresses();
+    let addresses = lab.relay_addresses();
+    let [inside, _] = addresses;
     let [first, last] = [*lab.media_ports().start(), *lab.media_ports().end()];
     let core = lab.cores.relay;
+    let controller = lab.client_address(Side::Caller);
+    let interfaces: String = NETWORKS
+        .iter()
+        .zip(addresses)
+        .map(|(name, address)| {
+            format!("[[ng.interfaces]]\nname = \"{name}\"\naddress = \"{address}\"\n")
+        })
+        .collect();
     format!(
         "[node]\nworkers = 1\ncores = [{core}]\nlog = \"warn\"\n\
          [[sip.listen]]\ntransport = \"udp\"\naddress = \"{inside}:{sip}\"\n\
-         [media]\nports = \"{first}-{last}\"\naddresses = [\"{inside}\", \"{outside}\"]\nidle_timeout_s = 3600\n\
-         [ng]\nlisten = \"{inside}:{ng}\"\n"
+         [media]\nports = \"{first}-{last}\"\nidle_timeout_s = 3600\n\
+         [ng]\nlisten = \"{inside}:{ng}\"\nallow = [\"{controller}\"]\n{interfaces}"
     )
 }
 

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::relaybench::report::{RelayReport, Row};
+use crate::relaybench::statistics::Range;
 use crate::relaybench::systems::System;
 
 pub(crate) struct Table<'a>(pub(crate) &'a RelayReport);
@@ -15,6 +16,12 @@ impl fmt::Display for Table<'_> {
         ratios(report, f)?;
         set_up(report, f)?;
         capacity(report, f)?;
+        if !report.quiet {
+            writeln!(
+                f,
+                "\nThe machine was NOT QUIET: other programs ran, and the costs hold theirs."
+            )?;
+        }
         if report.quick {
             writeln!(
                 f,
@@ -44,6 +51,10 @@ fn head(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         report.elapsed_seconds,
         if report.complete { "" } else { ", NOT COMPLETE" }
     )?;
+    if let Some(share) = Range::of(report.background_core_share.iter().copied()) {
+        let (median, max) = (share.median * 100.0, share.max * 100.0);
+        writeln!(f, "the relay's core without load: {median:.2} % busy (at most {max:.2} %)")?;
+    }
     for (system, version) in &report.versions {
         writeln!(f, "{:<10} {version}", system.name())?;
     }
