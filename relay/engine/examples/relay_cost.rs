@@ -1,10 +1,11 @@
 //! What relaying a packet costs: CPU time of the worker's thread per relayed packet at a given
 //! number of streams, and how long the set-up of a session takes.
 //!
-//!     cargo run --release -p ringfarm-relay-engine --example relay_cost -- [STREAMS] [SECONDS] [PACKETS]
+//!     cargo run --release -p ringfarm-relay-engine --example relay_cost -- [STREAMS] [SECONDS] [PACKETS] [BURST] [BYTES] [SEGMENTS]
 //!
-//! One worker pinned to the first core, the generator and sink on the last; 172-byte packets, PACKETS
-//! (50) a second a stream, over loopback. Figures are printed, never asserted.
+//! One worker pinned to the first core, the generator and sink on the last; packets of BYTES (172),
+//! PACKETS (50) a second a stream, BURST (1) one after the other, over loopback. SEGMENTS (1): whether
+//! the relay sends runs as one. Figures are printed, never asserted.
 #![expect(clippy::unwrap_used, reason = "a measuring tool may stop at the first thing that is odd")]
 
 use std::io::IoSliceMut;
@@ -30,6 +31,12 @@ fn main() {
     let streams = arguments.next().unwrap_or(500);
     let seconds = arguments.next().unwrap_or(5);
     let rate = streams * arguments.next().unwrap_or(50);
+    let load = Load {
+        rate,
+        burst: arguments.next().unwrap_or(1),
+        bytes: arguments.next().unwrap_or(172) as usize,
+    };
+    let segments = arguments.next().unwrap_or(1) == 1;
     let cores = core_affinity::get_core_ids().unwrap();
     core_affinity::set_for_current(*cores.last().unwrap());
 
@@ -37,6 +44,7 @@ fn main() {
     let config = EngineConfig {
         ports: 1024..=65_535,
         idle: None,
+        segments,
         ..EngineConfig::new(vec![Some(cores[0].id)], [1; 32])
     };
     let wake = Arc::new(move || {
@@ -74,10 +82,10 @@ fn main() {
         set_up_us.max()
     );
 
-    run(&sender, &sink, &targets, rate, 1, &mut latency_us);
+    run(&sender, &sink, &targets, load, 1, &mut latency_us);
     latency_us.reset();
     let before = engine.counters().remove(0);
-    let (sent, received) = run(&sender, &sink, &targets, rate, seconds, &mut latency_us);
+    let (sent, received) = run(&sender, &sink, &targets, load, seconds, &mut latency_us);
     report(&before, &engine.counters().remove(0), sent, received);
     println!(
         "latency from the sender's call to the sink's socket: p50 {} us, p99 {} us, p99.9 {} us",
@@ -105,16 +113,27 @@ fn apply(session: u64, sender: &UdpSocket, sink: &UdpSocket) -> Command {
     Command::Apply { session: SessionId(session), token: session, spec }
 }
 
-/// Sends `rate` packets a second, spread evenly; returns how many packets were sent and came out.
+/// What is sent.
+#[derive(Clone, Copy)]
+struct Load {
+    /// Packets a second, of all streams.
+    rate: u64,
+    /// Packets of a stream one after the other.
+    burst: u64,
+    bytes: usize,
+}
+
+/// Sends bursts, spread evenly; returns how many packets were sent and came out.
 fn run(
     sender: &UdpSocket,
     sink: &UdpSocket,
     targets: &[SocketAddr],
-    rate: u64,
+    load: Load,
     seconds: u64,
     latency_us: &mut Histogram<u64>,
 ) -> (u64, u64) {
-    let mut packet = [0; 172];
+    let Load { rate, burst, bytes } = load;
+    let mut packet = vec![0; bytes];
     packet[0] = 0x80;
     let total = rate * seconds;
     let (mut sent, mut received) = (0, 0);
@@ -122,8 +141,9 @@ fn run(
     while sent < total {
         let due = started.elapsed().as_micros() as u64 * total / (seconds * 1_000_000);
         while sent < due.min(total) {
-            let target = sent as usize % targets.len();
-            let sequence = (sent / targets.len() as u64) as u16;
+            let target = (sent / burst) as usize % targets.len();
+            let round = sent / burst / targets.len() as u64;
+            let sequence = (round * burst + sent % burst) as u16;
             packet[2..4].copy_from_slice(&sequence.to_be_bytes());
             packet[12..20].copy_from_slice(&now_ns().to_be_bytes());
             sender.send_to(&packet, targets[target]).unwrap();

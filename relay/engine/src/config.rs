@@ -97,6 +97,9 @@ pub struct EngineConfig {
     /// A worker without a sign of life for so long is lost: its calls end and the others go on. At
     /// least 100 ms; below some seconds a busy host may make a healthy worker look hung.
     pub stall: Duration,
+    /// Whether packets of the same length that go the same way one after the other (a video frame)
+    /// are handed to the kernel as one (UDP_SEGMENT). They are received apart as ever.
+    pub segments: bool,
 }
 
 impl EngineConfig {
@@ -120,6 +123,7 @@ impl EngineConfig {
             ring: RingSizes::default(),
             priority: Priority::Nice(-10),
             stall: Duration::from_secs(5),
+            segments: true,
         }
     }
 

@@ -35,6 +35,8 @@ pub struct WorkerCounters {
     pub other_relayed: u64,
     /// Bytes of UDP payload in the three.
     pub bytes_relayed: u64,
+    /// Runs of two and more of these packets that were handed over as one.
+    pub runs: u64,
     /// Datagrams dropped, by reason (a word in `snake_case`), in a fixed order.
     pub drops: Vec<(&'static str, u64)>,
     /// Packets that the kernel refused to send, by cause, in a fixed order. They are also counted
@@ -140,6 +142,7 @@ pub(crate) struct Counters {
     rtcp_relayed: Counter,
     other_relayed: Counter,
     bytes_relayed: Counter,
+    pub(crate) runs: Counter,
     drops: [Counter; DropReason::ALL.len()],
     engine_drops: [Counter; ENGINE_DROPS.len()],
     send_errors: [Counter; SendError::NAMES.len()],
@@ -159,11 +162,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn relayed(&self, kind: PacketKind, bytes: usize) {
+    pub(crate) fn relayed(&self, kind: PacketKind, packets: u64, bytes: usize) {
         match kind {
-            PacketKind::Rtp => self.rtp_relayed.add(1),
-            PacketKind::Rtcp => self.rtcp_relayed.add(1),
-            PacketKind::Other => self.other_relayed.add(1),
+            PacketKind::Rtp => self.rtp_relayed.add(packets),
+            PacketKind::Rtcp => self.rtcp_relayed.add(packets),
+            PacketKind::Other => self.other_relayed.add(packets),
         }
         self.bytes_relayed.add(bytes as u64);
     }
@@ -172,8 +175,8 @@ impl Counters {
         self.drops[reason.index()].add(1);
     }
 
-    pub(crate) fn engine_dropped(&self, reason: EngineDrop) {
-        self.engine_drops[reason as usize].add(1);
+    pub(crate) fn engine_dropped(&self, reason: EngineDrop, packets: u64) {
+        self.engine_drops[reason as usize].add(packets);
     }
 
     pub(crate) fn send_failed(&self, errno: i32) {
@@ -199,6 +202,7 @@ impl Counters {
             rtcp_relayed: self.rtcp_relayed.get(),
             other_relayed: self.other_relayed.get(),
             bytes_relayed: self.bytes_relayed.get(),
+            runs: self.runs.get(),
             drops: reasons.chain(engine_drops).collect(),
             send_errors: send_errors.collect(),
             receive_errors: self.receive_errors.get(),

@@ -19,6 +19,7 @@
 //! every request, then the memory that requests point to.
 
 mod buffers;
+mod segments;
 mod tables;
 
 use std::io;
@@ -33,6 +34,8 @@ use socket2::SockAddr;
 
 use crate::config::RingSizes;
 use buffers::Buffers;
+use segments::Messages;
+pub(crate) use segments::{RUN_MAX, SEGMENT_MAX};
 use tables::{Place, Tables, passes};
 
 /// What the kernel writes before the payload as an address.
@@ -51,6 +54,8 @@ pub(crate) enum Operation {
     Cancel,
     Close,
     Wake,
+    /// As [`Operation::Send`], of several packets at once.
+    SendRun,
 }
 
 /// The tag of a request that gets a descriptor of a socket in a further table, above 56 bits of the
@@ -61,13 +66,14 @@ const FETCH: u64 = Operation::ALL.len() as u64 + 1;
 const SUBJECT: u64 = (1 << 56) - 1;
 
 impl Operation {
-    const ALL: [Operation; 6] = [
+    const ALL: [Operation; 7] = [
         Operation::Receive,
         Operation::Send,
         Operation::Connect,
         Operation::Cancel,
         Operation::Close,
         Operation::Wake,
+        Operation::SendRun,
     ];
 
     const fn tag(self, subject: u64) -> u64 {
@@ -121,6 +127,8 @@ pub(crate) struct Ring {
     fetching: usize,
     /// Completions of the further rings.
     aside: Vec<Completion>,
+    /// What runs under construction point to.
+    messages: Messages,
 }
 
 /// What a receive is armed on.
@@ -156,6 +164,7 @@ impl Ring {
             fresh: Vec::with_capacity(FRESH_MAX),
             fetching: 0,
             aside: Vec::new(),
+            messages: Messages::new(),
             tables,
             buffers: pool,
             message,
@@ -259,6 +268,35 @@ impl Ring {
         // SAFETY: `release` leaves the buffer ours until the kernel has taken this entry, and
         // `addresses` is not cleared or grown before that. MSG_DONTWAIT: it is done with both then.
         unsafe { self.push(place.ring, &entry.user_data(Operation::Send.tag(subject))) }
+    }
+
+    /// Sends the payloads of up to [`RUN_MAX`] buffers as [`Ring::send`] would, each as a datagram
+    /// of its own. `lengths` are that of all but the last, at most [`SEGMENT_MAX`], and that of the
+    /// last, which is not longer. The buffers must be released after this.
+    pub(crate) fn send_run(
+        &mut self,
+        index: u32,
+        run: &[Buffer],
+        lengths: (usize, usize),
+        to: Option<SocketAddr>,
+        subject: u64,
+    ) -> io::Result<()> {
+        if self.messages.is_full() {
+            self.submit()?;
+        }
+        let (each, last) = lengths;
+        let packets = run.iter().enumerate().map(|(place, buffer)| {
+            let payload = &self.buffers.get(buffer.0)[payload_offset()..];
+            let length = if place + 1 == run.len() { last } else { each };
+            &payload[..length.min(payload.len())]
+        });
+        // At most SEGMENT_MAX.
+        let message = self.messages.compose(packets, each as u16, to);
+        let place = self.tables.place(index);
+        let entry = opcode::SendMsg::new(place.fixed, message).flags(libc::MSG_DONTWAIT as u32);
+        let entry = entry.build().flags(squeue::Flags::SKIP_SUCCESS);
+        // SAFETY: as in `send`, for the buffers and for the message, which is kept as long.
+        unsafe { self.push(place.ring, &entry.user_data(Operation::SendRun.tag(subject))) }
     }
 
     /// Connects the socket to `peer`, or dissolves its connection.
@@ -381,6 +419,7 @@ impl Ring {
         }
         if self.tables.are_submitted() {
             self.addresses.clear();
+            self.messages.clear();
             self.buffers.give_back(&self.spent);
             self.spent.clear();
             self.fresh.clear();

@@ -4,6 +4,7 @@
 //! on every packet, and hands all sends to the kernel with the system call that waits for the
 //! next batch.
 
+mod run;
 mod sockets;
 
 use std::collections::VecDeque;
@@ -22,6 +23,7 @@ use crate::mailbox::{Mailbox, Outlet};
 use crate::ring::{Buffer, Completion, Operation, Ring};
 use crate::shared_ports::SharedPorts;
 use crate::socket::SocketOptions;
+use run::{Run, Way};
 use sockets::Sockets;
 
 /// Completions taken in one turn: bounds how long a packet waits for those before it (about 2 us
@@ -68,6 +70,9 @@ pub(crate) struct Worker {
     outbox: VecDeque<Event>,
     published_at: Option<Instant>,
     beat: Duration,
+    run: Run,
+    /// Whether runs are sent with one request.
+    segments: bool,
 }
 
 impl Worker {
@@ -91,6 +96,8 @@ impl Worker {
             exhausted: false,
             outbox: VecDeque::new(),
             published_at: None,
+            run: Run::new(),
+            segments: config.segments,
             beat: (config.stall / BEATS).min(BEAT_MAX),
             mailbox,
             outlet,
@@ -150,6 +157,7 @@ impl Worker {
         for completion in batch.drain(..) {
             self.complete(now, completion)?;
         }
+        self.send_run();
         self.batch = batch;
         Ok(())
     }
@@ -161,6 +169,12 @@ impl Worker {
             Operation::Send => {
                 if let Err(errno) = completion.result {
                     self.counters().send_failed(errno);
+                }
+            }
+            Operation::SendRun => {
+                if let Err(errno) = completion.result {
+                    self.counters().send_failed(errno);
+                    self.judge_segments(errno);
                 }
             }
             Operation::Connect => self.connected(slot, completion.result.is_ok()),
@@ -186,9 +200,10 @@ impl Worker {
     fn received(&mut self, now: Instant, slot: SlotId, completion: Completion) -> io::Result<()> {
         if let Some(buffer) = completion.buffer {
             if completion.result.is_ok() {
-                self.relay_packet(now, slot, &buffer);
+                self.relay_packet(now, slot, buffer);
+            } else {
+                self.ring.release(buffer);
             }
-            self.ring.release(buffer);
         }
         if !completion.more {
             self.receive_ended(slot, completion.result)?;
@@ -196,26 +211,65 @@ impl Worker {
         Ok(())
     }
 
-    fn relay_packet(&mut self, now: Instant, slot: SlotId, buffer: &Buffer) {
+    fn relay_packet(&mut self, now: Instant, slot: SlotId, buffer: Buffer) {
         let counters = &self.mailbox.counters;
-        let Some(datagram) = self.ring.datagram(buffer) else { return };
+        let Some(datagram) = self.ring.datagram(&buffer) else {
+            return self.ring.release(buffer);
+        };
         let length = datagram.payload.len();
         counters.packets_in.add(1);
         counters.bytes_in.add(length as u64);
         if datagram.truncated {
-            counters.engine_dropped(EngineDrop::TooLong);
-            return;
+            counters.engine_dropped(EngineDrop::TooLong, 1);
+            return self.ring.release(buffer);
         }
         match self.relay.handle_packet(now, slot, datagram.source, datagram.payload) {
             Verdict::Forward { slot, to, kind } => {
-                // Below the table's size, which fits 32 bits.
-                let index = slot.index() as u32;
-                match self.ring.send(index, buffer, length, to, slot.to_bits()) {
-                    Ok(()) => counters.relayed(kind, length),
-                    Err(_) => counters.engine_dropped(EngineDrop::RingFull),
+                let way = Way { slot, to, kind };
+                if !(self.segments && self.run.takes(way, length)) {
+                    self.send_run();
                 }
+                self.run.push(way, length, buffer);
             }
-            Verdict::Drop(reason) => counters.dropped(reason),
+            Verdict::Drop(reason) => {
+                counters.dropped(reason);
+                self.ring.release(buffer);
+            }
+        }
+    }
+
+    /// Sends the packets that wait for others to join them.
+    fn send_run(&mut self) {
+        let Some(Way { slot, to, kind }) = self.run.way() else { return };
+        // Below the table's size, which fits 32 bits.
+        let (index, subject) = (slot.index() as u32, slot.to_bits());
+        let lengths = self.run.lengths();
+        let sent = match self.run.buffers() {
+            [buffer] => self.ring.send(index, buffer, lengths.1, to, subject),
+            several => self.ring.send_run(index, several, lengths, to, subject),
+        };
+        let (packets, bytes) = (self.run.buffers().len() as u64, self.run.bytes());
+        let counters = &self.mailbox.counters;
+        match sent {
+            Ok(()) => {
+                counters.relayed(kind, packets, bytes);
+                counters.runs.add(u64::from(packets > 1));
+            }
+            Err(_) => counters.engine_dropped(EngineDrop::RingFull, packets),
+        }
+        for buffer in self.run.clear() {
+            self.ring.release(buffer);
+        }
+    }
+
+    /// A run was not sent. Where that is because of what it is, packets are sent one by one from
+    /// now on.
+    fn judge_segments(&mut self, errno: i32) {
+        // EIO: a device that computes no checksums. EMSGSIZE, EINVAL: longer than the path carries.
+        if self.segments && matches!(errno, libc::EIO | libc::EMSGSIZE | libc::EINVAL) {
+            self.segments = false;
+            let error = io::Error::from_raw_os_error(errno);
+            tracing::info!(%error, "a relay worker sends packets one by one: UDP_SEGMENT failed");
         }
     }
 

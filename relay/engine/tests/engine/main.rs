@@ -12,3 +12,4 @@ mod lifecycle;
 mod moving;
 mod pressure;
 mod relay;
+mod runs;

@@ -228,7 +228,7 @@ const APART: &str = "RELAY_TEST_APART";
 /// socket's send buffer is full. They are counted, and everything else goes on.
 #[test]
 fn packets_for_a_slow_link_are_dropped_and_counted_when_its_queue_is_full() {
-    if std::env::var_os(APART).is_none() {
+    if !is_apart() {
         run_apart(
             "pressure::packets_for_a_slow_link_are_dropped_and_counted_when_its_queue_is_full",
         );
@@ -272,7 +272,7 @@ fn packets_for_a_slow_link_are_dropped_and_counted_when_its_queue_is_full() {
 /// Raised if the process may. In a user namespace it may not: then the worker runs as it is.
 #[test]
 fn a_worker_ranks_before_other_threads_where_that_is_permitted() {
-    let apart = std::env::var_os(APART).is_some();
+    let apart = is_apart();
     let inherited = {
         let rig = Rig::start(EngineConfig { priority: Priority::Inherited, ..config() });
         rig.counters().priority
@@ -297,8 +297,13 @@ fn a_worker_ranks_before_other_threads_where_that_is_permitted() {
     assert_eq!(receive(&callee.rtp).0, rtp(1, 1));
 }
 
+/// Whether this is the process that [`run_apart`] has started.
+pub(crate) fn is_apart() -> bool {
+    std::env::var_os(APART).is_some()
+}
+
 /// Runs one test of this program in a network namespace of its own.
-fn run_apart(test: &str) {
+pub(crate) fn run_apart(test: &str) {
     let program = std::env::current_exe().unwrap();
     let output = std::process::Command::new("unshare")
         .args(["--map-root-user", "--net"])
@@ -310,7 +315,7 @@ fn run_apart(test: &str) {
     assert!(output.status.success(), "{output:#?}");
 }
 
-fn shell(command: &str) {
+pub(crate) fn shell(command: &str) {
     let mut words = command.split(' ');
     let status = std::process::Command::new(words.next().unwrap()).args(words).status();
     assert!(status.expect("iproute2 is installed").success(), "{command}");
