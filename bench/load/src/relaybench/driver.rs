@@ -90,7 +90,8 @@ impl Driver {
         self.rounds();
         self.set_ups();
         self.capacities();
-        self.report.complete = !self.stop.is_set();
+        let rounds = self.report.background_core_share.len();
+        self.report.complete = !self.stop.is_set() && rounds == self.plan.rounds as usize;
         if let Err(why) = self.stop.check() {
             eprintln!("ended early: {why:#}");
         }
@@ -103,7 +104,10 @@ impl Driver {
         for round in 1..=self.plan.rounds {
             match self.background() {
                 Ok(share) => self.report.background_core_share.push(share),
-                Err(_) => return,
+                Err(error) => {
+                    eprintln!("round {round}: {error:#}");
+                    return;
+                }
             }
             for at in 0..self.plan.workloads.len() {
                 for system in self.plan.systems.clone() {
