@@ -1,6 +1,7 @@
 //! The Media Proxy's part of a proxied request: descriptions are handed to the relay before the
 //! message that carries them goes on, and carry this node's ports when it does.
 
+use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
@@ -10,7 +11,7 @@ use super::Proxy;
 use super::config::{Config, MediaAddresses};
 use super::context::Purpose;
 use super::output::Output;
-use super::relay::Continuation;
+use super::relay::{Continuation, Place};
 use crate::call::{CallId, LateOffer, MediaSession, OfferAnswerError, OfferId, Party};
 use crate::sdp::{MediaTarget, Rewrite, Sdp, SdpPart, find_sdp};
 use crate::table::Key;
@@ -237,9 +238,9 @@ impl Proxy {
         let media = call.branches.get_mut(index)?.media.as_mut()?;
         let command = media.command(token)?;
         let session = media.id();
-        if !self.by_session.contains_key(&session) {
+        if let Entry::Vacant(place) = self.by_session.entry(session) {
+            place.insert(Place::new(id, index));
             call.sessions.push(session);
-            self.by_session.insert(session, super::relay::Place::new(id, index));
         }
         self.outputs.push_back(Output::Media(Box::new(command)));
         Some((session, token))
