@@ -90,3 +90,25 @@ impl Options {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Options>, String> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn options_are_read_and_wrong_ones_named() {
+        let options =
+            parse("--seed 7 --seeds 2 --profile nat --calls 9 --loss 0.5").unwrap().unwrap();
+        let settings = options.settings(options.profiles[0], options.first);
+        assert_eq!((options.seeds, settings.seed, settings.calls), (2, 7, 9));
+        assert_eq!((settings.profile, settings.sip.loss), (Profile::Nat, 0.5));
+        assert!(parse("--help").unwrap().is_none());
+        for (wrong, named) in [("--loss 2", "--loss"), ("--seed x", "--seed"), ("--odd", "--odd")] {
+            assert!(parse(wrong).unwrap_err().contains(named));
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use signaling_core::transport::{Arrival, Target, Transmit, Transport};
+use signaling_core::transport::{Arrival, ConnectionId, Target, Transmit, Transport};
 
 use crate::agent::{self, Agent, Cx};
 use crate::check::Ledger;
@@ -32,8 +32,8 @@ pub type Trace<'t> = &'t mut dyn FnMut(Duration, &str, &[u8]);
 enum Event {
     /// A SIP message reaches a member.
     ToNode { node: NodeId, arrival: Arrival, bytes: Bytes },
-    /// A SIP message reaches an agent.
-    ToAgent { agent: AgentId, from: SocketAddr, bytes: Bytes },
+    /// A SIP message reaches an agent, over that connection if it has one.
+    ToAgent { agent: AgentId, from: SocketAddr, over: Option<ConnectionId>, bytes: Bytes },
     /// A media packet reaches its address.
     Media { from: SocketAddr, to: SocketAddr, bytes: Vec<u8> },
     /// A member's threads.
@@ -193,7 +193,26 @@ impl<'t> World<'t> {
         }
     }
 
+    /// What was on its way over a connection that has broken is lost.
+    fn is_lost(&self, event: &Event) -> bool {
+        let over = match event {
+            Event::ToNode { arrival, .. } => arrival.connection,
+            Event::ToAgent { over, .. } => *over,
+            Event::Media { .. }
+            | Event::Work(_)
+            | Event::Wake(_)
+            | Event::Undeliverable { .. }
+            | Event::Agent(..)
+            | Event::Reset
+            | Event::Stranger => None,
+        };
+        over.is_some_and(|connection| !self.connections.is_open(connection.0))
+    }
+
     fn happen(&mut self, event: Event) {
+        if self.is_lost(&event) {
+            return;
+        }
         self.note(&event);
         let now = self.clock.now();
         match event {
@@ -201,7 +220,7 @@ impl<'t> World<'t> {
                 let effects = self.nodes[node.0].handle_message(now, arrival, bytes);
                 self.node_effects(node, effects);
             }
-            Event::ToAgent { agent, from, bytes } => {
+            Event::ToAgent { agent, from, bytes, .. } => {
                 self.with_agent(agent, |agent, cx| agent.handle_message(cx, from, bytes));
             }
             Event::Media { from, to, bytes } => self.media_arrives(from, to, &bytes),
@@ -330,7 +349,7 @@ impl<'t> World<'t> {
         for delay in self.settings.sip.carry(&mut self.net_rng) {
             if !self.outages.cuts(agent, now + delay) {
                 let (from, bytes) = (target.local, bytes.clone());
-                self.clock.at(now + delay, Event::ToAgent { agent, from, bytes });
+                self.clock.at(now + delay, Event::ToAgent { agent, from, over: None, bytes });
             }
         }
     }
@@ -341,7 +360,7 @@ impl<'t> World<'t> {
             Event::ToNode { node, arrival, bytes } => {
                 (format!("{} -> {node:?} {}", arrival.remote, first_line(bytes)), bytes)
             }
-            Event::ToAgent { agent, from, bytes } => {
+            Event::ToAgent { agent, from, bytes, .. } => {
                 (format!("{from} -> {agent:?} {}", first_line(bytes)), bytes)
             }
             Event::Media { from, to, bytes } => (format!("{from} -> {to} media"), bytes),

@@ -155,8 +155,7 @@ impl Clients {
     /// brought. What is not answered on another one is given up.
     pub(super) fn connection_lost(&mut self, cx: &mut Cx<'_>) {
         let open = |c: &Client| matches!(c.phase, Phase::Calling | Phase::Proceeding);
-        let ids: Vec<u64> =
-            self.table.iter().filter(|(_, c)| open(c)).map(|(id, _)| *id).collect();
+        let ids: Vec<u64> = self.table.iter().filter(|(_, c)| open(c)).map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(client) = self.table.get_mut(&id) {
                 let latest = cx.now + GIVE_UP;

@@ -13,6 +13,8 @@ use crate::scenario::Change;
 
 /// Asks the other side to refuse; the core passes what it does not know.
 const REFUSE: &str = "X-Sim-Refuse";
+/// Audio and video.
+const STREAMS_MAX: usize = 2;
 /// From one try to the next while another exchange is going on.
 const PUT_OFF: Duration = Duration::from_millis(700);
 /// How often a change is put off before it is left out.
@@ -40,6 +42,13 @@ impl Agent {
             Change::Hold => Proposal { direction: Direction::Send, ..now },
             Change::OldHold => Proposal { old_hold: true, ..now },
             Change::Resume | Change::Ask => Proposal { direction: Direction::Both, ..now },
+            Change::Widen => {
+                let mut ports = now.ports.clone();
+                if ports.len() < STREAMS_MAX {
+                    ports.extend(self.take_ports(no, 1));
+                }
+                Proposal { direction: Direction::Both, ports, ..now }
+            }
             Change::Move | Change::Refused => {
                 Proposal { ports: self.take_ports(no, now.ports.len()), ..now }
             }
@@ -91,6 +100,8 @@ impl Agent {
             return;
         };
         cx.ledger.description_seen(cx.now, no, agent, &description);
+        self.make_streams(no, description.ports.len());
+        let Some(leg) = self.legs.get_mut(&no) else { return };
         let (change, mut proposal) = (asked.change, asked.proposal);
         let mut answer = None;
         if change == Change::Ask {
@@ -129,26 +140,36 @@ impl Agent {
         no: CallNo,
         request: &Message,
     ) {
-        let agent = self.id();
-        let Some(leg) = self.legs.get_mut(&no).filter(|leg| {
+        let ours = self.legs.get(&no).filter(|leg| {
             matches!(leg.phase, Phase::Up | Phase::Accepted)
                 && leg.dialog.as_ref().map(|d| &*d.remote_tag) == request.from().tag()
-        }) else {
-            return self.respond(cx, id, 481, None);
-        };
+        });
+        let Some(leg) = ours else { return self.respond(cx, id, 481, None) };
         if leg.asked.is_some() || leg.answered.is_some() || leg.phase == Phase::Accepted {
             return self.respond(cx, id, 491, None);
         }
         let offer = Description::read(request.body());
         if let Some(offer) = &offer {
-            cx.ledger.description_seen(cx.now, no, agent, offer);
+            cx.ledger.description_seen(cx.now, no, self.id(), offer);
         }
         if request.first_str(HeaderName::Subject) == Some(REFUSE) {
             return self.respond(cx, id, 488, None);
         }
-        let mut proposal = leg.media.proposal();
+        self.answer_reinvite(cx, id, no, offer.as_ref());
+    }
+
+    fn answer_reinvite(
+        &mut self,
+        cx: &mut Cx<'_>,
+        id: u64,
+        no: CallNo,
+        offer: Option<&Description>,
+    ) {
+        self.make_streams(no, offer.map_or(0, |offer| offer.ports.len()));
+        let Some(leg) = self.legs.get_mut(&no) else { return };
         let mut answered = Answered { server: id, two_way: None, offer: None };
-        match &offer {
+        let mut proposal = leg.media.proposal();
+        match offer {
             Some(offer) => {
                 proposal = leg.media.answer_to(offer);
                 proposal.direction = offer.direction.answered();
@@ -164,6 +185,15 @@ impl Agent {
         let sdp = leg.media.describe(&proposal);
         leg.answered = Some(answered);
         self.respond(cx, id, 200, Some(sdp));
+    }
+
+    /// Sees to it that the leg has so many streams.
+    fn make_streams(&mut self, no: CallNo, count: usize) {
+        let there = self.legs.get(&no).map_or(0, |leg| leg.media.streams.len());
+        let ports = self.take_ports(no, count.saturating_sub(there));
+        if let Some(leg) = self.legs.get_mut(&no) {
+            leg.media.widen(&ports);
+        }
     }
 
     pub(super) fn reinvite_acknowledged(&mut self, cx: &mut Cx<'_>, no: CallNo, ack: &Message) {

@@ -130,6 +130,12 @@ impl Media {
         Proposal { direction: self.direction, old_hold: false, ports: self.ports() }
     }
 
+    /// Adds streams on these ports.
+    pub(super) fn widen(&mut self, ports: &[u16]) {
+        let stream = |local: &u16| Stream { local: *local, remote: None, sequence: 0, sent: 0 };
+        self.streams.extend(ports.iter().map(stream));
+    }
+
     /// As an answer to `offer`: a stream that is offered closed stays closed (RFC 3264 6).
     pub(super) fn answer_to(&self, offer: &Description) -> Proposal {
         let own = self.ports();
@@ -139,6 +145,7 @@ impl Media {
 
     /// Both sides agree on what this side has said and what the other has.
     pub(super) fn agree(&mut self, own: &Proposal, other: &Description) {
+        self.widen(own.ports.get(self.streams.len()..).unwrap_or_default());
         self.direction = own.direction;
         for (place, stream) in self.streams.iter_mut().enumerate() {
             match own.ports.get(place) {

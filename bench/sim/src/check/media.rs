@@ -22,8 +22,8 @@ pub(super) struct Expected {
     since: Option<Instant>,
     /// Packets that have not arrived yet, and when they were sent.
     waiting: BTreeMap<Mark, Instant>,
-    /// Packets of each party that have arrived since.
-    arrived: BTreeMap<AgentId, u32>,
+    /// Packets of each party's streams that have arrived since.
+    arrived: BTreeMap<(AgentId, u8), u32>,
     /// Who has sent.
     parties: BTreeSet<AgentId>,
 }
@@ -49,7 +49,7 @@ impl Ledger {
         }
         let knows = |agent: &AgentId| {
             !self.behind_nat.contains(agent)
-                || expected.arrived.get(agent).is_some_and(|count| *count >= LEARNED)
+                || expected.arrived.get(&(*agent, mark.stream)).is_some_and(|n| *n >= LEARNED)
         };
         let both = expected.parties.len() == 2 && expected.parties.iter().all(knows);
         if both {
@@ -81,7 +81,7 @@ impl Ledger {
         if let Some(expected) = self.expected.get_mut(&mark.call) {
             expected.waiting.remove(&mark);
             if expected.since.is_some() {
-                *expected.arrived.entry(mark.from).or_default() += 1;
+                *expected.arrived.entry((mark.from, mark.stream)).or_default() += 1;
             }
         }
     }

@@ -3,6 +3,8 @@
 
 mod calls;
 mod media;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -66,7 +68,7 @@ pub struct Counts {
     pub packets_strange: u64,
 }
 
-/// Most violations that are kept: the first ones tell the most.
+/// Most violations that are kept, one a rule and call: the first ones tell the most.
 const VIOLATIONS_MAX: usize = 50;
 
 /// Everything that the checkers know.
@@ -127,7 +129,8 @@ impl Ledger {
     }
 
     fn wrong(&mut self, now: Instant, rule: &'static str, call: Option<CallNo>, what: String) {
-        if self.violations.len() < VIOLATIONS_MAX {
+        let is_known = |v: &Violation| call.is_some() && v.call == call && v.rule == rule;
+        if self.violations.len() < VIOLATIONS_MAX && !self.violations.iter().any(is_known) {
             let at = now.duration_since(self.epoch);
             self.violations.push(Violation { at, rule, call, what });
         }

@@ -149,7 +149,7 @@ fn draw_part(rng: &mut ChaCha8Rng, late_offer: bool) -> DevicePart {
 }
 
 fn draw_steps(rng: &mut ChaCha8Rng, talk: Duration) -> Vec<Step> {
-    const CHANGES: [Change; 8] = [
+    const CHANGES: [Change; 9] = [
         Change::Hold,
         Change::OldHold,
         Change::Resume,
@@ -158,6 +158,7 @@ fn draw_steps(rng: &mut ChaCha8Rng, talk: Duration) -> Vec<Step> {
         Change::Move,
         Change::Refused,
         Change::Ask,
+        Change::Widen,
     ];
     let count = if rng.random_bool(0.5) { rng.random_range(1..=5) } else { 0 };
     let mut steps: Vec<Step> = (0..count)

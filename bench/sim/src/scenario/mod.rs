@@ -126,6 +126,8 @@ pub enum Change {
     Refused,
     /// A re-INVITE without a description: the other side offers.
     Ask,
+    /// A stream more, as far as two.
+    Widen,
 }
 
 /// A change at a time.

@@ -106,7 +106,8 @@ impl World<'_> {
             }
         };
         let Some(at) = self.due(id, 1) else { return };
-        self.clock.at(at, Event::ToAgent { agent, from: target.local, bytes });
+        let over = Some(ConnectionId(id));
+        self.clock.at(at, Event::ToAgent { agent, from: target.local, over, bytes });
     }
 
     /// When something sent now on the connection is there: not before what was sent earlier.
