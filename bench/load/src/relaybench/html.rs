@@ -139,7 +139,7 @@ fn plots(report: &RelayReport, page: &mut String) {
 }
 
 fn place(load: &WorkloadReport) -> String {
-    let streams = number(f64::from(load.streams));
+    let streams = load.streams.to_string();
     match load.name.split('-').next() {
         Some("g711") if load.stretched => format!("{streams}*"),
         Some("g711") | None => streams,
