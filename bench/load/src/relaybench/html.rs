@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use anyhow::{Context, Result};
 
-use crate::relaybench::plot::{Plot, Scale, Series, escape, number};
+use crate::relaybench::plot::{Plot, Scale, Series, escape};
 use crate::relaybench::report::{RelayReport, Row, WorkloadReport};
 use crate::relaybench::statistics::Range;
 use crate::relaybench::systems::System;

@@ -6,7 +6,7 @@ use std::net::SocketAddrV4;
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 
 use crate::ids::Side;
@@ -83,14 +83,12 @@ impl Running {
         self.process.as_ref().map(Process::id)
     }
 
-    /// Refuses a system that has ended; `error` is what led to the question.
+    /// Adds to what went wrong whether the system has ended, or else what it said last.
     pub(crate) fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
-        match self.process.as_mut().map(Process::check) {
-            Some(Err(ended)) => error.context(ended),
-            Some(Ok(())) | None => match &self.process {
-                Some(process) => error.context(format!("last words: {}", process.last_words())),
-                None => error,
-            },
+        let Some(process) = &mut self.process else { return error };
+        match process.check() {
+            Err(ended) => anyhow!("{error:#}; {ended:#}"),
+            Ok(()) => anyhow!("{error:#} (its last words: {})", process.last_words()),
         }
     }
 }
