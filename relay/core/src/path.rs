@@ -40,6 +40,16 @@ enum Peer {
 }
 
 impl Peer {
+    /// Where it is known to send from.
+    const fn source(self) -> Option<SocketAddr> {
+        match self {
+            Peer::Exactly(address) | Peer::Learned(address) | Peer::Lingering(address) => {
+                Some(address)
+            }
+            Peer::Nobody | Peer::Searching => None,
+        }
+    }
+
     /// The same once a peer that has moved must have heard of it.
     const fn known(self) -> Peer {
         match self {
@@ -115,9 +125,9 @@ impl Path {
         if signalled == self.signalled {
             return None;
         }
-        let before = self.source();
         let held = self.held.take().map(|held| *held);
         let earlier = self.signalled.map(|earlier| (earlier, self.peer)).or(held);
+        let before = earlier.and_then(|(_, peer)| peer.source());
         self.signalled = signalled;
         self.former = None;
         self.moved = None;
@@ -146,12 +156,7 @@ impl Path {
 
     /// Where the peer is known to send from.
     fn source(&self) -> Option<SocketAddr> {
-        match self.peer {
-            Peer::Exactly(address) | Peer::Learned(address) | Peer::Lingering(address) => {
-                Some(address)
-            }
-            Peer::Nobody | Peer::Searching => None,
-        }
+        self.peer.source()
     }
 
     /// The address of the peer, once it was learned: its other socket must have the same.

@@ -163,6 +163,31 @@ fn a_peer_that_hears_late_of_its_move_is_followed() {
     }
 }
 
+/// RFC 3264 8.4: a hold by the zero address in between makes no difference.
+#[test]
+fn a_peer_that_is_moved_out_of_a_hold_and_hears_late_of_it_is_followed() {
+    let mut rig = Rig::new();
+    let [inside, outside] = rig.apply(1, &behind_nat())[0].unwrap();
+    for n in 1..=3 {
+        rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n));
+    }
+    let callee = remote(CALLEE, Learning::Signalled);
+    rig.apply(1, &spec([audio(None, callee)]));
+    let caller = remote("192.168.1.5:6000", within("203.0.113.9/32"));
+    rig.apply(1, &spec([audio(caller, callee)]));
+    rig.wait(Duration::from_secs(2));
+    for n in 4..=6 {
+        assert!(rig.packet(at(NATTED), inside.rtp, &rtp(0, 1, n)).is_sent());
+    }
+    for n in 7..=9 {
+        rig.packet(at("203.0.113.9:40777"), inside.rtp, &rtp(0, 1, n));
+    }
+    match rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, 1)) {
+        Outcome::Sent { to, .. } => assert_eq!(to, at("203.0.113.9:40777")),
+        other => panic!("unexpected {other:?}"),
+    }
+}
+
 /// A peer that signals another address and goes on as before: once it must have heard of its move, its
 /// place is locked, and until then no stranger's packet passes without a run.
 #[test]
