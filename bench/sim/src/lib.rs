@@ -5,7 +5,7 @@
 //! or late. A run never reads a clock, opens a socket or starts a thread, so that the same seed gives
 //! the same history, and hours pass in a moment.
 //!
-//! - [`settings`]: what a run is made of; [`Profile`](settings::Profile)s with a name.
+//! - [`settings`]: what a run is made of; [`Profile`]s with a name.
 //! - [`scenario`]: the users, their devices and the scripts of the calls.
 //! - [`net`]: links that lose, repeat and delay; outages; connections.
 //! - [`node`]: a member: the proxy core, the relay core and an engine whose sockets are map entries.
