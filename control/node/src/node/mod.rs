@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use control_core::settings::Settings;
-use relay_engine::{Engine, WorkerCounters};
+use relay_engine::{Engine, WorkerCounters, WorkerState};
 use signaling_core::proxy::Load;
 use signaling_core::transport::Transport;
 use tokio::sync::Notify;
@@ -96,19 +96,20 @@ impl Node {
         *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a part of the node has ended by itself: then the node cannot go on.
+    /// Whether so much of the node has ended by itself that it cannot go on: its signaling thread, or
+    /// its last worker. The engine ends a lost worker's sessions and places new ones on the others.
     pub(crate) fn failure(&self) -> Option<String> {
         if self.signaling.is_finished() {
             return Some("the signaling thread has ended".to_owned());
         }
-        self.engine.health().into_iter().enumerate().find_map(|(worker, health)| {
+        let mut lost = Vec::new();
+        for (worker, health) in self.engine.health().into_iter().enumerate() {
             match health.state {
-                relay_engine::WorkerState::Died { reason } => {
-                    Some(format!("media worker {worker} has died: {reason}"))
-                }
-                relay_engine::WorkerState::Running | relay_engine::WorkerState::Stopped => None,
+                WorkerState::Died { reason } => lost.push(format!("worker {worker}: {reason}")),
+                WorkerState::Running | WorkerState::Stopped => return None,
             }
-        })
+        }
+        Some(format!("no media worker is left ({})", lost.join("; ")))
     }
 
     /// Releases every call, writes their records, closes every socket.
