@@ -69,7 +69,6 @@ struct World<'t> {
     connections: Connections,
     ledger: Ledger,
     net_rng: ChaCha8Rng,
-    agent_rng: ChaCha8Rng,
     events: u64,
     /// Of everything that happened: two runs with the same one are the same run.
     fingerprint: u64,
@@ -109,7 +108,6 @@ impl<'t> World<'t> {
             connections: Connections::default(),
             settings: settings.clone(),
             net_rng: dice(seed, 3),
-            agent_rng: dice(seed, 4),
             events: 0,
             fingerprint: 0xcbf2_9ce4_8422_2325,
             clock,
@@ -248,7 +246,6 @@ impl<'t> World<'t> {
         let mut effects = Vec::new();
         let mut cx = Cx {
             now: self.clock.now(),
-            rng: &mut self.agent_rng,
             scenario: &self.scenario,
             ledger: &mut self.ledger,
             effects: &mut effects,

@@ -17,7 +17,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rand_chacha::ChaCha8Rng;
 use signaling_core::wire::{HeaderName, Message, Method, ResponseBuilder};
 
 use crate::check::Ledger;
@@ -96,8 +95,6 @@ pub enum Effect {
 pub struct Cx<'a> {
     /// The present.
     pub now: Instant,
-    /// The agents' dice.
-    pub rng: &'a mut ChaCha8Rng,
     /// What was drawn.
     pub scenario: &'a Scenario,
     /// The checkers.

@@ -27,25 +27,25 @@ pub(super) struct Server {
 #[derive(Debug, Default)]
 pub(super) struct Servers {
     table: BTreeMap<u64, Server>,
-    by_branch: BTreeMap<(String, Method2), u64>,
+    by_branch: BTreeMap<(String, Kind), u64>,
     next: u64,
 }
 
 /// The part of a method in finding a transaction: a CANCEL shares the branch of its INVITE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Method2 {
+pub(super) enum Kind {
     Invite,
     Cancel,
     Other,
 }
 
-fn kind(method: &Method) -> Method2 {
+fn kind(method: &Method) -> Kind {
     if matches!(method, Method::Invite | Method::Ack) {
-        Method2::Invite
+        Kind::Invite
     } else if *method == Method::Cancel {
-        Method2::Cancel
+        Kind::Cancel
     } else {
-        Method2::Other
+        Kind::Other
     }
 }
 
@@ -61,10 +61,10 @@ impl Servers {
 
     /// The INVITE that a CANCEL is for.
     pub(super) fn find_cancelled(&self, cancel: &Message) -> Option<u64> {
-        self.find_as(cancel, Method2::Invite)
+        self.find_as(cancel, Kind::Invite)
     }
 
-    fn find_as(&self, request: &Message, kind: Method2) -> Option<u64> {
+    fn find_as(&self, request: &Message, kind: Kind) -> Option<u64> {
         let branch = request.top_via().branch()?.to_owned();
         self.by_branch.get(&(branch, kind)).copied()
     }
