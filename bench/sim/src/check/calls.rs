@@ -49,6 +49,8 @@ pub(super) struct CallState {
     pub(super) held: bool,
     /// BYE sent, by the caller, by the callee.
     hung_up: [bool; 2],
+    /// The caller has ended another fork's dialog, perhaps as the last one of the call.
+    strays: bool,
     pub(super) over: bool,
     /// A party has fallen silent.
     pub(super) dead: bool,
@@ -187,6 +189,8 @@ impl Ledger {
         if main {
             self.unsettle(now, no);
             self.calls.entry(no).or_default().hung_up[side as usize] = true;
+        } else {
+            self.calls.entry(no).or_default().strays = true;
         }
     }
 
@@ -255,7 +259,8 @@ impl Ledger {
         // A member may have accepted an INVITE and ended it before any device saw it.
         let is_call = matches!(script.callee, Callee::User(_)) && !script.wrong_password;
         let expected = u8::from(!call.invited.is_empty())..=u8::from(is_call);
-        let (records, result, hung_up) = (call.records.clone(), call.result, call.hung_up);
+        let (records, result) = (call.records.clone(), call.result);
+        let hung_up = [call.hung_up[0] || call.strays, call.hung_up[1]];
         if !expected.contains(&u8::try_from(records.len()).unwrap_or(u8::MAX)) {
             let what = format!("{records:?}, {expected:?} expected");
             self.wrong(now, "a_call_is_recorded_once", no, what);
