@@ -15,6 +15,10 @@ pub(super) const T2: Duration = Duration::from_secs(4);
 /// 64*T1.
 pub(super) const GIVE_UP: Duration = Duration::from_secs(32);
 
+/// How long an INVITE rings at most: longer than any proxy lets it (timer C and what follows), so that
+/// only a final response that was lost for good is given up.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
@@ -212,7 +216,7 @@ impl Clients {
             Phase::Calling => {
                 client.phase = Phase::Proceeding;
                 if client.is_invite() {
-                    client.gives_up = None;
+                    client.gives_up = Some(cx.now + PATIENCE);
                 } else {
                     client.interval = T2;
                 }
