@@ -108,6 +108,15 @@ pub(crate) struct Datagram<'a> {
     pub(crate) truncated: bool,
 }
 
+/// A wait for several completions at once, so that they share one wake-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Gather {
+    /// That many end it.
+    pub(crate) completions: usize,
+    /// After so long what is there ends it; if there is nothing, the next completion does.
+    pub(crate) window: Duration,
+}
+
 /// An io_uring with a table of sockets, a buffer ring, and multishot receives into it.
 pub(crate) struct Ring {
     // First: see the drop order above.
@@ -129,6 +138,8 @@ pub(crate) struct Ring {
     aside: Vec<Completion>,
     /// What runs under construction point to.
     messages: Messages,
+    /// Whether the kernel has waits with a [`Gather`] (IORING_FEAT_MIN_TIMEOUT, Linux 6.12).
+    can_gather: bool,
 }
 
 /// What a receive is armed on.
@@ -165,6 +176,7 @@ impl Ring {
             fetching: 0,
             aside: Vec::new(),
             messages: Messages::new(),
+            can_gather: tables.main().params().is_feature_min_timeout(),
             tables,
             buffers: pool,
             message,
@@ -385,13 +397,25 @@ impl Ring {
     }
 
     /// Has the kernel take the submissions so far, and waits for a completion, but no longer than
-    /// `timeout`.
-    pub(crate) fn submit_and_wait(&mut self, timeout: Duration) -> io::Result<()> {
+    /// `timeout`; with `gather` for several, as it says.
+    pub(crate) fn submit_and_wait(
+        &mut self,
+        timeout: Duration,
+        gather: Option<Gather>,
+    ) -> io::Result<()> {
         self.submit_elsewhere()?;
         // What has completed already must not wait for something else.
-        let timeout = Timespec::from(if self.aside.is_empty() { timeout } else { Duration::ZERO });
-        let arguments = SubmitArgs::new().timespec(&timeout);
-        let result = self.tables.main().submitter().submit_with_args(1, &arguments);
+        let (timeout, gather) =
+            if self.aside.is_empty() { (timeout, gather) } else { (Duration::ZERO, None) };
+        let gather = gather.filter(|_| self.can_gather);
+        let timeout = Timespec::from(timeout);
+        let mut arguments = SubmitArgs::new().timespec(&timeout);
+        let mut want = 1;
+        if let Some(Gather { completions, window }) = gather {
+            want = completions;
+            arguments = arguments.min_wait_usec(u32::try_from(window.as_micros()).unwrap_or(0));
+        }
+        let result = self.tables.main().submitter().submit_with_args(want, &arguments);
         self.after_enter(result)
     }
 
@@ -458,7 +482,7 @@ impl Ring {
         self.install(0, socket.into())?;
         self.receive(0, 0)?;
         self.cancel_receive(0)?;
-        self.submit_and_wait(Duration::from_millis(100))?;
+        self.submit_and_wait(Duration::from_millis(100), None)?;
         let mut batch = Vec::new();
         self.reap(&mut batch, 2);
         let receive = batch.iter().find(|completion| completion.operation == Operation::Receive);

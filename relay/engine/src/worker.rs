@@ -4,6 +4,7 @@
 //! on every packet, and hands all sends to the kernel with the system call that waits for the
 //! next batch.
 
+mod gathering;
 mod run;
 mod sockets;
 
@@ -23,6 +24,7 @@ use crate::mailbox::{Mailbox, Outlet};
 use crate::ring::{Buffer, Completion, Operation, Ring};
 use crate::shared_ports::SharedPorts;
 use crate::socket::SocketOptions;
+use gathering::Gathering;
 use run::{Run, Way};
 use sockets::Sockets;
 
@@ -70,6 +72,7 @@ pub(crate) struct Worker {
     outbox: VecDeque<Event>,
     published_at: Option<Instant>,
     beat: Duration,
+    gathering: Gathering,
     run: Run,
     /// Whether runs are sent with one request.
     segments: bool,
@@ -96,6 +99,7 @@ impl Worker {
             exhausted: false,
             outbox: VecDeque::new(),
             published_at: None,
+            gathering: Gathering::new(config.gather),
             run: Run::new(),
             segments: config.segments,
             beat: (config.stall / BEATS).min(BEAT_MAX),
@@ -114,7 +118,7 @@ impl Worker {
         while !self.mailbox.should_stop() {
             let now = self.turn()?;
             let timeout = self.timeout(now);
-            self.ring.submit_and_wait(timeout)?;
+            self.ring.submit_and_wait(timeout, self.gathering.plan(now, timeout))?;
             self.counters().wakes.add(1);
         }
         self.close_all()
@@ -322,6 +326,7 @@ impl Worker {
             let Some(command) = self.mailbox.next_command() else { break };
             any = true;
             self.counters().commands.add(1);
+            self.gathering.commanded(now);
             self.relay.handle_command(now, command);
             self.act(now)?;
         }
@@ -383,7 +388,7 @@ impl Worker {
         self.rearm.clear();
         self.sockets.close_all(&mut self.ring)?;
         while self.sockets.open() > 0 && Instant::now() < deadline {
-            self.ring.submit_and_wait(OUTBOX_RETRY)?;
+            self.ring.submit_and_wait(OUTBOX_RETRY, None)?;
             self.take_completions(Instant::now())?;
         }
         Ok(())

@@ -30,7 +30,7 @@ fn next(ring: &mut Ring) -> Completion {
     let mut batch = Vec::new();
     while batch.is_empty() {
         assert!(Instant::now() < deadline, "nothing completed");
-        ring.submit_and_wait(Duration::from_millis(100)).unwrap();
+        ring.submit_and_wait(Duration::from_millis(100), None).unwrap();
         ring.reap(&mut batch, 1);
     }
     batch.remove(0)
@@ -255,4 +255,44 @@ fn a_receive_on_an_empty_place_of_a_further_table_ends_with_the_error() {
     let last = next(&mut ring);
     assert_eq!((last.operation, last.subject, last.more), (Operation::Receive, 5, false));
     assert_eq!(last.result, Err(libc::EBADF));
+}
+
+fn gather(window: Duration) -> Option<Gather> {
+    Some(Gather { completions: 2, window })
+}
+
+/// The second comes later than a wait for one would have taken.
+#[test]
+fn a_wait_for_several_lasts_until_they_are_there() {
+    let mut ring = ring();
+    let address = install(&mut ring, 1);
+    ring.receive(1, 77).unwrap();
+    ring.submit().unwrap();
+    let (sender, _) = socket();
+    sender.send_to(b"one", address).unwrap();
+    let later = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(50));
+        sender.send_to(b"two", address).unwrap();
+    });
+    ring.submit_and_wait(PATIENCE, gather(PATIENCE)).unwrap();
+    let mut batch = Vec::new();
+    ring.reap(&mut batch, 4);
+    assert_eq!(batch.len(), 2);
+    later.join().unwrap();
+}
+
+#[test]
+fn a_wait_for_several_ends_after_its_window_with_what_is_there() {
+    const WINDOW: Duration = Duration::from_millis(50);
+    let mut ring = ring();
+    let address = install(&mut ring, 1);
+    ring.receive(1, 77).unwrap();
+    ring.submit().unwrap();
+    socket().0.send_to(b"one", address).unwrap();
+    let start = Instant::now();
+    ring.submit_and_wait(PATIENCE, gather(WINDOW)).unwrap();
+    assert!((WINDOW..PATIENCE).contains(&start.elapsed()), "{:?}", start.elapsed());
+    let mut batch = Vec::new();
+    ring.reap(&mut batch, 4);
+    assert_eq!(batch.len(), 1);
 }

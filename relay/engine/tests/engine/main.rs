@@ -7,6 +7,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod gathering;
 mod learning;
 mod lifecycle;
 mod moving;
