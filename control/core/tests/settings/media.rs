@@ -181,3 +181,13 @@ fn a_code_point_has_six_bits() {
     assert_eq!(good("[media]\ndscp = 0\n").media.dscp, 0);
     assert!(bad("[media]\ndscp = 64\n").contains("64 is out of range; choose 0 to 63"));
 }
+
+/// Half a packet time of common telephony is the most that a relay may add.
+#[test]
+fn packets_are_gathered_for_at_most_ten_milliseconds() {
+    assert_eq!(good("").media.gather_us, 1000);
+    assert_eq!(good("[media]\ngather_us = 0\n").media.gather_us, 0);
+    assert!(
+        bad("[media]\ngather_us = 10001\n").contains("10001 is out of range; choose 0 to 10000")
+    );
+}

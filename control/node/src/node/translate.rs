@@ -49,6 +49,7 @@ pub(super) fn engine(settings: &Settings) -> Result<EngineConfig, Stop> {
         WorkerPriority::Realtime => Priority::RealTime(1),
     };
     config.rest = media.rest_s.duration();
+    config.gather = Duration::from_micros(media.gather_us.into());
     config.idle = Some(media.idle_timeout_s.duration());
     config.dscp = u8::try_from(media.dscp)
         .ok()
