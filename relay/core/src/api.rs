@@ -68,6 +68,9 @@ pub struct StreamSpec {
     pub open: bool,
     /// What its packets are.
     pub payload: Payload,
+    /// How its packets are marked. Sockets that are open keep the marking that they were opened
+    /// with.
+    pub traffic: Traffic,
     /// How each leg sees it (caller, callee).
     pub legs: [StreamLeg; 2],
 }
@@ -82,6 +85,23 @@ pub enum Payload {
     },
     /// Datagrams that the relay does not look into (for example UDPTL). No RTCP port.
     Opaque,
+}
+
+/// What the network shall take a stream's packets for: which Differentiated Services code point
+/// they are marked with, by the settings of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Traffic {
+    /// Telephony (RFC 4594 4.1): speech, and the fax (T.38) and text that go with it.
+    Audio,
+    /// Pictures of a conversation (RFC 4594 4.3).
+    Video,
+    /// Anything else, of which neither rate nor urgency is known.
+    Other,
+}
+
+impl Traffic {
+    /// Every kind, in the order of their declaration.
+    pub const ALL: [Traffic; 3] = [Traffic::Audio, Traffic::Video, Traffic::Other];
 }
 
 /// One leg's view of a stream.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::api::{DirectionReport, Leg, LocalPorts, Payload, SessionId, StreamSpec};
+use crate::api::{DirectionReport, Leg, LocalPorts, Payload, SessionId, StreamSpec, Traffic};
 use crate::leg::LegState;
 use crate::ports::Width;
 
@@ -11,6 +11,8 @@ use crate::ports::Width;
 pub(crate) struct Stream {
     pub(crate) session: SessionId,
     pub(crate) payload: Payload,
+    /// How its sockets mark what they send.
+    pub(crate) traffic: Traffic,
     pub(crate) legs: [LegState; 2],
 }
 

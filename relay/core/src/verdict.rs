@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::api::Traffic;
 use crate::slot::SlotId;
 
 /// What becomes of a packet.
@@ -105,6 +106,8 @@ pub enum Action {
         slot: SlotId,
         /// What it is bound to.
         address: SocketAddr,
+        /// How what it sends is marked.
+        traffic: Traffic,
     },
     /// Connect the socket, so that the system lets only the peer in; `None`: dissolve the
     /// connection. Answered by [`Relay::handle_connected`](crate::Relay::handle_connected).

@@ -114,7 +114,12 @@ impl Rig {
             }
         };
         let legs = [leg(&self.caller), leg(&self.callee)];
-        let stream = StreamSpec { open: true, payload: Payload::Rtp { dtls: false }, legs };
+        let stream = StreamSpec {
+            open: true,
+            payload: Payload::Rtp { dtls: false },
+            traffic: Traffic::Audio,
+            legs,
+        };
         let spec =
             SessionSpec { local: [INSIDE, OUTSIDE], streams: smallvec![stream.clone(), stream] };
         let command = Command::Apply { session: SessionId(session), token: session, spec };

@@ -108,7 +108,12 @@ fn apply(session: u64, sender: &UdpSocket, sink: &UdpSocket) -> Command {
         }
     };
     let legs = [leg(sender), leg(sink)];
-    let stream = StreamSpec { open: true, payload: Payload::Rtp { dtls: false }, legs };
+    let stream = StreamSpec {
+        open: true,
+        payload: Payload::Rtp { dtls: false },
+        traffic: Traffic::Audio,
+        legs,
+    };
     let spec = SessionSpec { local: [INSIDE, OUTSIDE], streams: smallvec![stream] };
     Command::Apply { session: SessionId(session), token: session, spec }
 }

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use relay_core::SLOTS_MAX;
+use relay_core::api::Traffic;
 use relay_core::ports::Seed;
 
 use crate::error::StartError;
@@ -16,6 +17,8 @@ pub struct Dscp(u8);
 impl Dscp {
     /// Expedited forwarding (RFC 3246), what RFC 4594 4.1 asks for telephony.
     pub const EXPEDITED: Dscp = Dscp(46);
+    /// AF41 (RFC 2597), what RFC 4594 4.3 asks for video conferences.
+    pub const CONVERSATIONAL_VIDEO: Dscp = Dscp(34);
     /// Best effort.
     pub const BEST_EFFORT: Dscp = Dscp(0);
 
@@ -31,6 +34,41 @@ impl Dscp {
     #[must_use]
     pub const fn traffic_class(self) -> u8 {
         self.0 << 2
+    }
+}
+
+/// How packets are marked, by what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Markings {
+    /// [`Traffic::Audio`].
+    pub audio: Dscp,
+    /// [`Traffic::Video`].
+    pub video: Dscp,
+    /// [`Traffic::Other`].
+    pub other: Dscp,
+}
+
+impl Markings {
+    /// The code point of such packets.
+    #[must_use]
+    pub const fn of(self, traffic: Traffic) -> Dscp {
+        match traffic {
+            Traffic::Audio => self.audio,
+            Traffic::Video => self.video,
+            Traffic::Other => self.other,
+        }
+    }
+}
+
+impl Default for Markings {
+    /// EF for audio (RFC 4594 4.1), AF41 for video (4.3), best effort for the rest: EF is served
+    /// before everything else, so what may be bulk has no place in it.
+    fn default() -> Markings {
+        Markings {
+            audio: Dscp::EXPEDITED,
+            video: Dscp::CONVERSATIONAL_VIDEO,
+            other: Dscp::BEST_EFFORT,
+        }
     }
 }
 
@@ -82,7 +120,7 @@ pub struct EngineConfig {
     /// counted.
     pub buffer_bytes: u32,
     /// Marks every packet that is sent.
-    pub dscp: Dscp,
+    pub dscp: Markings,
     /// SO_RCVBUF of each socket in bytes; `None`: the system's default.
     pub socket_receive_bytes: Option<usize>,
     /// Most commands of one worker that may be under way at once, 1..=65,536.
@@ -109,7 +147,7 @@ pub struct EngineConfig {
 
 impl EngineConfig {
     /// `workers` and `seed` as given; ports 10000..=59999, 30 s of rest, 60 s idle, up to 131,072
-    /// sockets (every port of two addresses) and 4,096 buffers of 2,048 bytes per worker, DSCP EF, 1,024 commands outstanding,
+    /// sockets (every port of two addresses) and 4,096 buffers of 2,048 bytes per worker, DSCP as [`Markings`] has it, 1,024 commands outstanding,
     /// nice -10, lost after 5 s without a sign of life, packets gathered for up to 1 ms.
     #[must_use]
     pub fn new(workers: Vec<Option<usize>>, seed: [u8; 32]) -> EngineConfig {
@@ -121,7 +159,7 @@ impl EngineConfig {
             sockets_per_worker: 131_072,
             buffers_per_worker: 4096,
             buffer_bytes: 2048,
-            dscp: Dscp::EXPEDITED,
+            dscp: Markings::default(),
             socket_receive_bytes: None,
             commands_outstanding_max: 1024,
             seed: Seed(seed),

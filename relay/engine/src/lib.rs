@@ -20,7 +20,7 @@ mod socket;
 mod watchdog;
 mod worker;
 
-pub use config::{Dscp, EngineConfig, NotADscp, RingSizes};
+pub use config::{Dscp, EngineConfig, Markings, NotADscp, RingSizes};
 pub use counters::WorkerCounters;
 pub use engine::{Engine, Wake};
 pub use error::{StartError, SubmitError, WorkerHealth, WorkerState};

@@ -5,24 +5,31 @@ use std::net::SocketAddr;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use relay_core::OpenError;
+use relay_core::api::Traffic;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::config::Dscp;
+use crate::config::{Dscp, Markings};
 
 /// What every media socket is set to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SocketOptions {
-    pub(crate) dscp: Dscp,
+    pub(crate) dscp: Markings,
     /// SO_RCVBUF in bytes.
     pub(crate) receive_bytes: Option<usize>,
 }
 
 /// A UDP socket bound to `address` and to nothing else: no address reuse, so that a port that
 /// someone else has is noticed, and no IPv4 on an IPv6 socket.
-pub(crate) fn open(address: SocketAddr, options: SocketOptions) -> Result<Socket, OpenError> {
+pub(crate) fn open(
+    address: SocketAddr,
+    traffic: Traffic,
+    options: SocketOptions,
+) -> Result<Socket, OpenError> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))
         .map_err(|error| failed("socket", &error))?;
-    configure(&socket, address, options).map_err(|error| failed("setsockopt", &error))?;
+    let dscp = options.dscp.of(traffic);
+    configure(&socket, address, dscp, options.receive_bytes)
+        .map_err(|error| failed("setsockopt", &error))?;
     socket.bind(&address.into()).map_err(|error| match error.raw_os_error() {
         Some(libc::EADDRINUSE) => OpenError::AddressInUse,
         Some(libc::EADDRNOTAVAIL) => OpenError::AddressNotLocal,
@@ -31,15 +38,20 @@ pub(crate) fn open(address: SocketAddr, options: SocketOptions) -> Result<Socket
     Ok(socket)
 }
 
-fn configure(socket: &Socket, address: SocketAddr, options: SocketOptions) -> io::Result<()> {
+fn configure(
+    socket: &Socket,
+    address: SocketAddr,
+    dscp: Dscp,
+    receive_bytes: Option<usize>,
+) -> io::Result<()> {
     match address {
-        SocketAddr::V4(_) => socket.set_tos_v4(u32::from(options.dscp.traffic_class()))?,
+        SocketAddr::V4(_) => socket.set_tos_v4(u32::from(dscp.traffic_class()))?,
         SocketAddr::V6(_) => {
             socket.set_only_v6(true)?;
-            setsockopt(socket, sockopt::Ipv6TClass, &i32::from(options.dscp.traffic_class()))?;
+            setsockopt(socket, sockopt::Ipv6TClass, &i32::from(dscp.traffic_class()))?;
         }
     }
-    options.receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))
+    receive_bytes.map_or(Ok(()), |bytes| socket.set_recv_buffer_size(bytes))
 }
 
 pub(crate) fn failed(operation: &'static str, error: &io::Error) -> OpenError {

@@ -46,7 +46,7 @@ impl Engine {
         action: Action,
     ) -> Result<(), String> {
         match action {
-            Action::Open { slot, address } => {
+            Action::Open { slot, address, traffic: _ } => {
                 if self.sockets.contains_key(&slot) || self.by_address.contains_key(&address) {
                     return Err(format!("{slot:?} opened twice, or {address} bound twice"));
                 }

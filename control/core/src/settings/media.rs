@@ -43,8 +43,25 @@ settings_table! {
         /// its SIP came from. "nat": that also where NAT cannot be seen.
         live learning: Learning = default(Learning::Strict);
 
-        /// The Differentiated Services code point of media packets (46: expedited forwarding).
+        /// The Differentiated Services code point of audio, fax (T.38) and real-time text (46:
+        /// expedited forwarding, RFC 4594 4.1).
         restart dscp: u32 = default(46) in 0..=63;
+
+        /// That of video (34: AF41, RFC 4594 4.3).
+        restart dscp_video: u32 = default(34) in 0..=63;
+
+        /// That of all other media, for example data channels (0: best effort, as RFC 8837 has it
+        /// for data of which nothing is known; expedited forwarding is no place for what may be
+        /// bulk).
+        restart dscp_other: u32 = default(0) in 0..=63;
+
+        /// Seconds without a sign of life after which a media worker is taken for lost: its calls
+        /// end, the other workers go on. Below 5 a busy host may make a healthy worker look hung.
+        restart stall_s: Seconds = default(Seconds(5)) in 1..=60;
+
+        /// Whether packets of one length that follow each other on the same way (a video frame) are
+        /// handed to the kernel as one (UDP_SEGMENT). They travel and arrive as single packets.
+        restart segments: bool = default(true);
 
         /// Microseconds that a worker under load lets packets come together, so that they share a
         /// wake-up: the most that this adds to a packet's way. A packet after a longer pause goes at

@@ -76,6 +76,27 @@ impl Number for usize {
     }
 }
 
+impl Value for bool {
+    fn read(path: &str, value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<bool> {
+        match value.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            DeValue::String(_)
+            | DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Datetime(_)
+            | DeValue::Array(_)
+            | DeValue::Table(_) => {
+                reader.wrong_type(path, "true or false", value, "write it without quotes");
+                None
+            }
+        }
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Scalar(self.to_string())
+    }
+}
+
 /// A whole number of seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub u32);

@@ -177,9 +177,24 @@ fn a_port_range_is_made_only_if_it_is_right() {
 /// RFC 2474: a code point has six bits.
 #[test]
 fn a_code_point_has_six_bits() {
-    assert_eq!(good("").media.dscp, 46);
+    let media = good("").media;
+    assert_eq!((media.dscp, media.dscp_video, media.dscp_other), (46, 34, 0));
     assert_eq!(good("[media]\ndscp = 0\n").media.dscp, 0);
-    assert!(bad("[media]\ndscp = 64\n").contains("64 is out of range; choose 0 to 63"));
+    for key in ["dscp", "dscp_video", "dscp_other"] {
+        let problems = bad(&format!("[media]\n{key} = 64\n"));
+        assert!(problems.contains("64 is out of range; choose 0 to 63"), "{problems}");
+    }
+}
+
+#[test]
+fn a_worker_is_given_up_after_5_s_and_runs_are_segmented_unless_the_settings_say_otherwise() {
+    let media = good("").media;
+    assert_eq!((media.stall_s.duration().as_secs(), media.segments), (5, true));
+    let media = good("[media]\nstall_s = 60\nsegments = false\n").media;
+    assert_eq!((media.stall_s.duration().as_secs(), media.segments), (60, false));
+    let problems = bad("[media]\nsegments = \"yes\"\n");
+    assert!(problems.contains("expected true or false, found string"), "{problems}");
+    assert!(bad("[media]\nstall_s = 0\n").contains("0 is out of range; choose 1 to 60"));
 }
 
 /// Half a packet time of common telephony is the most that a relay may add.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use control_core::settings::{self, Credentials, Learning, Settings, WorkerPriority};
-use relay_engine::{Dscp, EngineConfig, Priority};
+use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
@@ -51,12 +51,20 @@ pub(super) fn engine(settings: &Settings) -> Result<EngineConfig, Stop> {
     config.rest = media.rest_s.duration();
     config.gather = Duration::from_micros(media.gather_us.into());
     config.idle = Some(media.idle_timeout_s.duration());
-    config.dscp = u8::try_from(media.dscp)
-        .ok()
-        .and_then(|code| Dscp::new(code).ok())
-        .with_context(|| format!("media.dscp = {} is not one of 0..=63", media.dscp))
-        .map_err(Stop::Usage)?;
+    config.dscp = Markings {
+        audio: dscp("dscp", media.dscp)?,
+        video: dscp("dscp_video", media.dscp_video)?,
+        other: dscp("dscp_other", media.dscp_other)?,
+    };
+    config.stall = media.stall_s.duration();
+    config.segments = media.segments;
     Ok(config)
+}
+
+fn dscp(key: &str, code: u32) -> Result<Dscp, Stop> {
+    let code_point = u8::try_from(code).ok().and_then(|code| Dscp::new(code).ok());
+    let context = || format!("media.{key} = {code} is not one of 0..=63");
+    code_point.with_context(context).map_err(Stop::Usage)
 }
 
 /// The signaling side's configuration.

@@ -9,6 +9,7 @@ use super::open::sockets_of;
 use super::{Relay, Timer, queue_relink};
 use crate::api::{
     Event, LocalPorts, Payload, Refusal, RtcpMode, STREAMS_MAX, SessionId, SessionSpec, StreamSpec,
+    Traffic,
 };
 use crate::ports::Fate;
 use crate::session::{Pending, Session, TRIES_MAX};
@@ -71,7 +72,7 @@ impl Relay {
         &self,
         id: SessionId,
         spec: &SessionSpec,
-    ) -> SmallVec<[(usize, Payload); 2]> {
+    ) -> SmallVec<[(usize, Payload, Traffic); 2]> {
         let current = self.sessions.get(&id);
         let is_missing = |place: usize, wanted: &StreamSpec| {
             let key = current.and_then(|s| s.streams.get(place).copied().flatten());
@@ -82,7 +83,7 @@ impl Relay {
         let streams = spec.streams.iter().enumerate();
         streams
             .filter(|(place, s)| is_missing(*place, s))
-            .map(|(place, s)| (place, s.payload))
+            .map(|(place, s)| (place, s.payload, s.traffic))
             .collect()
     }
 
@@ -91,15 +92,15 @@ impl Relay {
         &mut self,
         now: Instant,
         id: SessionId,
-        missing: &[(usize, Payload)],
+        missing: &[(usize, Payload, Traffic)],
     ) -> Result<usize, Refusal> {
-        let needed = missing.iter().map(|(_, payload)| 2 * sockets_of(width_of(*payload)));
+        let needed = missing.iter().map(|(_, payload, _)| 2 * sockets_of(width_of(*payload)));
         if needed.sum::<usize>() > self.slots.available() {
             return Err(self.table_full());
         }
-        for (place, payload) in missing {
+        for (place, payload, traffic) in missing {
             let ports = self.take_stream_ports(now, id, *payload)?;
-            let (key, sockets) = self.open_stream(id, *payload, ports);
+            let (key, sockets) = self.open_stream(id, *payload, *traffic, ports);
             if let Some(pending) = self.sessions.get_mut(&id).and_then(|s| s.pending.as_mut()) {
                 pending.opened.push((*place, key));
                 pending.unopened += sockets;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Relay;
-use crate::api::{Leg, Payload, Refusal, SessionId};
+use crate::api::{Leg, Payload, Refusal, SessionId, Traffic};
 use crate::leg::LegState;
 use crate::path::Path;
 use crate::ports::{AddressLease, Fate, Width};
@@ -61,31 +61,39 @@ impl Relay {
         &mut self,
         session: SessionId,
         payload: Payload,
+        traffic: Traffic,
         ports: [AddressLease; 2],
     ) -> (usize, usize) {
         let key = self.streams.vacant_key();
-        let caller = self.open_leg(key, Leg::Caller, ports[0]);
-        let callee = self.open_leg(key, Leg::Callee, ports[1]);
+        let caller = self.open_leg(key, Leg::Caller, traffic, ports[0]);
+        let callee = self.open_leg(key, Leg::Callee, traffic, ports[1]);
         let unopened = caller.slots().count() + callee.slots().count();
         let legs = [caller, callee];
-        self.streams.insert(Stream { session, payload, legs });
+        self.streams.insert(Stream { session, payload, traffic, legs });
         (key, unopened)
     }
 
-    fn open_leg(&mut self, key: usize, leg: Leg, ports: AddressLease) -> LegState {
+    fn open_leg(
+        &mut self,
+        key: usize,
+        leg: Leg,
+        traffic: Traffic,
+        ports: AddressLease,
+    ) -> LegState {
         let (ip, lease) = (ports.address(), ports.lease());
-        let rtp = self.open_path(key, leg, Part::Rtp, SocketAddr::new(ip, lease.rtp()));
+        let owner = |part| Owner::Stream { key, leg, part };
+        let local = SocketAddr::new(ip, lease.rtp());
+        let rtp = self.open_path(owner(Part::Rtp), traffic, local);
         let rtcp = lease.rtcp().map(|port| SocketAddr::new(ip, port));
-        let rtcp = rtcp.map(|local| self.open_path(key, leg, Part::Rtcp, local));
+        let rtcp = rtcp.map(|local| self.open_path(owner(Part::Rtcp), traffic, local));
         LegState::new(ports, rtp, rtcp)
     }
 
-    fn open_path(&mut self, key: usize, leg: Leg, part: Part, local: SocketAddr) -> Path {
-        let owner = Owner::Stream { key, leg, part };
+    fn open_path(&mut self, owner: Owner, traffic: Traffic, local: SocketAddr) -> Path {
         let slot = self.slots.insert(owner).expect("room is checked before a port is taken");
         let room = self.slots.len().saturating_sub(self.relinks.len());
         self.relinks.reserve(room);
-        self.actions.push_back(Action::Open { slot, address: local });
+        self.actions.push_back(Action::Open { slot, address: local, traffic });
         Path::new(slot, local)
     }
 
@@ -171,7 +179,8 @@ impl Relay {
         }
         // The new port is taken before the old one goes back, so that it is another one.
         let ports = self.take_ports(now, address, width, id).map_err(Some)?;
-        let state = self.open_leg(stream, leg, ports);
+        let traffic = self.streams[stream].traffic;
+        let state = self.open_leg(stream, leg, traffic, ports);
         let awaited = state.slots().count();
         let old = std::mem::replace(&mut self.streams[stream].legs[leg.index()], state);
         let opening = |slot: &SlotId| matches!(self.slots.get(*slot), Some((_, Stage::Opening)));

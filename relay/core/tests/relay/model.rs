@@ -46,7 +46,12 @@ fn peer(n: u8) -> Option<Remote> {
 fn stream(description: &(bool, bool, u8, u8)) -> StreamSpec {
     let (open, is_rtp, caller, callee) = *description;
     let payload = if is_rtp { Payload::Rtp { dtls: false } } else { Payload::Opaque };
-    StreamSpec { open, payload, legs: [leg(peer(caller)), leg(peer(callee))] }
+    StreamSpec {
+        open,
+        payload,
+        traffic: Traffic::Audio,
+        legs: [leg(peer(caller)), leg(peer(callee))],
+    }
 }
 
 /// Commands put in less answers that came.

@@ -71,7 +71,7 @@ fn an_error_of_the_system_is_passed_on_and_sockets_that_open_late_are_shut() {
     let mut rig = Rig::new();
     rig.hold = true;
     rig.submit(1, &call());
-    let relay_core::Action::Open { slot, address } = rig.held.pop_front().unwrap() else {
+    let relay_core::Action::Open { slot, address, .. } = rig.held.pop_front().unwrap() else {
         panic!()
     };
     let error = OpenError::Os { operation: "socket", error: "no memory".into() };
@@ -130,4 +130,20 @@ fn local_addresses_are_bounded_and_unused_ones_make_room() {
     rig.wait(REST);
     assert_eq!(rig.usage([10, 1, 0, 3].into()), (0, 0));
     rig.apply(16, &on(16));
+}
+
+/// RFC 4594: the marking is the stream's, on each of its sockets, also where another port had to be
+/// tried.
+#[test]
+fn every_socket_of_a_stream_is_marked_as_the_stream_is() {
+    let mut rig = Rig::with(config(10_000, 10_009, 100));
+    rig.taken = [10_002, 10_007].into();
+    let mut spec = call();
+    spec.streams.push(StreamSpec { traffic: Traffic::Video, ..spec.streams[0].clone() });
+    let ports = rig.apply(1, &spec);
+    for (ports, traffic) in ports.iter().zip([Traffic::Audio, Traffic::Video]) {
+        for leg in ports.unwrap() {
+            assert_eq!([rig.marked[&leg.rtp], rig.marked[&leg.rtcp]], [traffic; 2]);
+        }
+    }
 }

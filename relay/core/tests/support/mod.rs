@@ -23,6 +23,8 @@ pub(crate) struct Rig {
     pub(crate) now: Instant,
     /// Sockets that are bound, and what each is connected to.
     pub(crate) open: BTreeMap<SlotId, (SocketAddr, Option<SocketAddr>)>,
+    /// How each socket that was ever opened marks what it sends.
+    pub(crate) marked: BTreeMap<SocketAddr, Traffic>,
     /// Ports that someone else has.
     pub(crate) taken: BTreeSet<u16>,
     /// Addresses that this host does not have.
@@ -57,6 +59,7 @@ impl Rig {
             relay: Relay::new(config),
             now: some_instant(),
             open: BTreeMap::new(),
+            marked: BTreeMap::new(),
             taken: BTreeSet::new(),
             foreign: BTreeSet::new(),
             refuse_connects: false,
@@ -80,7 +83,8 @@ impl Rig {
 
     pub(crate) fn act(&mut self, action: Action) {
         match action {
-            Action::Open { slot, address } => {
+            Action::Open { slot, address, traffic } => {
+                self.marked.insert(address, traffic);
                 let result = if self.foreign.contains(&address.ip()) {
                     Err(OpenError::AddressNotLocal)
                 } else if self.taken.contains(&address.port()) {
@@ -264,6 +268,7 @@ pub(crate) fn audio(caller: Option<Remote>, callee: Option<Remote>) -> StreamSpe
     StreamSpec {
         open: true,
         payload: Payload::Rtp { dtls: false },
+        traffic: Traffic::Audio,
         legs: [leg(caller), leg(callee)],
     }
 }

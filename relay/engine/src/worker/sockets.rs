@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use relay_core::api::Traffic;
 use relay_core::{Action, OpenError, Relay, SlotId};
 
 use crate::ring::Ring;
@@ -74,8 +75,8 @@ impl Sockets {
         relay: &mut Relay,
     ) -> io::Result<()> {
         match action {
-            Action::Open { slot, address } => {
-                let result = self.install(slot, address, ring);
+            Action::Open { slot, address, traffic } => {
+                let result = self.install(slot, address, traffic, ring);
                 if result.is_ok() {
                     ring.receive(slot.index() as u32, slot.to_bits())?;
                 }
@@ -96,9 +97,10 @@ impl Sockets {
         &mut self,
         slot: SlotId,
         address: SocketAddr,
+        traffic: Traffic,
         ring: &mut Ring,
     ) -> Result<(), OpenError> {
-        let socket = socket::open(address, self.options)?;
+        let socket = socket::open(address, traffic, self.options)?;
         ring.install(slot.index() as u32, socket.into())
             .map_err(|error| socket::failed("io_uring files update", &error))?;
         let entry =

@@ -211,7 +211,7 @@ pub(crate) fn stream_leg(remote: Option<Remote>) -> StreamLeg {
 
 pub(crate) fn audio(caller: Option<Remote>, callee: Option<Remote>) -> StreamSpec {
     let legs = [stream_leg(caller), stream_leg(callee)];
-    StreamSpec { open: true, payload: Payload::Rtp { dtls: false }, legs }
+    StreamSpec { open: true, payload: Payload::Rtp { dtls: false }, traffic: Traffic::Audio, legs }
 }
 
 pub(crate) fn spec(local: IpAddr, stream: StreamSpec) -> SessionSpec {

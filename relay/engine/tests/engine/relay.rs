@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use relay_core::api::*;
-use relay_engine::{Dscp, EngineConfig};
+use relay_engine::{Dscp, EngineConfig, Markings};
 use smallvec::smallvec;
 
 use crate::common::*;
@@ -113,28 +113,52 @@ fn a_datagram_longer_than_a_buffer_is_dropped_and_counted_and_the_longest_fits()
     assert_eq!(dropped(&rig.counters(), "too_long"), 1);
 }
 
-/// RFC 4594 4.1: telephony is marked EF.
+/// RFC 4594 4.1, 4.3: telephony is marked EF, video conferences AF41; and what else the
+/// configuration says. RTCP is marked like what it reports on.
 #[test]
-fn packets_carry_the_configured_dscp() {
-    for (dscp, class) in [(Dscp::EXPEDITED, 0xb8), (Dscp::new(34).unwrap(), 0x88)] {
+fn packets_are_marked_by_what_they_are() {
+    let own = Markings { audio: Dscp::new(40).unwrap(), ..Markings::default() };
+    let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let mut session = 0;
+    for (dscp, classes) in [(Markings::default(), [0xb8, 0x88, 0]), (own, [0xa0, 0x88, 0])] {
         let mut rig = Rig::start(EngineConfig { dscp, ..config() });
-        let (caller, callee) = (Peer::new(PEERS), Peer::new(PEERS));
-        let local = rig.call(1, &caller, &callee);
-        let receiver = socket2::SockRef::from(&callee.rtp);
-        receiver.set_recv_tos_v4(true).unwrap();
-        caller.rtp.send_to(&rtp(1, 1), local[0].rtp).unwrap();
-        assert_eq!(traffic_class(&callee.rtp), class);
+        for (ip, local) in [(PEERS, rig.home), (v6, v6)] {
+            for (traffic, class) in Traffic::ALL.into_iter().zip(classes) {
+                session += 1;
+                let (caller, callee) = (Peer::new(ip), Peer::new(ip));
+                let known = |peer: &Peer| Some(peer.remote(Learning::Signalled));
+                let stream = StreamSpec { traffic, ..audio(known(&caller), known(&callee)) };
+                let local = rig.apply(session, &spec(local, stream))[0].unwrap();
+                for peer in [&callee.rtp, &callee.rtcp] {
+                    tell_traffic_class(peer);
+                }
+                caller.rtp.send_to(&rtp(1, 1), local[0].rtp).unwrap();
+                caller.rtcp.send_to(&rtcp(1), local[0].rtcp).unwrap();
+                let marked = (traffic_class(&callee.rtp), traffic_class(&callee.rtcp));
+                assert_eq!(marked, (class, class), "{traffic:?} to {ip}");
+            }
+        }
     }
 }
 
-/// The TOS byte of the next packet.
+/// Has the socket tell how packets are marked.
+fn tell_traffic_class(socket: &std::net::UdpSocket) {
+    let receiver = socket2::SockRef::from(socket);
+    match address(socket).ip() {
+        IpAddr::V4(_) => receiver.set_recv_tos_v4(true),
+        IpAddr::V6(_) => receiver.set_recv_tclass_v6(true),
+    }
+    .unwrap();
+}
+
+/// The TOS or traffic class byte of the next packet.
 fn traffic_class(socket: &std::net::UdpSocket) -> u8 {
-    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg};
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
     use std::os::fd::AsRawFd;
     let mut data = [0; 2048];
-    let mut control = nix::cmsg_space!(u8);
+    let mut control = nix::cmsg_space!(i32);
     let mut vectors = [std::io::IoSliceMut::new(&mut data)];
-    let message = recvmsg::<SockaddrIn>(
+    let message = recvmsg::<SockaddrStorage>(
         socket.as_raw_fd(),
         &mut vectors,
         Some(&mut control),
@@ -144,6 +168,7 @@ fn traffic_class(socket: &std::net::UdpSocket) -> u8 {
     let mut control = message.cmsgs().unwrap();
     match control.next() {
         Some(ControlMessageOwned::Ipv4Tos(class)) => class,
+        Some(ControlMessageOwned::Ipv6TClass(class)) => class.try_into().unwrap(),
         other => panic!("unexpected {other:?}"),
     }
 }

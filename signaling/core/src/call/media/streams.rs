@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use relay_core::api::{
     Learning, Leg, Payload, PayloadTypes, Remote, RtcpMode, STREAMS_MAX, StreamLeg, StreamSpec,
+    Traffic,
 };
 use smallvec::SmallVec;
 
@@ -15,6 +16,7 @@ use crate::sdp::{Media, Sdp};
 pub(super) struct View {
     pub(super) open: bool,
     payload: Payload,
+    traffic: Traffic,
     remote: Option<Remote>,
     /// It names an address that cannot be sent to from this leg.
     pub(super) unreachable: bool,
@@ -54,12 +56,24 @@ fn view(media: &Media<'_>, local: IpAddr, learning: &dyn Fn(IpAddr) -> Learning)
         } else {
             Payload::Opaque
         },
+        traffic: traffic(media.kind),
         unreachable: open && named.is_some() && remote.is_none(),
         remote,
         mux: media.rtcp_mux,
         sends: media.direction.sends() && !media.is_held(),
         receives: media.direction.receives() && !media.is_held(),
         payload_types: media.payload_types().fold(PayloadTypes::NONE, PayloadTypes::with),
+    }
+}
+
+/// RFC 4594 4.1 counts fax over IP (T.38, `image`) to telephony; so is real-time text (RFC 4103),
+/// which is a few bytes a second that belong to what is said. Of other media (`application`,
+/// `message`) nothing is known.
+fn traffic(kind: &str) -> Traffic {
+    match kind {
+        "audio" | "image" | "text" => Traffic::Audio,
+        "video" => Traffic::Video,
+        _ => Traffic::Other,
     }
 }
 
@@ -95,7 +109,7 @@ pub(super) fn offered_stream(leg: Leg, view: &View) -> StreamSpec {
     };
     let mut legs = [unknown.clone(), unknown];
     legs[leg.index()] = leg_of(view);
-    StreamSpec { open: view.open, payload: view.payload, legs }
+    StreamSpec { open: view.open, payload: view.payload, traffic: view.traffic, legs }
 }
 
 /// A stream that holds no ports.
@@ -106,7 +120,12 @@ pub(super) fn closed_stream() -> StreamSpec {
         sends: false,
         payload_types: PayloadTypes::NONE,
     };
-    StreamSpec { open: false, payload: Payload::Opaque, legs: [leg.clone(), leg] }
+    StreamSpec {
+        open: false,
+        payload: Payload::Opaque,
+        traffic: Traffic::Other,
+        legs: [leg.clone(), leg],
+    }
 }
 
 /// Whether two states of a stream are one to its peers: who is expected to send is not seen outside.
@@ -157,5 +176,10 @@ pub(super) fn agreed_stream(
         Leg::Caller => [offering, answering],
         Leg::Callee => [answering, offering],
     };
-    StreamSpec { open: offer.open && answer.open, payload: offer.payload, legs }
+    StreamSpec {
+        open: offer.open && answer.open,
+        payload: offer.payload,
+        traffic: offer.traffic,
+        legs,
+    }
 }

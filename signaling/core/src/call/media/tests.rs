@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use relay_core::api::{Command, Learning, Leg, LocalPorts, SessionId, SessionSpec};
+use relay_core::api::{Command, Learning, Leg, LocalPorts, SessionId, SessionSpec, Traffic};
 
 use super::{MediaSession, OfferAnswerError, OfferId, Ports};
 use crate::sdp::Sdp;
@@ -239,4 +239,22 @@ fn an_offer_that_comes_again_after_a_later_one_changes_nothing() {
     answer(&mut session, Leg::Callee, moved, "198.51.100.2", &["audio 6000 RTP/AVP 0"]);
     let spec = carried_out(&mut session, 3);
     assert_eq!(remote(&spec, 0, Leg::Caller).unwrap(), "198.51.100.1:4444");
+}
+
+/// RFC 4594 4.1, 4.3: what the m= line says decides how the packets are marked.
+#[test]
+fn each_kind_of_media_is_marked_as_what_it_is() {
+    let mut session = session();
+    let media = [
+        "audio 4000 RTP/AVP 0",
+        "video 4002 RTP/AVP 96",
+        "image 4004 udptl t38",
+        "text 4006 RTP/AVP 98",
+        "application 4008 UDP/BFCP *",
+    ];
+    let offer = offer(&mut session, Leg::Caller, "198.51.100.10", &media);
+    answer(&mut session, Leg::Callee, offer, "198.51.100.20", &media);
+    let traffic: Vec<Traffic> = session.wanted().streams.iter().map(|s| s.traffic).collect();
+    use Traffic::{Audio, Other, Video};
+    assert_eq!(traffic, [Audio, Video, Audio, Audio, Other]);
 }
