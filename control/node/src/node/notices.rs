@@ -28,6 +28,7 @@ impl Notices {
     pub(super) fn proxy(&mut self, now: Instant, notice: &Notice) {
         match notice {
             Notice::MediaRefused { .. } => self.warn(now, "media refused", notice),
+            Notice::MediaFamily { .. } => self.warn(now, "media family", notice),
             Notice::TableFull { what, .. } => self.warn(now, what, notice),
             // Strangers can cause any number of these.
             Notice::Malformed { .. } => tracing::debug!("{notice}"),

@@ -19,7 +19,9 @@ use relay_core::api::{
 };
 use smallvec::SmallVec;
 
+use super::addresses::{Family, Place};
 use crate::sdp::{Media, MediaTarget, Rewrite, Sdp};
+pub use streams::Unreachable;
 use streams::{Views, agreed_stream, closed_stream, is_served_by, offered_stream, views, widen};
 
 /// The local ports of a session: one entry a stream, `None` for a closed one.
@@ -65,9 +67,12 @@ pub enum OfferAnswerError {
     /// An offer has fewer m= lines than the session (RFC 3264 8 forbids to remove one).
     #[error("an offer that drops m= lines")]
     FewerStreams,
-    /// An offer names an address that its leg cannot send to.
-    #[error("a media address of another IP version than the signaling's, or of a group")]
-    Unreachable,
+    /// An offer names an address of a family that its leg does not have.
+    #[error("a media address of {0}, where this side's media runs over {other}", other = .0.other())]
+    OtherFamily(Family),
+    /// An offer names an address that is no peer's.
+    #[error("a media address that is a group's")]
+    Group,
 }
 
 /// One relay session and the state of its offer/answer exchanges.
@@ -94,6 +99,12 @@ pub struct MediaSession {
 }
 
 impl MediaSession {
+    /// A session that does not exist at the relay yet, with the places of its legs (caller, callee).
+    #[must_use]
+    pub fn at(id: SessionId, places: [Place; 2]) -> Self {
+        MediaSession::new(id, places.map(|at| at.local), places.map(|at| at.advertised))
+    }
+
     /// A session that does not exist at the relay yet. `local` is what each leg's ports are bound
     /// to and `advertised` what SDP says instead (caller, callee).
     #[must_use]
@@ -205,8 +216,11 @@ impl MediaSession {
         if views.len() < self.agreed.len() {
             return Err(OfferAnswerError::FewerStreams);
         }
-        if views.iter().any(|view| view.unreachable) {
-            return Err(OfferAnswerError::Unreachable);
+        if let Some(unreachable) = views.iter().find_map(|view| view.unreachable) {
+            return Err(match unreachable {
+                Unreachable::OtherFamily(family) => OfferAnswerError::OtherFamily(family),
+                Unreachable::Group => OfferAnswerError::Group,
+            });
         }
         let slot = &mut self.offers[leg.index()];
         let standing = slot.as_ref().filter(|o| Some(o.id) == earlier);
@@ -232,17 +246,21 @@ impl MediaSession {
 
     /// Takes `leg`'s peer's answer to an offer of the other leg. An answer to an offer that a later
     /// exchange has replaced changes nothing: it is a copy that came late.
+    ///
+    /// A stream whose address in the answer cannot be sent to is closed, as if the answer had refused
+    /// it (RFC 3264 6), and the reason returned: nobody would hear a thing on it, and with port 0 both
+    /// sides know.
     pub fn answer(
         &mut self,
         leg: Leg,
         offer: OfferId,
         sdp: &Sdp<'_>,
         learning: &dyn Fn(IpAddr) -> Learning,
-    ) -> Result<(), OfferAnswerError> {
+    ) -> Result<Option<Unreachable>, OfferAnswerError> {
         let answers = views(sdp, self.local[leg.index()], learning)?;
         let offerer = leg.other();
         let Some(offered) = self.offers[offerer.index()].as_mut().filter(|o| o.id == offer) else {
-            return Ok(());
+            return Ok(None);
         };
         offered.answered = true;
         let mux = offered.mux;
@@ -253,7 +271,7 @@ impl MediaSession {
         if own.as_ref().is_some_and(|own| own.answered) {
             *own = None;
         }
-        Ok(())
+        Ok(answers.iter().find_map(|view| view.unreachable))
     }
 
     /// This offer was refused: what it asked for is not wanted any more.

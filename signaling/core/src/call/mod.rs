@@ -15,7 +15,7 @@ use crate::table::Key;
 use crate::timer::TimerId;
 use crate::transport::Target;
 
-pub use addresses::{LearningPolicy, MediaAddresses};
+pub use addresses::{Family, LearningPolicy, MediaAddresses, Place, Unserved};
 pub use ids::{Owner, SessionIds};
 pub use media::{MediaSession, OfferAnswerError, OfferId};
 

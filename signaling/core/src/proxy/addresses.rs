@@ -12,6 +12,9 @@ use crate::wire::{Host, SIP_PORT_DEFAULT, Uri, Via};
 /// recognised only where a message arrives on them.
 const OWN_ADDRESSES_MAX: usize = 4096;
 
+/// A port that has to be named to ask for a route; nothing is sent there.
+const DISCARD: u16 = 9;
+
 /// Tells which local address packets to a destination leave from. The node asks the kernel's routing
 /// table; a simulation knows its network.
 pub trait LocalAddresses {
@@ -87,6 +90,11 @@ impl Addresses {
                         .any(|d| d.parse::<IpAddr>().is_ok_and(|ip| uri.host().is_ip(ip)))
             }
         }
+    }
+
+    /// This host's address on the way to `remote`; `None` if there is no route.
+    pub(super) fn facing(&mut self, remote: IpAddr) -> Option<IpAddr> {
+        self.local.local_for(SocketAddr::new(remote, DISCARD))
     }
 
     /// The way to `remote` over `transport`: by the listener that the message came in on where that

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-pub use crate::call::addresses::{LearningPolicy, MediaAddresses};
+pub use crate::call::addresses::{LearningPolicy, MediaAddresses, Place};
 use crate::transport::Transport;
 
 /// One listening socket. Its place in [`Config::listeners`] is its

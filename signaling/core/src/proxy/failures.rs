@@ -55,12 +55,28 @@ impl Proxy {
         status: u16,
         reason: &str,
     ) {
+        self.fail_branch_with(now, key, index, status, reason, None);
+    }
+
+    /// As [`Proxy::fail_branch`], with a header that says more.
+    pub(super) fn fail_branch_with(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        status: u16,
+        reason: &str,
+        more: Option<(HeaderName, &str)>,
+    ) {
         let tag = self.new_tag();
         let Some(context) = self.contexts.get(key) else { return };
         let mut response = ResponseBuilder::new(&context.request, status, reason);
         response.to_tag(&tag).header(HeaderName::Server, &self.config.server_name);
         if status == 503 {
             response.header(HeaderName::RetryAfter, RETRY_AFTER);
+        }
+        if let Some((name, value)) = more {
+            response.header(name, value);
         }
         if let Ok(response) = response.finish_message() {
             self.finish_branch(now, key, index, response, true);

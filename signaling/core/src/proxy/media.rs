@@ -2,20 +2,25 @@
 //! message that carries them goes on, and carry this node's ports when it does.
 
 use std::collections::hash_map::Entry;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
 use relay_core::api::{Learning, Leg, SessionId};
 
 use super::Proxy;
+use super::addresses::Addresses;
 use super::config::{Config, MediaAddresses};
 use super::context::Purpose;
-use super::output::Output;
+use super::output::{Notice, Output};
 use super::relay::{Continuation, Place};
-use crate::call::{CallId, LateOffer, MediaSession, OfferAnswerError, OfferId, Party};
+use crate::call::media::Unreachable;
+use crate::call::{
+    self, CallId, Family, LateOffer, MediaSession, OfferAnswerError, OfferId, Party, Unserved,
+    log_name,
+};
 use crate::sdp::{MediaTarget, Rewrite, Sdp, SdpPart, find_sdp};
 use crate::table::Key;
-use crate::wire::{Message, Method};
+use crate::wire::{HeaderName, Message, Method};
 
 /// Which leg of which branch of a call a description came from.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +55,35 @@ pub(super) enum DescriptionError {
     #[error("Bad SDP: {0}")]
     Sdp(#[from] crate::sdp::SdpError),
     #[error("Bad SDP: {0}")]
-    Exchange(#[from] OfferAnswerError),
+    Exchange(OfferAnswerError),
+    #[error("{} Media Not Available", .0.family())]
+    Unserved(#[from] Unserved),
+}
+
+impl From<OfferAnswerError> for DescriptionError {
+    fn from(error: OfferAnswerError) -> DescriptionError {
+        match error {
+            OfferAnswerError::OtherFamily(family) => {
+                DescriptionError::Unserved(Unserved::OtherLeg(family))
+            }
+            OfferAnswerError::TooManyStreams
+            | OfferAnswerError::FewerStreams
+            | OfferAnswerError::Group => DescriptionError::Exchange(error),
+        }
+    }
+}
+
+impl DescriptionError {
+    /// The Warning (RFC 3261 20.43) that goes with the 488.
+    fn warning(&self) -> Option<String> {
+        match self {
+            // 301: incompatible network address formats.
+            DescriptionError::Unserved(why) => {
+                Some(format!("301 ringfarm \"no {} address for this media\"", why.family()))
+            }
+            DescriptionError::Sdp(_) | DescriptionError::Exchange(_) => None,
+        }
+    }
 }
 
 impl Proxy {
@@ -70,7 +103,11 @@ impl Proxy {
                 let next = Continuation::SendBranch { context: key, branch: index };
                 self.await_relay(session, token, next);
             }
-            Err(error) => self.fail_branch(now, key, index, 488, &error.to_string()),
+            Err(error) => {
+                let warning = error.warning();
+                let warning = warning.as_deref().map(|text| (HeaderName::Warning, text));
+                self.fail_branch_with(now, key, index, 488, &error.to_string(), warning);
+            }
         }
     }
 
@@ -174,8 +211,16 @@ impl Proxy {
         let nothing = Ok(Prepared::Ready { body: None, offer: None });
         let Some(part) = description(message) else { return nothing };
         let sdp = Sdp::parse(part.of(message.body()))?;
-        let offer = match self.take_description(origin, &sdp, role)? {
+        let taken = self.take_description(origin, &sdp, role);
+        if let Err(DescriptionError::Unserved(why)) = &taken {
+            self.note_unserved(origin.call, *why);
+        }
+        let offer = match taken? {
             Taken::Exchange(offer) => offer,
+            Taken::Closed(family) => {
+                self.note_unserved(origin.call, Unserved::Answered(family));
+                None
+            }
             Taken::Nothing => {
                 let body = self.rewritten_sdp(origin, message, &part, &sdp);
                 return Ok(Prepared::Ready { body: Some(body), offer: None });
@@ -212,10 +257,17 @@ impl Proxy {
                     return Ok(Taken::Nothing);
                 }
                 let is_established = branch.is_up();
-                let media = branch.media.get_or_insert_with(|| {
-                    let id = self.sessions.fresh();
-                    new_session(&*self.media_addresses, id, &caller, &branch.party)
-                });
+                if branch.media.is_none() {
+                    let named = sdp.media().iter().find_map(|m| m.rtp_address()).map(|at| at.ip());
+                    let mut named_by = [None; 2];
+                    named_by[origin.leg.index()] = named;
+                    let mut place = |party: &Party, named| {
+                        place(&mut self.addresses, &*self.media_addresses, party, named)
+                    };
+                    let places = [place(&caller, named_by[0])?, place(&branch.party, named_by[1])?];
+                    branch.media = Some(MediaSession::at(self.sessions.fresh(), places));
+                }
+                let Some(media) = &mut branch.media else { return Ok(Taken::Nothing) };
                 if is_established {
                     media.establish();
                 }
@@ -224,11 +276,19 @@ impl Proxy {
             }
             Role::Answer(offer) => {
                 let Some(media) = &mut branch.media else { return Ok(Taken::Nothing) };
-                media.answer(origin.leg, offer, sdp, &learning)?;
-                Ok(Taken::Exchange(None))
+                Ok(match media.answer(origin.leg, offer, sdp, &learning)? {
+                    Some(Unreachable::OtherFamily(family)) => Taken::Closed(family),
+                    Some(Unreachable::Group) | None => Taken::Exchange(None),
+                })
             }
             Role::Copy => Ok(Taken::Nothing),
         }
+    }
+
+    fn note_unserved(&mut self, id: CallId, why: Unserved) {
+        let Some(call) = self.calls.get(id.0) else { return };
+        let call_id = log_name(&call.sip_call_id).to_owned();
+        self.notice(Notice::MediaFamily { call_id, why });
     }
 
     /// Asks the relay to bring the branch's session to the wanted state; `None` if it is there.
@@ -290,9 +350,16 @@ impl Proxy {
     ) -> Vec<u8> {
         let rewritten = match self.media(origin) {
             Some(media) => media.rewrite_for(origin.leg.other(), sdp),
-            None => closed(sdp),
+            None => closed(sdp, self.family_of(origin, origin.leg.other())),
         };
         part.put_back(message.body(), &rewritten)
+    }
+
+    /// The family that a party's SIP travels on.
+    fn family_of(&self, origin: Origin, leg: Leg) -> Family {
+        let call = self.calls.get(origin.call.0);
+        let party = call.and_then(|call| call.party(leg, origin.branch));
+        party.map_or(Family::V4, |party| Family::of(party.flow.remote.ip()))
     }
 }
 
@@ -300,13 +367,19 @@ impl Proxy {
 enum Taken {
     /// It has opened (with the offer's name) or closed an exchange.
     Exchange(Option<OfferId>),
+    /// It has closed an exchange, and a stream with it: that names an address of this family, which
+    /// its leg does not have.
+    Closed(Family),
     /// It has none, or no meaning.
     Nothing,
 }
 
 /// A description all of whose streams are closed (RFC 3264 8.2), without an address of its sender.
-fn closed(sdp: &Sdp<'_>) -> Vec<u8> {
-    let address = IpAddr::from(Ipv4Addr::UNSPECIFIED);
+fn closed(sdp: &Sdp<'_>, to: Family) -> Vec<u8> {
+    let address = match to {
+        Family::V4 => IpAddr::from(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::from(Ipv6Addr::UNSPECIFIED),
+    };
     let stream = MediaTarget { address, port: 0, rtcp_port: None, mux: None };
     let media = sdp.media().iter().map(|_| Some(stream)).collect();
     sdp.rewrite(&Rewrite { origin: Some(address), media })
@@ -316,14 +389,23 @@ fn description(message: &Message) -> Option<SdpPart> {
     find_sdp(message.content_type()?, message.body())
 }
 
-fn new_session(
-    addresses: &dyn MediaAddresses,
-    id: SessionId,
-    caller: &Party,
-    callee: &Party,
-) -> MediaSession {
-    let local = [caller, callee].map(|party| addresses.bind(party.flow.local.ip()));
-    MediaSession::new(id, local, local.map(|ip| addresses.advertised(ip)))
+/// Where media of `party` is received: by the way that its SIP travels, but for the family of the
+/// address that it has `named` for its media.
+fn place(
+    addresses: &mut Addresses,
+    media: &dyn MediaAddresses,
+    party: &Party,
+    named: Option<IpAddr>,
+) -> Result<call::Place, Unserved> {
+    let sip = party.flow.local.ip();
+    let facing = match named {
+        Some(named) if Family::of(named) != Family::of(sip) => {
+            addresses.facing(named).ok_or(Unserved::NoRoute(Family::of(named)))?
+        }
+        Some(_) | None => sip,
+    };
+    let place = media.place(party.flow.remote.ip(), facing);
+    place.ok_or(Unserved::NotListed(Family::of(facing)))
 }
 
 /// Which sources are accepted from `party` when its description names `signalled`.

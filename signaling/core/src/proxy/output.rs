@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use relay_core::api::{Command, SessionReport};
 
+use crate::call::Unserved;
 use crate::transport::Transmit;
 
 /// One thing for the node to do.
@@ -87,6 +88,14 @@ pub enum Notice {
         /// The relay's reason.
         reason: String,
     },
+    /// Media of an address family was described that is not carried: an offer has been answered 488,
+    /// or one in a response has been passed on closed, or a stream of an answer has been closed.
+    MediaFamily {
+        /// The call's name in logs ([`log_name`](crate::call::log_name)).
+        call_id: String,
+        /// Why not, and what can be done.
+        why: Unserved,
+    },
     /// A table is full and a request was answered 503.
     TableFull {
         /// Which table.
@@ -108,6 +117,9 @@ impl fmt::Display for Notice {
         match self {
             Notice::MediaRefused { call_id, reason } => {
                 write!(f, "the relay refused the media of call {call_id}: {reason}")
+            }
+            Notice::MediaFamily { call_id, why } => {
+                write!(f, "media of call {call_id} is not carried: {why}")
             }
             Notice::TableFull { what, limit } => {
                 write!(

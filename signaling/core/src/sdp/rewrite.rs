@@ -1,7 +1,7 @@
 //! Replacing addresses and ports in a session description.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smallvec::SmallVec;
 
@@ -37,7 +37,8 @@ impl Sdp<'_> {
     ///
     /// - m= gets the port (and no port count: one pair is promised), unless its port is 0, which stays 0;
     /// - c= gets the address, its own line or, where it has none, the session's; where that one cannot hold
-    ///   for all streams, a stream gets a line of its own. Hold by `0.0.0.0` stays as it is;
+    ///   for all streams, a stream gets a line of its own. Hold by `0.0.0.0` or `::` stays hold, in the
+    ///   family of the address that would have been there;
     /// - a=rtcp is brought in line, added where the port is not the one above, removed where the stream has
     ///   no RTCP or is closed;
     /// - a=rtcp-mux is added or removed if the target says so;
@@ -59,6 +60,8 @@ enum SessionAddress {
     Kept,
     /// It becomes this.
     Replaced(IpAddr),
+    /// It says hold, and goes on to say so in another family.
+    Held(IpAddr),
 }
 
 struct Writer<'s, 'a> {
@@ -100,7 +103,9 @@ impl<'s, 'a> Writer<'s, 'a> {
         let line = &self.sdp.lines[i];
         match (line.kind, self.session, self.rewrite.origin) {
             (b'o', _, Some(address)) => self.origin(line, address),
-            (b'c', SessionAddress::Replaced(address), _) if self.sdp.connection == Some(i) => {
+            (b'c', SessionAddress::Replaced(address) | SessionAddress::Held(address), _)
+                if self.sdp.connection == Some(i) =>
+            {
                 self.connection(address, line.ending);
             }
             _ if is_dropped(line) => {}
@@ -202,7 +207,7 @@ impl<'s, 'a> Writer<'s, 'a> {
         match self.session {
             SessionAddress::Absent => true,
             // Kept although a stream that inherits it has a target: it says hold.
-            SessionAddress::Kept => false,
+            SessionAddress::Kept | SessionAddress::Held(_) => false,
             SessionAddress::Replaced(address) => address != target.address,
         }
     }
@@ -226,8 +231,12 @@ impl<'s, 'a> Writer<'s, 'a> {
     }
 
     fn own_connection(&mut self, line: &Line<'_>, media: &Media<'_>, address: IpAddr) {
-        if media.is_held() {
-            self.out.extend_from_slice(line.raw);
+        let old = media.connection.and_then(|connection| connection.ip());
+        if old.is_some_and(|ip| ip.is_unspecified()) {
+            match old.and_then(|ip| translated_hold(ip, address)) {
+                Some(hold) => self.connection(hold, line.ending),
+                None => self.out.extend_from_slice(line.raw),
+            }
         } else {
             self.connection(address, line.ending);
         }
@@ -292,17 +301,31 @@ fn connection_place(sdp: &Sdp<'_>, media: &Media<'_>) -> usize {
 /// target at all, so that the sender's own address does not go out in it.
 fn session_address(sdp: &Sdp<'_>, rewrite: &Rewrite) -> SessionAddress {
     let Some(line) = sdp.connection else { return SessionAddress::Absent };
-    if connection_is_hold(&sdp.lines[line]) {
-        return SessionAddress::Kept;
-    }
     let targets = || sdp.media.iter().zip(&rewrite.media).filter_map(|(m, t)| t.map(|t| (m, t)));
     let inherits = targets().find(|(media, _)| !media.own_connection && media.port != 0);
-    match inherits.or_else(|| targets().next()) {
-        Some((_, target)) => SessionAddress::Replaced(target.address),
-        None => SessionAddress::Kept,
+    let Some((_, target)) = inherits.or_else(|| targets().next()) else {
+        return SessionAddress::Kept;
+    };
+    match held(&sdp.lines[line]) {
+        Some(hold) => {
+            translated_hold(hold, target.address).map_or(SessionAddress::Kept, SessionAddress::Held)
+        }
+        None => SessionAddress::Replaced(target.address),
     }
 }
 
-fn connection_is_hold(line: &Line<'_>) -> bool {
-    super::parse::connection(line, 0).is_ok_and(|connection: Connection<'_>| connection.is_hold())
+/// The address of a c= line that says hold.
+fn held(line: &Line<'_>) -> Option<IpAddr> {
+    let connection: Connection<'_> = super::parse::connection(line, 0).ok()?;
+    connection.ip().filter(|ip| ip.is_unspecified())
+}
+
+/// What says hold to whom `address` would have been shown; `None`: what stands there does. A peer of one
+/// family need not know what the other's unspecified address means.
+const fn translated_hold(hold: IpAddr, address: IpAddr) -> Option<IpAddr> {
+    match (hold, address) {
+        (IpAddr::V4(_), IpAddr::V4(_)) | (IpAddr::V6(_), IpAddr::V6(_)) => None,
+        (_, IpAddr::V4(_)) => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        (_, IpAddr::V6(_)) => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+    }
 }

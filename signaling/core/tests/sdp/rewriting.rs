@@ -130,6 +130,29 @@ fn hold_by_address_stays() {
     same_but(&one, &both, &[("c=IN IP4 10.0.0.5", "c=IN IP4 203.0.113.1"), ports[0], ports[1]]);
 }
 
+/// RFC 3264 8.4, RFC 6157: what says hold says so in the family that the other side has.
+#[test]
+fn hold_by_address_changes_family_and_stays_hold() {
+    let both = rewrite(None, &[target("2001:db8::1", 20000), target("2001:db8::1", 20002)]);
+    let ports = [("49170", "20000"), ("51372", "20002")];
+    let held = OFFER.replace("c=IN IP4 10.0.0.5", "c=IN IP4 0.0.0.0");
+    same_but(&held, &both, &[("c=IN IP4 0.0.0.0", "c=IN IP6 ::"), ports[0], ports[1]]);
+    let one = OFFER.replace("a=rtpmap:0", "c=IN IP4 0.0.0.0\r\na=rtpmap:0");
+    same_but(
+        &one,
+        &both,
+        &[
+            ("c=IN IP4 10.0.0.5", "c=IN IP6 2001:db8::1"),
+            ("c=IN IP4 0.0.0.0", "c=IN IP6 ::"),
+            ports[0],
+            ports[1],
+        ],
+    );
+    let v4 = rewrite(None, &[target("203.0.113.1", 20000), target("203.0.113.1", 20002)]);
+    let held = held.replace("IP4 0.0.0.0", "IP6 ::");
+    same_but(&held, &v4, &[("c=IN IP6 ::", "c=IN IP4 0.0.0.0"), ports[0], ports[1]]);
+}
+
 /// RFC 3264 6, 8.2.
 #[test]
 fn a_closed_stream_stays_closed() {

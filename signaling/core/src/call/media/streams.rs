@@ -9,7 +9,18 @@ use relay_core::api::{
 use smallvec::SmallVec;
 
 use super::{MuxWish, OfferAnswerError};
+use crate::call::addresses::Family;
 use crate::sdp::{Media, Sdp};
+
+/// Why nothing can be sent to an address that a description names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreachable {
+    /// It is of this family, and its leg of the other: the relay does not translate between them
+    /// within a leg.
+    OtherFamily(Family),
+    /// A group is no peer.
+    Group,
+}
 
 /// What one description says of one m= line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +29,8 @@ pub(super) struct View {
     payload: Payload,
     traffic: Traffic,
     remote: Option<Remote>,
-    /// It names an address that cannot be sent to from this leg.
-    pub(super) unreachable: bool,
+    /// It is open and names an address that cannot be sent to from this leg.
+    pub(super) unreachable: Option<Unreachable>,
     mux: bool,
     sends: bool,
     receives: bool,
@@ -43,7 +54,8 @@ pub(super) fn views(
 fn view(media: &Media<'_>, local: IpAddr, learning: &dyn Fn(IpAddr) -> Learning) -> View {
     let open = media.port != 0 && media.is_udp();
     let named = media.rtp_address();
-    let remote = named.filter(|rtp| is_reachable(*rtp, local)).map(|rtp| Remote {
+    let unreachable = named.and_then(|rtp| unreachable(rtp.ip(), local));
+    let remote = named.filter(|_| unreachable.is_none()).map(|rtp| Remote {
         rtp,
         // Until muxing is agreed, RTCP goes to its own port (RFC 5761 5.1.1).
         rtcp: rtcp_address(media, rtp, local),
@@ -57,7 +69,7 @@ fn view(media: &Media<'_>, local: IpAddr, learning: &dyn Fn(IpAddr) -> Learning)
             Payload::Opaque
         },
         traffic: traffic(media.kind),
-        unreachable: open && named.is_some() && remote.is_none(),
+        unreachable: unreachable.filter(|_| open),
         remote,
         mux: media.rtcp_mux,
         sends: media.direction.sends() && !media.is_held(),
@@ -79,15 +91,19 @@ fn traffic(kind: &str) -> Traffic {
 
 /// An RTCP address that cannot be sent to costs the stream its reports, not its media.
 fn rtcp_address(media: &Media<'_>, rtp: SocketAddr, local: IpAddr) -> SocketAddr {
-    media.rtcp_address().filter(|rtcp| is_reachable(*rtcp, local)).unwrap_or(rtp)
+    let reachable = |rtcp: &SocketAddr| rtcp.port() != 0 && unreachable(rtcp.ip(), local).is_none();
+    media.rtcp_address().filter(reachable).unwrap_or(rtp)
 }
 
-/// Whether the relay can send there from `local`: it does not translate between address families
-/// within a leg, and a group is no peer.
-fn is_reachable(remote: SocketAddr, local: IpAddr) -> bool {
-    let ip = remote.ip();
-    let is_broadcast = matches!(ip, IpAddr::V4(ip) if ip.is_broadcast());
-    ip.is_ipv4() == local.is_ipv4() && !ip.is_multicast() && !is_broadcast && remote.port() != 0
+fn unreachable(remote: IpAddr, local: IpAddr) -> Option<Unreachable> {
+    let is_broadcast = matches!(remote, IpAddr::V4(ip) if ip.is_broadcast());
+    if remote.is_multicast() || is_broadcast {
+        Some(Unreachable::Group)
+    } else if Family::of(remote) != Family::of(local) {
+        Some(Unreachable::OtherFamily(Family::of(remote)))
+    } else {
+        None
+    }
 }
 
 fn leg_of(view: &View) -> StreamLeg {
@@ -176,10 +192,6 @@ pub(super) fn agreed_stream(
         Leg::Caller => [offering, answering],
         Leg::Callee => [answering, offering],
     };
-    StreamSpec {
-        open: offer.open && answer.open,
-        payload: offer.payload,
-        traffic: offer.traffic,
-        legs,
-    }
+    let open = offer.open && answer.open && answer.unreachable.is_none();
+    StreamSpec { open, payload: offer.payload, traffic: offer.traffic, legs }
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use relay_core::api::{Command, Learning, Leg, LocalPorts, SessionId, SessionSpec, Traffic};
 
-use super::{MediaSession, OfferAnswerError, OfferId, Ports};
+use super::{MediaSession, OfferAnswerError, OfferId, Ports, Unreachable};
+use crate::call::Family;
 use crate::sdp::Sdp;
 
 const LOCAL: &str = "192.0.2.1";
@@ -167,12 +168,15 @@ fn nobody_is_expected_to_send_before_the_call_is_answered() {
 /// The relay does not translate between address families within a leg.
 #[test]
 fn an_offer_of_an_address_that_cannot_be_sent_to_is_an_error() {
-    for (ip, media) in
-        [("2001:db8::1", "audio 4000 RTP/AVP 0"), ("239.1.2.3", "audio 4000 RTP/AVP 0")]
-    {
-        let text = sdp(ip, &[media]);
+    for (ip, error) in [
+        ("2001:db8::1", OfferAnswerError::OtherFamily(Family::V6)),
+        ("239.1.2.3", OfferAnswerError::Group),
+        ("ff02::1", OfferAnswerError::Group),
+        ("255.255.255.255", OfferAnswerError::Group),
+    ] {
+        let text = sdp(ip, &["audio 4000 RTP/AVP 0"]);
         let offered = session().offer(Leg::Caller, &Sdp::parse(text.as_bytes()).unwrap(), &strict);
-        assert_eq!(offered, Err(OfferAnswerError::Unreachable), "{ip}");
+        assert_eq!(offered, Err(error), "{ip}");
     }
     // A stream that is refused or not relayed may name what it likes.
     let closed = sdp("2001:db8::1", &["audio 0 RTP/AVP 0", "message 2855 TCP/MSRP *"]);
@@ -180,19 +184,23 @@ fn an_offer_of_an_address_that_cannot_be_sent_to_is_an_error() {
     session().offer(Leg::Caller, &closed, &strict).unwrap();
 }
 
-/// One stream's peer that cannot be reached must not cost the other stream its media.
+/// RFC 3264 6: a stream whose peer cannot be sent to is closed to both sides; the other stream goes on.
 #[test]
-fn an_answer_that_names_an_unreachable_address_leaves_that_stream_alone_without_a_peer() {
+fn an_answer_that_names_an_unreachable_address_closes_that_stream_alone() {
     let mut session = session();
     let both = ["audio 4000 RTP/AVP 0", "video 4002 RTP/AVP 96"];
     let first = offer(&mut session, Leg::Caller, "198.51.100.1", &both);
     carried_out(&mut session, 1);
     let text = sdp("198.51.100.2", &["audio 6000 RTP/AVP 0", "video 6002 RTP/AVP 96"])
         + "c=IN IP6 2001:db8::2\r\n";
-    session.answer(Leg::Callee, first, &Sdp::parse(text.as_bytes()).unwrap(), &strict).unwrap();
+    let answer = Sdp::parse(text.as_bytes()).unwrap();
+    let closed = session.answer(Leg::Callee, first, &answer, &strict).unwrap();
+    assert_eq!(closed, Some(Unreachable::OtherFamily(Family::V6)));
     let spec = carried_out(&mut session, 2);
     assert_eq!(remote(&spec, 0, Leg::Callee).unwrap(), "198.51.100.2:6000");
-    assert_eq!(remote(&spec, 1, Leg::Callee), None);
+    assert_eq!([spec.streams[0].open, spec.streams[1].open], [true, false]);
+    let told = String::from_utf8(session.rewrite_for(Leg::Caller, &answer)).unwrap();
+    assert!(told.contains("m=audio 30000 ") && told.contains("m=video 0 "), "{told}");
 }
 
 /// RFC 3261 13.3.1.4: a 2xx with an offer is retransmitted until the ACK comes.

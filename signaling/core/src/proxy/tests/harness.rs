@@ -11,7 +11,10 @@ use relay_core::api::{
 };
 
 use crate::auth::{Authenticator, Config as AuthConfig, Secret};
-use crate::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses, Route};
+use crate::call::Family;
+use crate::proxy::config::{
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
+};
 use crate::proxy::output::{CallRecord, Notice, Output};
 use crate::proxy::{LocalAddresses, Parts, Proxy};
 use crate::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -47,16 +50,24 @@ fn registrar(users: &[(&str, &str)], now: Instant) -> Registrar {
     Registrar::new(now, registrar::Config::default(), users, [5; 32])
 }
 
-struct OneAddress;
+/// One address a family, and routes of these families alone.
+struct OneAddress {
+    routes: Vec<Family>,
+}
 
 impl LocalAddresses for OneAddress {
     fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr> {
-        Some(facing(remote).ip())
+        let facing = facing(remote).ip();
+        self.routes.contains(&Family::of(facing)).then_some(facing)
     }
 }
 
 struct Media {
     wan_ip: Option<IpAddr>,
+    /// The families that there are local addresses of.
+    listed: Vec<Family>,
+    /// Where peers are served whose SIP address is this.
+    places: Vec<(IpAddr, Place)>,
 }
 
 impl MediaAddresses for Media {
@@ -67,6 +78,16 @@ impl MediaAddresses for Media {
     fn advertised(&self, local: IpAddr) -> IpAddr {
         self.wan_ip.unwrap_or(local)
     }
+
+    fn place(&self, peer: IpAddr, facing: IpAddr) -> Option<Place> {
+        let own = self
+            .places
+            .iter()
+            .find(|(of, at)| *of == peer && Family::of(at.local) == Family::of(facing));
+        let common = Place { local: facing, advertised: self.advertised(facing) };
+        own.map(|(_, at)| *at)
+            .or_else(|| self.listed.contains(&Family::of(facing)).then_some(common))
+    }
 }
 
 /// What a test node is like.
@@ -76,6 +97,9 @@ pub(super) struct Plan {
     pub(super) routes: Vec<Route>,
     pub(super) limits: Limits,
     pub(super) wan_ip: Option<IpAddr>,
+    pub(super) ip_routes: Vec<Family>,
+    pub(super) listed: Vec<Family>,
+    pub(super) places: Vec<(IpAddr, Place)>,
     pub(super) learning: LearningPolicy,
 }
 
@@ -88,6 +112,9 @@ impl Default for Plan {
             routes: Vec::new(),
             limits: Limits::default(),
             wan_ip: None,
+            ip_routes: vec![Family::V4, Family::V6],
+            listed: vec![Family::V4, Family::V6],
+            places: Vec::new(),
             learning: LearningPolicy::Strict,
         }
     }
@@ -133,8 +160,12 @@ impl Bench {
                 now,
                 Duration::from_secs(1_700_000_000),
             ),
-            local: Box::new(OneAddress),
-            media: Box::new(Media { wan_ip: plan.wan_ip }),
+            local: Box::new(OneAddress { routes: plan.ip_routes }),
+            media: Box::new(Media {
+                wan_ip: plan.wan_ip,
+                listed: plan.listed,
+                places: plan.places,
+            }),
             seed: [4; 32],
         };
         Bench {
@@ -347,8 +378,9 @@ pub(super) fn show(message: &Message) -> String {
 
 /// A description with one audio stream.
 pub(super) fn sdp(ip: &str, port: u16) -> String {
+    let family = if ip.contains(':') { "IP6" } else { "IP4" };
     format!(
-        "v=0\r\no=- 1 1 IN IP4 {ip}\r\ns=-\r\nc=IN IP4 {ip}\r\nt=0 0\r\n\
+        "v=0\r\no=- 1 1 IN {family} {ip}\r\ns=-\r\nc=IN {family} {ip}\r\nt=0 0\r\n\
          m=audio {port} RTP/AVP 0 101\r\na=rtpmap:101 telephone-event/8000\r\n"
     )
 }

@@ -3,6 +3,7 @@
 mod calls;
 mod endings;
 mod exchanges;
+mod families;
 mod forking;
 mod harness;
 mod media;
