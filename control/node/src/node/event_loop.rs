@@ -17,6 +17,7 @@ use signaling_net::{Input, Transports};
 
 use super::ng::{self as ng_side, NgSide};
 use super::notices::Notices;
+use super::pressure::Pressure;
 use super::translate::SignalingParts;
 use super::{Bound, Shared, calls_log};
 
@@ -38,6 +39,7 @@ pub(super) struct EventLoop {
     /// Answers made up here for commands that the relay did not take.
     answers: VecDeque<Event>,
     notices: Notices,
+    pressure: Pressure,
 }
 
 impl EventLoop {
@@ -62,6 +64,7 @@ impl EventLoop {
             closes_waiting: VecDeque::new(),
             answers: VecDeque::new(),
             notices: Notices::default(),
+            pressure: Pressure::default(),
         })
     }
 
@@ -187,6 +190,7 @@ impl EventLoop {
     /// Carries out everything that the cores want done.
     fn deliver(&mut self, now: Instant) {
         self.retry_closes();
+        self.look_at_ports(now);
         loop {
             while let Some(output) = self.proxy.poll_output() {
                 match output {
@@ -209,6 +213,14 @@ impl EventLoop {
         }
         self.transports.flush();
         *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner) = self.proxy.load();
+    }
+
+    /// Looks, now and then, at whether the media ports run short.
+    fn look_at_ports(&mut self, now: Instant) {
+        let Some(figures) = self.pressure.look(now, || self.engine.ports()) else { return };
+        if let Some(ng) = &mut self.ng {
+            ng.core.note_ports(figures);
+        }
     }
 
     fn submit(&mut self, command: Command) {

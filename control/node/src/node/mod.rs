@@ -4,6 +4,7 @@ mod calls_log;
 mod event_loop;
 mod ng;
 mod notices;
+mod pressure;
 mod translate;
 
 use std::net::SocketAddr;

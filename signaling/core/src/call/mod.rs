@@ -4,6 +4,7 @@
 pub mod addresses;
 pub mod ids;
 pub mod media;
+pub(crate) mod refusal;
 
 use std::time::{Duration, Instant};
 

@@ -31,7 +31,8 @@ use relay_core::api::{CloseCause, Command, Event, Leg, Refusal, SessionId, Sessi
 use smallvec::SmallVec;
 
 use crate::call::media::OfferId;
-use crate::call::{LearningPolicy, MediaAddresses, Owner, SessionIds};
+use crate::call::refusal::explain;
+use crate::call::{LearningPolicy, MediaAddresses, Owner, SessionIds, log_name};
 use crate::proxy::LocalAddresses;
 use crate::table::{Key, Table};
 use crate::timer::{TimerId, Wheel};
@@ -43,7 +44,7 @@ use calls::Calls;
 use command::{CommandError, Params, Verb};
 use delete::Tally;
 use reply::WallClock;
-pub use statistics::Counters;
+pub use statistics::{Counters, PortFigures};
 
 /// Most commands that wait for the relay at a time; more are refused as an overload. A relay that
 /// works answers within a millisecond, so this many are more than it can have.
@@ -143,7 +144,7 @@ impl fmt::Display for Notice {
             }
             Notice::NoCookie { source } => write!(f, "ng datagram from {source} has no cookie"),
             Notice::LifetimeExceeded { call_id } => {
-                let call_id = crate::call::log_name(call_id);
+                let call_id = log_name(call_id);
                 write!(f, "ng call {call_id} ended: no command came for it any more")
             }
         }
@@ -162,20 +163,6 @@ enum Failure {
 impl From<CommandError> for Failure {
     fn from(error: CommandError) -> Failure {
         Failure::Refused(error.to_string())
-    }
-}
-
-impl From<&Refusal> for Failure {
-    fn from(refusal: &Refusal) -> Failure {
-        let why = refusal.to_string();
-        match refusal {
-            Refusal::PortsExhausted { .. } | Refusal::TableFull { .. } | Refusal::WorkerLost => {
-                Failure::Overload(why)
-            }
-            Refusal::AddressNotLocal(_) | Refusal::BadSpec(_) | Refusal::Os { .. } => {
-                Failure::Refused(why)
-            }
-        }
     }
 }
 
@@ -242,6 +229,7 @@ pub struct Ng {
     session_ids: SessionIds,
     last_token: u64,
     counters: Counters,
+    ports: PortFigures,
     outputs: VecDeque<Output>,
     is_stopping: bool,
 }
@@ -268,6 +256,7 @@ impl Ng {
             session_ids: SessionIds::new(Owner::Ng),
             last_token: 0,
             counters: Counters::default(),
+            ports: PortFigures::default(),
             outputs: VecDeque::new(),
             is_stopping: false,
             config,
@@ -334,8 +323,9 @@ impl Ng {
                 self.described(token, Ok(()));
             }
             Event::Refused { session, token, reason } => {
+                let failure = self.failure(&reason);
                 self.session_refused(session, token);
-                self.described(token, Err(Failure::from(&reason)));
+                self.described(token, Err(failure));
             }
             Event::Closed { session, cause, report } => self.session_closed(session, cause, report),
             Event::Report { session, token, report } => {
@@ -386,6 +376,11 @@ impl Ng {
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.len()
+    }
+
+    /// How full the media ports are, which only the node knows: for the `statistics` command.
+    pub const fn note_ports(&mut self, figures: PortFigures) {
+        self.ports = figures;
     }
 
     /// What was counted since the start.
@@ -471,6 +466,22 @@ impl Ng {
                 self.fail(&request.asker, &Failure::Overload(why));
             }
             Work::Tally(tally) => self.finish_tally(&request.asker, &tally),
+        }
+    }
+
+    /// The relay's refusal, as the controller and the operator are told.
+    fn failure(&self, refusal: &Refusal) -> Failure {
+        let why = explain(refusal, |owner| {
+            let call_id = String::from_utf8_lossy(&self.sessions.get(&owner)?.call_id);
+            Some(log_name(&call_id).to_owned())
+        });
+        match refusal {
+            Refusal::PortsExhausted { .. } | Refusal::TableFull { .. } | Refusal::WorkerLost => {
+                Failure::Overload(why)
+            }
+            Refusal::AddressNotLocal(_) | Refusal::BadSpec(_) | Refusal::Os { .. } => {
+                Failure::Refused(why)
+            }
         }
     }
 

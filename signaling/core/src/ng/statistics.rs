@@ -34,6 +34,19 @@ pub struct Counters {
     pub packets: u64,
 }
 
+/// How full the media ports of all local addresses are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PortFigures {
+    /// Ports in use.
+    pub used: u64,
+    /// Ports at rest.
+    pub resting: u64,
+    /// Ports free, on the addresses that were used so far.
+    pub free: u64,
+    /// Rests that were ended early because nothing else was free, since the start.
+    pub rests_cut: u64,
+}
+
 impl Counters {
     pub(super) fn note(&mut self, verb: Verb, params: &Params<'_>) {
         self.commands[verb as usize] += 1;
@@ -65,10 +78,16 @@ impl Ng {
         for verb in Verb::ALL {
             control.put(verb.name(), counters.commands[verb as usize]);
         }
+        let ports = Entries::new()
+            .with("free", self.ports.free)
+            .with("restscut", self.ports.rests_cut)
+            .with("resting", self.ports.resting)
+            .with("used", self.ports.used);
         let statistics = Entries::new()
             .with("currentstatistics", current)
             .with("totalstatistics", total)
-            .with("control", control);
+            .with("control", control)
+            .with("ports", ports);
         reply::ok().with("statistics", statistics)
     }
 

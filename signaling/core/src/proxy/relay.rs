@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use relay_core::api::{CloseCause, Command, Event, SessionId, SessionReport};
+use relay_core::api::{CloseCause, Command, Event, Refusal, SessionId, SessionReport};
 use smallvec::SmallVec;
 
 use super::Proxy;
 use super::media::Origin;
 use super::output::{CallEnd, Notice, Output};
 use crate::call::media::Ports;
-use crate::call::{CallId, log_name};
+use crate::call::{CallId, log_name, refusal};
 use crate::table::Key;
 use crate::transport::Target;
 use crate::wire::Message;
@@ -61,7 +61,7 @@ impl Proxy {
                 self.session_applied(now, session, token, ports);
             }
             Event::Refused { session, token, reason } => {
-                self.session_refused(now, session, token, &reason.to_string());
+                self.session_refused(now, session, token, &reason);
             }
             Event::Closed { session, cause, report } => {
                 self.session_closed(now, session, cause, report);
@@ -88,7 +88,8 @@ impl Proxy {
         }
     }
 
-    fn session_refused(&mut self, now: Instant, session: SessionId, token: u64, reason: &str) {
+    fn session_refused(&mut self, now: Instant, session: SessionId, token: u64, reason: &Refusal) {
+        let why = refusal::explain(reason, |owner| self.name_of(owner));
         let Some(place) = self.by_session.get_mut(&session) else { return };
         let (id, index, next) = (place.call, place.branch, place.take(token));
         self.media_requests -= usize::from(next.is_some());
@@ -105,11 +106,17 @@ impl Proxy {
                     self.by_session.remove(&session);
                 }
             }
-            self.notice(Notice::MediaRefused { call_id, reason: reason.to_owned() });
+            self.notice(Notice::MediaRefused { call_id, reason: why });
         }
         if let Some(next) = next {
-            self.give_up(now, next);
+            self.give_up(now, next, refusal::phrase(reason));
         }
+    }
+
+    /// The name in logs of the call that a session belongs to.
+    fn name_of(&self, session: SessionId) -> Option<String> {
+        let call = self.calls.get(self.by_session.get(&session)?.call.0)?;
+        Some(log_name(&call.sip_call_id).to_owned())
     }
 
     fn go_on(&mut self, now: Instant, next: Continuation) {
@@ -126,18 +133,18 @@ impl Proxy {
                 }
             }
             Continuation::ForwardResponse { .. } | Continuation::SendAck { .. } => {
-                self.give_up(now, next);
+                self.give_up(now, next, refusal::NO_MEDIA);
             }
         }
     }
 
-    /// The session could not be brought to the state that a message asked for. A request fails. A
-    /// response or an ACK goes on: the ports exist already, only the peer's address could not be
+    /// The session could not be brought to the state that a message asked for. A request fails, with
+    /// this reason phrase. A response or an ACK goes on: the ports exist already, only the peer's address could not be
     /// taken over, and the parties decide what to do about the silence.
-    fn give_up(&mut self, now: Instant, next: Continuation) {
+    fn give_up(&mut self, now: Instant, next: Continuation, phrase: &str) {
         match next {
             Continuation::SendBranch { context, branch } => {
-                self.fail_branch(now, context, branch, 503, "No Media Port Available");
+                self.fail_branch(now, context, branch, 503, phrase);
             }
             Continuation::ForwardResponse { context, branch, response } => {
                 let origin = self.response_origin(context, branch);
@@ -162,7 +169,7 @@ impl Proxy {
     fn give_up_all(&mut self, now: Instant, place: Place) {
         self.media_requests -= place.waiting.len();
         for (_, next) in place.waiting {
-            self.give_up(now, next);
+            self.give_up(now, next, refusal::NO_MEDIA);
         }
     }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::harness::{Bench, PROXY, command, config, framed, list, offer, sdp, set_up};
-use crate::ng::Notice;
 use crate::ng::bencode::{Entries, Item};
+use crate::ng::{Notice, PortFigures};
 
 #[test]
 fn a_ping_is_answered_under_its_cookie() {
@@ -211,6 +211,17 @@ fn statistics_tell_sessions_commands_and_packets() {
     assert_eq!(reply.number("statistics/totalstatistics/relayedpackets"), 900);
     assert_eq!(reply.number("statistics/control/offer"), 2);
     assert_eq!(reply.number("statistics/control/errors"), 1);
+}
+
+/// Whoever places calls on several relays sees which of them runs short of ports.
+#[test]
+fn statistics_tell_how_full_the_ports_are_and_how_many_rests_ended_early() {
+    let mut bench = Bench::new(config());
+    bench.ng.note_ports(PortFigures { used: 12, resting: 3, free: 1, rests_cut: 40 });
+    let reply = bench.ask(&Entries::new().with("command", "statistics"));
+    let figures = ["used", "resting", "free", "restscut"];
+    let told = figures.map(|name| reply.number(&format!("statistics/ports/{name}")));
+    assert_eq!(told, [12, 3, 1, 40]);
 }
 
 /// The largest UDP payload over IPv4 is 65,507 bytes.
