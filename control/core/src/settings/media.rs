@@ -1,15 +1,14 @@
 //! `[media]`: ports and addresses of the media that this node relays.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use toml::Spanned;
-use toml::de::DeValue;
-
+use super::networks::{self, Network};
+use super::pair::AddressPair;
 use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
-use super::table::{Rules, Shape, Value, settings_table};
+use super::table::{Rules, settings_table};
 use super::values::{Seconds, not_unicast, one_of, text_values};
 
 settings_table! {
@@ -22,14 +21,15 @@ settings_table! {
         /// The address that peers are told to send media to, where a NAT or a balancer stands before
         /// this server. One IPv4 address, one IPv6 address or both: ["203.0.113.5", "2001:db8::5"].
         /// Empty: `cluster_wan_ip`, and if that is empty, too, the local address.
-        drain wan_ip: WanIp = default(WanIp::default());
+        drain wan_ip: AddressPair = default(AddressPair::default());
 
         /// The same for every server of the cluster that has no `wan_ip` of its own.
-        drain cluster_wan_ip: WanIp = default(WanIp::default());
+        drain cluster_wan_ip: AddressPair = default(AddressPair::default());
 
         /// Local addresses that media may use, for example ["10.0.0.5"]. Empty: the address that the
         /// call's SIP messages use. A call whose SIP uses another address gets the first listed one
-        /// of the same family.
+        /// of the same family. A caller that offers media of the other family than its SIP has gets
+        /// the first listed one of that family or, if the list is empty, the one that faces it.
         drain addresses: Vec<IpAddr> = default(Vec::new());
 
         /// Seconds for which a port rests after a call, so that late packets meet nobody.
@@ -68,10 +68,23 @@ settings_table! {
         /// once. 0: each goes at once, which costs up to a third more processor time. Needs
         /// Linux 6.12; before that it is as with 0.
         restart gather_us: u32 = default(1000) in 0..=10_000;
+
+        /// Networks whose peers are served on, and told, addresses of their own: an inside and an
+        /// outside, say. Peers of no network are served as the other keys say.
+        drain networks: Vec<Network> = default(Vec::new());
     }
 }
 
 text_values!(PortRange, Learning);
+
+/// Where media of a peer is received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MediaPlace {
+    /// The local address that its ports are bound to.
+    pub local: IpAddr,
+    /// What the peer's SDP says instead; of the same family.
+    pub advertised: IpAddr,
+}
 
 /// Media ports that a session with audio and video takes: 2 legs, 2 streams, RTP and RTCP.
 pub const PORTS_PER_AV_SESSION: usize = 8;
@@ -196,83 +209,6 @@ impl Text for Learning {
     }
 }
 
-/// What media peers are told instead of a local address; one address a family at most.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct WanIp {
-    /// Instead of a local IPv4 address.
-    pub v4: Option<Ipv4Addr>,
-    /// Instead of a local IPv6 address.
-    pub v6: Option<Ipv6Addr>,
-}
-
-impl WanIp {
-    /// The address for the family of `local`.
-    #[must_use]
-    pub fn like(self, local: IpAddr) -> Option<IpAddr> {
-        match local {
-            IpAddr::V4(_) => self.v4.map(IpAddr::V4),
-            IpAddr::V6(_) => self.v6.map(IpAddr::V6),
-        }
-    }
-
-    fn addresses(self) -> Vec<IpAddr> {
-        let (v4, v6) = (self.v4.map(IpAddr::V4), self.v6.map(IpAddr::V6));
-        v4.into_iter().chain(v6).collect()
-    }
-
-    fn add(&mut self, address: IpAddr) -> Result<(), Wrong> {
-        if let Some(why) = not_unicast(address) {
-            let fix = "write the address that peers send media to, or leave the key empty";
-            return Err(Wrong::new(format!("{address} {why}"), fix));
-        }
-        let taken = match address {
-            IpAddr::V4(v4) => self.v4.replace(v4).is_some(),
-            IpAddr::V6(v6) => self.v6.replace(v6).is_some(),
-        };
-        if taken {
-            let what = format!("{address} is the second address of its family");
-            return Err(Wrong::new(what, "list one IPv4 address and one IPv6 address at most"));
-        }
-        Ok(())
-    }
-}
-
-/// `""`, one address or an array of addresses.
-impl Value for WanIp {
-    fn read(path: &str, value: &Spanned<DeValue<'_>>, reader: &mut Reader) -> Option<WanIp> {
-        let listed: Vec<(String, IpAddr)> = match value.get_ref() {
-            DeValue::String(text) if text.is_empty() => Vec::new(),
-            DeValue::Array(_) => {
-                let addresses = Vec::read(path, value, reader)?;
-                let at = |(index, address)| (reader.places.entry(path, index), address);
-                addresses.into_iter().enumerate().map(at).collect()
-            }
-            DeValue::String(_)
-            | DeValue::Integer(_)
-            | DeValue::Float(_)
-            | DeValue::Boolean(_)
-            | DeValue::Datetime(_)
-            | DeValue::Table(_) => vec![(path.to_owned(), reader.text(path, value)?)],
-        };
-        let mut wan_ip = WanIp::default();
-        for (at, address) in listed {
-            if let Err(wrong) = wan_ip.add(address) {
-                reader.tell(&at, wrong);
-            }
-        }
-        Some(wan_ip)
-    }
-
-    fn shape(&self) -> Shape {
-        let quoted_all: Vec<_> = self.addresses().iter().map(|a| quoted(&a.to_string())).collect();
-        Shape::Scalar(match quoted_all.as_slice() {
-            [] => quoted(""),
-            [one] => one.clone(),
-            several => format!("[{}]", several.join(", ")),
-        })
-    }
-}
-
 impl Media {
     /// The address that an SDP carries for media that is received on `local`: the server-wide WAN
     /// IP, else the cluster-wide one, else `local` (rows S63, S71 and their interpretation). A WAN
@@ -286,22 +222,52 @@ impl Media {
     #[must_use]
     pub fn wan_ips(&self) -> Vec<IpAddr> {
         let (own, cluster) = (self.wan_ip, self.cluster_wan_ip);
-        WanIp { v4: own.v4.or(cluster.v4), v6: own.v6.or(cluster.v6) }.addresses()
+        own.or(cluster).addresses()
     }
 
     /// The address that media is bound to for a call whose SIP uses the local address `signaling`.
     #[must_use]
     pub fn local_address(&self, signaling: IpAddr) -> IpAddr {
-        if self.addresses.contains(&signaling) {
-            return signaling;
+        self.common_address(signaling).unwrap_or(signaling)
+    }
+
+    /// Where media is received from the peer whose SIP address is `peer`; `facing` is this host's
+    /// address on the way to that media. `None`: `addresses` lists none of the family of `facing`.
+    ///
+    /// The local address is that of the peer's network, else one of `addresses`, else `facing`. What
+    /// the peer is told is what its network advertises, else the server's WAN IP, else the cluster's,
+    /// else the local address (rows S63, S66, S71 and their interpretation).
+    #[must_use]
+    pub fn place(&self, peer: IpAddr, facing: IpAddr) -> Option<MediaPlace> {
+        let network = networks::network_of(&self.networks, peer);
+        let own = network.and_then(|n| n.address?.like(facing));
+        let local = own.or_else(|| self.common_address(facing))?;
+        let told = network.and_then(|n| n.advertise?.like(local));
+        Some(MediaPlace {
+            local,
+            advertised: told.unwrap_or_else(|| self.advertised_address(local)),
+        })
+    }
+
+    /// Every local address that the settings name for media.
+    pub fn named_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let of_networks =
+            self.networks.iter().flat_map(|n| n.address.unwrap_or_default().addresses());
+        self.addresses.iter().copied().chain(of_networks)
+    }
+
+    /// The address for peers of no network.
+    fn common_address(&self, facing: IpAddr) -> Option<IpAddr> {
+        if self.addresses.is_empty() || self.addresses.contains(&facing) {
+            return Some(facing);
         }
-        let alike = self.addresses.iter().find(|a| a.is_ipv4() == signaling.is_ipv4());
-        alike.copied().unwrap_or(signaling)
+        self.addresses.iter().copied().find(|a| a.is_ipv4() == facing.is_ipv4())
     }
 }
 
 impl Rules for Media {
     fn check(&self, path: &str, reader: &mut Reader) {
+        networks::check(&self.networks, &format!("{path}.networks"), reader);
         for (index, address) in self.addresses.iter().enumerate() {
             let at = reader.places.entry(&format!("{path}.addresses"), index);
             if let Some(why) = not_unicast(*address) {

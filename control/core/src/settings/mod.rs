@@ -6,8 +6,10 @@
 mod hint;
 mod limits;
 mod media;
+mod networks;
 mod ng;
 mod node;
+mod pair;
 mod print;
 mod problem;
 mod read;
@@ -23,9 +25,11 @@ use std::net::SocketAddr;
 use toml::de::DeTable;
 
 pub use limits::Limits;
-pub use media::{Learning, Media, PORTS_PER_AV_SESSION, PortRange, WanIp};
+pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange};
+pub use networks::{Network, NetworkName};
 pub use ng::{Interface, InterfaceName, Ng};
 pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
+pub use pair::AddressPair;
 pub use print::default_file;
 pub use problem::{Position, Problem};
 pub use routing::{Peers, Route};

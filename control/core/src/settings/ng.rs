@@ -7,9 +7,9 @@ use ipnet::IpNet;
 
 use super::Settings;
 use super::problem::Wrong;
-use super::read::{Reader, Text, quoted};
+use super::read::{Reader, Text};
 use super::table::{Rules, settings_table};
-use super::values::{Transport, not_unicast, text_values};
+use super::values::{Transport, name, not_unicast, text_values};
 
 settings_table! {
     /// The ng control protocol (bencode over UDP), by which the rtpengine modules of Kamailio and
@@ -50,9 +50,6 @@ text_values!(InterfaceName);
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct InterfaceName(String);
 
-/// Longest name of an interface.
-const NAME_CHARS_MAX: usize = 64;
-
 /// Most interfaces: each offer of a new call is compared with all of them.
 const INTERFACES_MAX: usize = 64;
 
@@ -65,14 +62,7 @@ impl fmt::Display for InterfaceName {
 impl Text for InterfaceName {
     /// What the scripts of SIP servers can write in a list of flags.
     fn parse(text: &str) -> Result<InterfaceName, Wrong> {
-        let fits = (1..=NAME_CHARS_MAX).contains(&text.len())
-            && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
-        if fits {
-            return Ok(InterfaceName(text.to_owned()));
-        }
-        let fix =
-            format!("write 1 to {NAME_CHARS_MAX} letters, digits, dots, hyphens or underscores");
-        Err(Wrong::new(format!("{} is not a name for an interface", quoted(text)), fix))
+        name(text, "an interface").map(InterfaceName)
     }
 
     fn show(&self) -> String {
@@ -166,7 +156,7 @@ pub(super) fn has_a_port_of_its_own(settings: &Settings, reader: &mut Reader) {
         udp && sip.address.port() == listen.port() && meets(sip.address.ip())
     });
     let media = &settings.media;
-    let shared = media.addresses.is_empty() || media.addresses.iter().copied().any(meets);
+    let shared = media.addresses.is_empty() || media.named_addresses().any(meets);
     let what = if let Some(sip) = sip {
         format!("{listen} is taken by SIP ({})", sip.address)
     } else if shared && media.ports.contains(listen.port()) {

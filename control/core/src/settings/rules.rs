@@ -20,11 +20,12 @@ impl Rules for Settings {
         if reader.sound(&[LISTEN]) {
             listeners_do_not_collide(&self.sip.listen, reader);
         }
-        if reader.sound(&[LISTEN, "media.ports", "media.addresses"]) {
+        if reader.sound(&[LISTEN, "media.ports", "media.addresses", "media.networks"]) {
             media_ports_avoid_sip(self, reader);
             media_has_each_family(self, reader);
         }
-        if reader.sound(&[LISTEN, "media.ports", "media.addresses", "ng.listen"]) {
+        if reader.sound(&[LISTEN, "media.ports", "media.addresses", "media.networks", "ng.listen"])
+        {
             ng::has_a_port_of_its_own(self, reader);
         }
         if reader.sound(&["node.workers", "node.cores", "media.ports"])
@@ -90,10 +91,9 @@ fn media_ports_avoid_sip(settings: &Settings, reader: &mut Reader) {
     let media = &settings.media;
     for (index, listen) in settings.sip.listen.iter().enumerate() {
         let ip = listen.address.ip();
-        let shares = |media: &IpAddr| {
-            *media == ip || (ip.is_unspecified() && media.is_ipv4() == ip.is_ipv4())
-        };
-        let shared = media.addresses.is_empty() || media.addresses.iter().any(shares);
+        let shares =
+            |media: IpAddr| media == ip || (ip.is_unspecified() && media.is_ipv4() == ip.is_ipv4());
+        let shared = media.addresses.is_empty() || media.named_addresses().any(shares);
         let port = listen.address.port();
         if listen.transport == Transport::Udp && shared && media.ports.contains(port) {
             let entry = format!("{}.address", reader.places.entry(LISTEN, index));

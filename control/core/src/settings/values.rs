@@ -328,6 +328,20 @@ impl Text for Secret {
     }
 }
 
+/// Longest name that an operator gives to something.
+const NAME_CHARS_MAX: usize = 64;
+
+/// A name for `what`, of characters that scripts, logs and URLs take as they are.
+pub(crate) fn name(text: &str, what: &str) -> Result<String, Wrong> {
+    let fits = (1..=NAME_CHARS_MAX).contains(&text.len())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
+    if fits {
+        return Ok(text.to_owned());
+    }
+    let fix = format!("write 1 to {NAME_CHARS_MAX} letters, digits, dots, hyphens or underscores");
+    Err(Wrong::new(format!("{} is not a name for {what}", quoted(text)), fix))
+}
+
 /// A key that is `"auto"` or a value.
 pub(crate) fn auto(value: &Spanned<DeValue<'_>>) -> bool {
     value.get_ref().as_str() == Some("auto")

@@ -36,6 +36,7 @@ fn the_examples_in_the_default_file_are_good_once_the_comment_signs_are_gone() {
     assert_eq!(settings.users.list.len(), 1);
     assert!(settings.sip.realm.is_some());
     assert!(settings.sip.listen[0].advertise.is_some());
+    assert_eq!(settings.media.networks.len(), 1);
     assert_eq!((settings.ng.listen.is_some(), settings.ng.interfaces.len()), (true, 1));
 }
 

@@ -2,6 +2,7 @@
 
 mod default_file;
 mod media;
+mod networks;
 mod ng;
 mod node;
 mod routing;

@@ -2,6 +2,7 @@
 
 mod calls_log;
 mod event_loop;
+mod media_addresses;
 mod ng;
 mod notices;
 mod pressure;
@@ -62,6 +63,7 @@ impl Node {
     /// # Errors
     /// [`Stop::CannotStart`] with what the machine lacks; nothing is left running.
     pub(crate) fn start(settings: &Settings) -> Result<Node, Stop> {
+        media_addresses::check(settings).map_err(Stop::CannotStart)?;
         let shared = Arc::new(Shared::default());
         let waker = Arc::clone(&shared);
         let config = translate::engine(settings)?;

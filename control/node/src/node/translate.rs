@@ -9,7 +9,7 @@ use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, Route,
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
 };
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -246,6 +246,11 @@ impl MediaAddresses for SettingsAddresses {
 
     fn advertised(&self, local: IpAddr) -> IpAddr {
         self.0.advertised_address(local)
+    }
+
+    fn place(&self, peer: IpAddr, facing: IpAddr) -> Option<Place> {
+        let settings::MediaPlace { local, advertised } = self.0.place(peer, facing)?;
+        Some(Place { local, advertised })
     }
 }
 
