@@ -116,12 +116,24 @@ Examples:
 As root it makes network namespaces of its own, and removes them; otherwise it measures over loopback.
 Progress goes to standard error, the report to standard output.";
 
+const STRANGER_EXAMPLES: &str = "\
+Examples:
+  ringfarm bench stranger                                 every mode of learning, every attack
+  ringfarm bench stranger --systems ringfarm,rtpengine    the same attacks on both
+  ringfarm bench stranger --json                          one JSON object, for programs
+
+It starts the relay and makes the calls that it attacks, in network namespaces of its own (as root) or on
+loopback, and sends to nobody else. Exit code 1: more came of an attack than the documentation states.";
+
 /// What can be compared.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
     /// Compare media relays: what a packet costs, latency, loss, set-up, memory.
     #[command(after_help = RELAY_EXAMPLES)]
     Relay(Box<load::relaybench::RelayArgs>),
+    /// Play the stranger: send to the media ports of other people's calls, and count what comes of it.
+    #[command(after_help = STRANGER_EXAMPLES)]
+    Stranger(Box<load::relaybench::StrangerArgs>),
     /// The floor that relays are compared with: epoll, recvfrom and sendto, and nothing else.
     #[command(hide = true)]
     EpollRelay {

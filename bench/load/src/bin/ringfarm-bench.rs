@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use load::relaybench::{self, RelayArgs};
+use load::relaybench::{self, RelayArgs, StrangerArgs};
 
 #[derive(Parser)]
 #[command(version, about = "Compare media relays on this machine")]
@@ -27,6 +27,8 @@ enum Command {
 enum Bench {
     /// Compare media relays.
     Relay(Box<RelayArgs>),
+    /// Play the stranger (give --ringfarm: this program is none).
+    Stranger(Box<StrangerArgs>),
     /// The floor that relays are compared with.
     #[command(hide = true)]
     EpollRelay { a: Ipv4Addr, b: Ipv4Addr },
@@ -36,6 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let Command::Bench { command } = Line::parse().command;
     match command {
         Bench::Relay(args) => relaybench::execute(&args),
+        Bench::Stranger(args) => relaybench::stranger::execute(&args),
         Bench::EpollRelay { a, b } => relaybench::floor::run([a, b]).map(|()| ExitCode::SUCCESS),
     }
 }

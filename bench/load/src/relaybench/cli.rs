@@ -205,20 +205,27 @@ impl RelayArgs {
     }
 
     fn cores(&self) -> Result<CorePlan> {
-        let available = os::cores();
-        let first = *available.first().unwrap_or(&0);
-        let relay = self.relay_core.unwrap_or(first);
-        let other = available.iter().copied().rfind(|core| *core != relay);
-        let mut generator = self.generator_cores.clone();
-        if generator.is_empty() {
-            // On a machine with one core they share it, and the report says so.
-            generator.push(other.unwrap_or(relay));
-        }
-        for core in generator.iter().chain([&relay]) {
-            ensure!(available.contains(core), "core {core} is not available");
-        }
-        Ok(CorePlan { relay, generator, available: available.len() })
+        core_plan(self.relay_core, self.generator_cores.clone())
     }
+}
+
+/// The cores that were asked for, or a core for the relay and another for the generator.
+///
+/// # Errors
+/// Names a core that is not there.
+pub(crate) fn core_plan(relay: Option<usize>, mut generator: Vec<usize>) -> Result<CorePlan> {
+    let available = os::cores();
+    let first = *available.first().unwrap_or(&0);
+    let relay = relay.unwrap_or(first);
+    let other = available.iter().copied().rfind(|core| *core != relay);
+    if generator.is_empty() {
+        // On a machine with one core they share it, and the report says so.
+        generator.push(other.unwrap_or(relay));
+    }
+    for core in generator.iter().chain([&relay]) {
+        ensure!(available.contains(core), "core {core} is not available");
+    }
+    Ok(CorePlan { relay, generator, available: available.len() })
 }
 
 #[cfg(test)]

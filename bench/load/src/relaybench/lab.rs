@@ -42,6 +42,13 @@ const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 1, 2), Ipv4Addr::new(10, 7
 const LOOPBACK_RELAY: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 4)];
 const LOOPBACK_CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
+/// Addresses of the caller's network as the public Internet would see it (RFC 5737), for who is
+/// behind NAT, and for a stranger.
+const PUBLIC_NETWORK: &str = "198.51.100.0/24";
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 2);
+const STRANGER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 66);
+const LOOPBACK_STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
+
 /// For ng and SIP, in a namespace that nobody else uses.
 const CONTROL_PORTS: [u16; 2] = [1_222, 1_060];
 
@@ -114,6 +121,17 @@ impl Lab {
         self.client(side).0
     }
 
+    /// Another address of the caller's host, which is nobody's peer.
+    pub(crate) const fn stranger_address(&self) -> Ipv4Addr {
+        if self.hosts.is_some() { STRANGER } else { LOOPBACK_STRANGER }
+    }
+
+    /// The address that the caller's network would have on the Internet if it were behind NAT; there
+    /// is none like that on loopback.
+    pub(crate) const fn public_address(&self) -> Option<Ipv4Addr> {
+        if self.hosts.is_some() { Some(PUBLIC) } else { None }
+    }
+
     /// Runs `work` where the clients of `side` are; it is given their address.
     pub(crate) fn at_client<T: Send>(
         &self,
@@ -170,6 +188,11 @@ impl Hosts {
             hosts.join(side, network)?;
             hosts.steer(side, cores).context("steering received packets to cores")?;
         }
+        let [caller, _] = CLIENTS;
+        for address in [PUBLIC, STRANGER] {
+            hosts.clients[0].ip(&format!("address add {address}/32 dev lo"))?;
+        }
+        hosts.relay.ip(&format!("route add {PUBLIC_NETWORK} via {caller}"))?;
         hosts.relay.shell("echo 1 > /proc/sys/net/ipv4/ip_forward")?;
         Ok(hosts)
     }

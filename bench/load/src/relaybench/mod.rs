@@ -27,6 +27,7 @@ pub mod report;
 mod setup;
 pub mod statistics;
 mod stop;
+pub mod stranger;
 mod systems;
 mod table;
 mod workload;
@@ -42,6 +43,7 @@ use anyhow::{Context, Result, anyhow};
 pub use cli::{Part, RelayArgs};
 pub use lab::Topology;
 pub use report::RelayReport;
+pub use stranger::StrangerArgs;
 pub use systems::System;
 
 use crate::os;

@@ -28,6 +28,14 @@ const START_PAUSE: Duration = Duration::from_millis(50);
 /// Longest answer.
 const ANSWER_BYTES_MAX: usize = 65_536;
 
+/// What a SIP proxy tells of where a description came from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sight {
+    /// The source of the SIP message.
+    pub(crate) received_from: Option<Ipv4Addr>,
+    pub(crate) flags: &'static [&'static str],
+}
+
 /// A client of one server.
 pub(crate) struct NgClient {
     socket: UdpSocket,
@@ -155,8 +163,24 @@ impl NgClient {
         from: Side,
         media: [Option<SocketAddrV4>; 2],
     ) -> Result<[Option<Remote>; 2]> {
+        self.describe(session, from, media, Sight::default())
+    }
+
+    /// The offer of the caller or the answer of the callee, with what the SIP proxy has seen of its
+    /// sender; returns where the other side is to send.
+    ///
+    /// # Errors
+    /// It is not answered, or with an error.
+    pub(crate) fn describe(
+        &mut self,
+        session: u32,
+        from: Side,
+        media: [Option<SocketAddrV4>; 2],
+        sight: Sight,
+    ) -> Result<[Option<Remote>; 2]> {
         let kinds = media.map(|address| address.is_some());
-        let answer = self.command(&media_command(session, from, media, self.directions))?;
+        let command = media_command(session, from, media, self.directions, sight);
+        let answer = self.command(&command)?;
         let body = answer.get_bytes("sdp").context("an answer without sdp")?;
         sdp::read_kinds(body, kinds)
     }
@@ -191,6 +215,7 @@ fn media_command(
     from: Side,
     media: [Option<SocketAddrV4>; 2],
     directions: Option<[&str; 2]>,
+    sight: Sight,
 ) -> Value {
     let mut entries = vec![
         ("call-id", Value::Bytes(call_id(session).into_bytes())),
@@ -199,6 +224,12 @@ fn media_command(
         ("ICE", Value::text("remove")),
         ("replace", Value::list(&["origin"])),
     ];
+    if let Some(address) = sight.received_from {
+        entries.push(("received-from", Value::list(&["IP4", &address.to_string()])));
+    }
+    if !sight.flags.is_empty() {
+        entries.push(("flags", Value::list(sight.flags)));
+    }
     match from {
         Side::Caller => {
             entries.push(("command", Value::text("offer")));

@@ -17,7 +17,7 @@ use crate::relaybench::ng::NgClient;
 use crate::relaybench::process::Process;
 
 /// The names of the relay's networks, as both ng servers are told them.
-const NETWORKS: [&str; 2] = ["inside", "outside"];
+pub(crate) const NETWORKS: [&str; 2] = ["inside", "outside"];
 
 /// What relays the packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ValueEnum, serde::Serialize)]
@@ -76,6 +76,23 @@ pub(crate) struct Running {
     pub(crate) process: Option<Process>,
     /// How it was started, for the report.
     pub(crate) command: String,
+    /// Where it takes ng commands, if it does.
+    pub(crate) ng: Option<SocketAddrV4>,
+}
+
+/// How a system finds out where a peer sends from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Habits {
+    /// Ringfarm's `media.learning`.
+    pub(crate) learning: &'static str,
+    /// Rtpengine's `--endpoint-learning`.
+    pub(crate) endpoint_learning: &'static str,
+}
+
+impl Habits {
+    /// Those under which each system is fastest.
+    pub(crate) const FASTEST: Habits =
+        Habits { learning: "strict", endpoint_learning: "immediate" };
 }
 
 impl Running {
@@ -98,14 +115,27 @@ impl Running {
 /// # Errors
 /// It is not installed, does not start, or cannot be had in this place.
 pub(crate) fn start(system: System, lab: &Lab, programs: &Programs) -> Result<Running> {
+    start_with(system, lab, programs, Habits::FASTEST)
+}
+
+/// The same with habits of choice.
+///
+/// # Errors
+/// As [`start`].
+pub(crate) fn start_with(
+    system: System,
+    lab: &Lab,
+    programs: &Programs,
+    habits: Habits,
+) -> Result<Running> {
     match system {
-        System::Ringfarm => ringfarm(lab, programs),
-        System::Rtpengine => rtpengine(lab, programs),
+        System::Ringfarm => ringfarm(lab, programs, habits),
+        System::Rtpengine => rtpengine(lab, programs, habits),
         System::Epoll => floor(lab, programs),
         System::Forward => match lab.topology() {
             Topology::Namespaces => {
                 let command = "net.ipv4.ip_forward = 1".into();
-                Ok(Running { control: Box::new(Direct), process: None, command })
+                Ok(Running { control: Box::new(Direct), process: None, command, ng: None })
             }
             Topology::Loopback | Topology::Auto => {
                 bail!("the kernel forwards only between namespaces, and this is loopback")
@@ -114,9 +144,9 @@ pub(crate) fn start(system: System, lab: &Lab, programs: &Programs) -> Result<Ru
     }
 }
 
-fn ringfarm(lab: &Lab, programs: &Programs) -> Result<Running> {
+fn ringfarm(lab: &Lab, programs: &Programs, habits: Habits) -> Result<Running> {
     let [ng, sip] = lab.control_ports()?;
-    let settings = ringfarm_settings(lab, ng, sip);
+    let settings = ringfarm_settings(lab, ng, sip, habits);
     let mut command = Command::new(&programs.ringfarm);
     command.args(["run", "--config", "/dev/stdin"]).env("NO_COLOR", "1");
     let mut process = spawn(System::Ringfarm, &mut command, lab)?;
@@ -127,11 +157,12 @@ fn ringfarm(lab: &Lab, programs: &Programs) -> Result<Running> {
 }
 
 /// What differs from the defaults.
-fn ringfarm_settings(lab: &Lab, ng: u16, sip: u16) -> String {
+fn ringfarm_settings(lab: &Lab, ng: u16, sip: u16, habits: Habits) -> String {
     let addresses = lab.relay_addresses();
     let [inside, _] = addresses;
     let [first, last] = [*lab.media_ports().start(), *lab.media_ports().end()];
     let core = lab.cores.relay;
+    let learning = habits.learning;
     let controller = lab.client_address(Side::Caller);
     let interfaces: String = NETWORKS
         .iter()
@@ -143,20 +174,21 @@ fn ringfarm_settings(lab: &Lab, ng: u16, sip: u16) -> String {
     format!(
         "[node]\nworkers = 1\ncores = [{core}]\nlog = \"warn\"\n\
          [[sip.listen]]\ntransport = \"udp\"\naddress = \"{inside}:{sip}\"\n\
-         [media]\nports = \"{first}-{last}\"\nidle_timeout_s = 3600\n\
+         [media]\nports = \"{first}-{last}\"\nidle_timeout_s = 3600\nlearning = \"{learning}\"\n\
          [ng]\nlisten = \"{inside}:{ng}\"\nallow = [\"{controller}\"]\n{interfaces}"
     )
 }
 
 /// In user space, with what was measured to be its best flags.
-fn rtpengine(lab: &Lab, programs: &Programs) -> Result<Running> {
+fn rtpengine(lab: &Lab, programs: &Programs, habits: Habits) -> Result<Running> {
     let [ng, _] = lab.control_ports()?;
     let [inside, outside] = lab.relay_addresses();
     let [first, last] = [*lab.media_ports().start(), *lab.media_ports().end()];
     let mut command = Command::new(&programs.rtpengine);
     command.args(["--foreground", "--log-stderr", "--log-level=3", "--config-file=none"]);
     command.args(["--table=-1", "--num-threads=1", "--media-num-threads=0"]);
-    command.args(["--endpoint-learning=immediate", "--delete-delay=0", "--timeout=3600"]);
+    command.arg(format!("--endpoint-learning={}", habits.endpoint_learning));
+    command.args(["--delete-delay=0", "--timeout=3600"]);
     command.arg(format!("--interface={}/{inside}", NETWORKS[0]));
     command.arg(format!("--interface={}/{outside}", NETWORKS[1]));
     command.arg(format!("--listen-ng={inside}:{ng}"));
@@ -171,7 +203,8 @@ fn ng_system(lab: &Lab, mut process: Process, port: u16, command: String) -> Res
     let mut client =
         lab.at_client(Side::Caller, |address| NgClient::bind(address, server, Some(NETWORKS)))?;
     client.wait_ready(|| process.check())?;
-    Ok(Running { control: Box::new(client), process: Some(process), command })
+    let ng = Some(server);
+    Ok(Running { control: Box::new(client), process: Some(process), command, ng })
 }
 
 fn floor(lab: &Lab, programs: &Programs) -> Result<Running> {
@@ -182,7 +215,8 @@ fn floor(lab: &Lab, programs: &Programs) -> Result<Running> {
     let to = process.take_input().context("the floor's input")?;
     let from = process.take_output().context("the floor's output")?;
     let control = Box::new(FloorControl::new(addresses, to, from));
-    Ok(Running { control, process: Some(process), command: format!("{command:?}") })
+    let command = format!("{command:?}");
+    Ok(Running { control, process: Some(process), command, ng: None })
 }
 
 fn spawn(system: System, command: &mut Command, lab: &Lab) -> Result<Process> {

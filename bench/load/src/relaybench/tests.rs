@@ -142,7 +142,8 @@ fn measure(lie: Lie) -> (Figures, u64) {
     let lab = Lab::make(Topology::Loopback, plan).unwrap();
     let liar = Liar::start(lie);
     let lies = Arc::clone(&liar.lies);
-    let mut running = Running { control: Box::new(liar), process: None, command: String::new() };
+    let control = Box::new(liar);
+    let mut running = Running { control, process: None, command: String::new(), ng: None };
     let timing =
         Timing { warm_up: Duration::from_millis(100), measured: Duration::from_millis(400) };
     let load = Workload::g711(10, 1_000);
