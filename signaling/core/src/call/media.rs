@@ -12,7 +12,7 @@ mod streams;
 #[cfg(test)]
 mod tests;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use relay_core::api::{
     Command, Learning, Leg, LocalPorts, RtcpMode, STREAMS_MAX, SessionId, SessionSpec, StreamSpec,
@@ -75,6 +75,24 @@ pub enum OfferAnswerError {
     Group,
 }
 
+/// The spec that the relay has carried out last.
+#[derive(Debug)]
+enum Confirmed {
+    /// It has carried out none.
+    Nothing,
+    /// The wanted one, of which no copy is kept: most of its life a session is here.
+    Wanted,
+    /// One that was wanted earlier.
+    Earlier(Box<SessionSpec>),
+}
+
+/// The ports of one leg of a stream. Their address is the leg's.
+#[derive(Clone, Copy, Debug)]
+struct PortNumbers {
+    rtp: u16,
+    rtcp: u16,
+}
+
 /// One relay session and the state of its offer/answer exchanges.
 #[derive(Debug)]
 pub struct MediaSession {
@@ -84,17 +102,16 @@ pub struct MediaSession {
     /// What both sides have agreed on last.
     agreed: SmallVec<[StreamSpec; 2]>,
     /// The last offer of each leg (caller, callee), if no later exchange has replaced it.
-    offers: [Option<Offered>; 2],
+    offers: [Option<Box<Offered>>; 2],
     last_offer: u64,
     /// The call has been answered: whoever announced that it sends is expected to.
     established: bool,
     /// Most streams that the relay was ever asked for; they are closed, never removed.
     longest: usize,
-    ports: Ports,
-    /// The spec that the relay has carried out last.
-    confirmed: Option<SessionSpec>,
+    ports: SmallVec<[Option<[PortNumbers; 2]>; 2]>,
+    confirmed: Confirmed,
     /// Commands that the relay has not answered yet, by token.
-    in_flight: SmallVec<[(u64, SessionSpec); 1]>,
+    in_flight: SmallVec<[Box<(u64, SessionSpec)>; 1]>,
     known_to_relay: bool,
 }
 
@@ -118,8 +135,8 @@ impl MediaSession {
             last_offer: 0,
             established: false,
             longest: 0,
-            ports: Ports::new(),
-            confirmed: None,
+            ports: SmallVec::new(),
+            confirmed: Confirmed::Nothing,
             in_flight: SmallVec::new(),
             known_to_relay: false,
         }
@@ -140,7 +157,7 @@ impl MediaSession {
     /// Whether the relay has ever brought this session into being.
     #[must_use]
     pub const fn exists_at_relay(&self) -> bool {
-        self.confirmed.is_some()
+        !matches!(self.confirmed, Confirmed::Nothing)
     }
 
     /// Whether the relay has still to answer a command.
@@ -149,10 +166,12 @@ impl MediaSession {
         !self.in_flight.is_empty()
     }
 
-    /// The local ports, as the relay has told them last.
+    /// The local ports of one leg of a stream, as the relay has told them last; `None` if it is closed.
     #[must_use]
-    pub fn ports(&self) -> &[Option<[LocalPorts; 2]>] {
-        &self.ports
+    pub fn ports(&self, stream: usize, leg: Leg) -> Option<LocalPorts> {
+        let PortNumbers { rtp, rtcp } = self.ports.get(stream).copied().flatten()?[leg.index()];
+        let at = |port| SocketAddr::new(self.local[leg.index()], port);
+        Some(LocalPorts { rtp: at(rtp), rtcp: at(rtcp) })
     }
 
     /// The last offer of `leg`'s peer, unless a later exchange has replaced it.
@@ -171,25 +190,49 @@ impl MediaSession {
     /// message has to wait for it.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        let wanted = self.wanted();
-        let is_same = |confirmed: &SessionSpec| {
-            confirmed.streams.len() == wanted.streams.len()
-                && confirmed.streams.iter().zip(&wanted.streams).all(|(a, b)| is_served_by(a, b))
+        let is_served = match &self.confirmed {
+            Confirmed::Nothing => false,
+            Confirmed::Wanted => true,
+            Confirmed::Earlier(earlier) => {
+                let (earlier, wanted) = (&earlier.streams, &self.wanted().streams);
+                earlier.len() == wanted.len()
+                    && earlier.iter().zip(wanted).all(|(a, b)| is_served_by(a, b))
+            }
         };
-        self.in_flight.is_empty() && self.confirmed.as_ref().is_some_and(is_same)
+        self.in_flight.is_empty() && is_served
     }
 
     /// Whether the relay has been told of the wanted state.
     #[must_use]
     pub fn is_up_to_date(&self) -> bool {
-        let told = self.in_flight.last().map(|(_, spec)| spec).or(self.confirmed.as_ref());
-        told == Some(&self.wanted())
+        match self.in_flight.last() {
+            Some(last) => last.1 == self.wanted(),
+            None => self.is_confirmed(&self.wanted()),
+        }
+    }
+
+    fn is_confirmed(&self, wanted: &SessionSpec) -> bool {
+        match &self.confirmed {
+            Confirmed::Nothing => false,
+            Confirmed::Wanted => true,
+            Confirmed::Earlier(earlier) => **earlier == *wanted,
+        }
+    }
+
+    /// What is wanted is about to change.
+    fn keep_confirmed(&mut self) {
+        if matches!(self.confirmed, Confirmed::Wanted) {
+            self.confirmed = Confirmed::Earlier(Box::new(self.wanted()));
+        }
     }
 
     /// The call has been answered. Before that, silence is nobody's fault: phones that ring announce
     /// early media and send none.
-    pub const fn establish(&mut self) {
-        self.established = true;
+    pub fn establish(&mut self) {
+        if !self.established {
+            self.keep_confirmed();
+            self.established = true;
+        }
     }
 
     /// Takes an offer from `leg`'s peer. On success the session wants every port that the offer
@@ -222,17 +265,18 @@ impl MediaSession {
                 Unreachable::Group => OfferAnswerError::Group,
             });
         }
-        let slot = &mut self.offers[leg.index()];
-        let standing = slot.as_ref().filter(|o| Some(o.id) == earlier);
+        let standing = self.offers[leg.index()].as_ref().filter(|o| Some(o.id) == earlier);
         if let Some(earlier) = earlier
             && standing.is_none_or(|o| o.views == views)
         {
             return Ok(earlier);
         }
+        self.keep_confirmed();
         self.last_offer += 1;
         let id = OfferId(self.last_offer);
         // An offer of the same leg that nobody answered is superseded as if it had been refused.
-        *slot = Some(Offered { id, views, mux: MuxWish::default(), answered: false });
+        let offered = Offered { id, views, mux: MuxWish::default(), answered: false };
+        self.offers[leg.index()] = Some(Box::new(offered));
         Ok(id)
     }
 
@@ -259,6 +303,7 @@ impl MediaSession {
     ) -> Result<Option<Unreachable>, OfferAnswerError> {
         let answers = views(sdp, self.local[leg.index()], learning)?;
         let offerer = leg.other();
+        self.keep_confirmed();
         let Some(offered) = self.offers[offerer.index()].as_mut().filter(|o| o.id == offer) else {
             return Ok(None);
         };
@@ -276,6 +321,7 @@ impl MediaSession {
 
     /// This offer was refused: what it asked for is not wanted any more.
     pub fn refuse(&mut self, offer: OfferId) {
+        self.keep_confirmed();
         for slot in &mut self.offers {
             if slot.as_ref().is_some_and(|o| o.id == offer && !o.answered) {
                 *slot = None;
@@ -312,20 +358,27 @@ impl MediaSession {
     /// nothing is under way.
     pub fn command(&mut self, token: u64) -> Option<Command> {
         let spec = self.wanted();
-        if self.in_flight.is_empty() && self.confirmed.as_ref() == Some(&spec) {
+        if self.in_flight.is_empty() && self.is_confirmed(&spec) {
+            self.confirmed = Confirmed::Wanted;
             return None;
         }
         self.longest = self.longest.max(spec.streams.len());
         self.known_to_relay = true;
-        self.in_flight.push((token, spec.clone()));
+        self.in_flight.push(Box::new((token, spec.clone())));
         Some(Command::Apply { session: self.id, token, spec })
     }
 
     /// The relay has carried out a command.
     pub fn applied(&mut self, token: u64, ports: Ports) {
         if let Some(spec) = self.answered(token) {
-            self.ports = ports;
-            self.confirmed = Some(spec);
+            let numbers =
+                |leg: LocalPorts| PortNumbers { rtp: leg.rtp.port(), rtcp: leg.rtcp.port() };
+            self.ports = ports.into_iter().map(|stream| Some(stream?.map(numbers))).collect();
+            self.confirmed = if spec == self.wanted() {
+                Confirmed::Wanted
+            } else {
+                Confirmed::Earlier(Box::new(spec))
+            };
         }
     }
 
@@ -335,7 +388,7 @@ impl MediaSession {
     }
 
     fn answered(&mut self, token: u64) -> Option<SessionSpec> {
-        let at = self.in_flight.iter().position(|(own, _)| *own == token)?;
+        let at = self.in_flight.iter().position(|sent| sent.0 == token)?;
         Some(self.in_flight.remove(at).1)
     }
 
@@ -352,9 +405,9 @@ impl MediaSession {
             };
             let ports = ports[to.index()];
             let is_rtp = sdp.media().get(i).is_some_and(Media::is_rtp);
-            let rtcp_port = is_rtp.then(|| ports.rtcp.port());
+            let rtcp_port = is_rtp.then_some(ports.rtcp);
             let mux = self.mux_towards(to, i);
-            Some(MediaTarget { address, port: ports.rtp.port(), rtcp_port, mux })
+            Some(MediaTarget { address, port: ports.rtp, rtcp_port, mux })
         };
         let media: SmallVec<[Option<MediaTarget>; 2]> =
             (0..sdp.media().len()).map(target).collect();

@@ -98,7 +98,7 @@ impl Branch {
 #[derive(Debug)]
 pub(super) struct Call {
     pub(super) id: Box<[u8]>,
-    /// A vector: a branch takes 2 KB, and calls are moved about.
+    /// A vector: a branch takes 1 KB, and calls are moved about.
     pub(super) branches: Vec<Branch>,
     pub(super) created: Instant,
     /// When the last command for it came.
@@ -266,7 +266,8 @@ impl Calls {
     }
 
     fn insert(&mut self, now: Instant, id: &[u8]) -> Result<Key, Call> {
-        let branches = Vec::new();
+        // Few calls fork: room for one, where a push would make room for four.
+        let branches = Vec::with_capacity(1);
         let call = Call { id: id.into(), branches, created: now, signalled: now, timer: None };
         let key = self.table.insert(call)?;
         self.by_id.insert(id.into(), key);

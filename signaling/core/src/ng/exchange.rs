@@ -10,8 +10,7 @@ use relay_core::api::{Command, Learning, Leg, SessionId};
 use smallvec::smallvec;
 
 use super::calls::{Branch, NoPlace};
-use super::command::{CommandError, Family, Params, Verb};
-use super::reply;
+use super::command::{self, CommandError, Family, Params, Verb};
 use super::{Asker, Failure, Ng, Session, Step, Timer, Work, too_busy};
 use crate::call::media::OfferId;
 use crate::call::{LearningPolicy, MediaSession, OfferAnswerError};
@@ -77,8 +76,9 @@ impl Ng {
         let Change { call, session, leg, offer, command } = change;
         self.touch(now, call);
         let Some(command) = command else {
-            let text = self.rewritten(session, leg.other(), names.sdp).ok_or_else(gone)?;
-            return Ok(Step::Reply(reply::ok().with("sdp", text)));
+            let to = leg.other();
+            let sdp = self.rewritten(session, to, names.sdp).ok_or_else(gone)?;
+            return Ok(Step::Described { session, to, sdp });
         };
         self.know(session, call, names.call_id);
         self.media(command);
@@ -251,9 +251,24 @@ impl Ng {
         if let (Err(_), Some(offer), Some(branch)) = (&outcome, offer, self.branch_of(session)) {
             branch.media.refuse(offer);
         }
-        let text = outcome.and_then(|()| self.rewritten(session, to, &sdp).ok_or_else(gone));
-        let step = text.map(|text| Step::Reply(reply::ok().with("sdp", text)));
+        let sdp = outcome.and_then(|()| self.rewritten(session, to, &sdp).ok_or_else(gone));
+        let step = sdp.map(|sdp| Step::Described { session, to, sdp });
         self.take_step(&request.asker, step);
+    }
+
+    /// A command whose answer was a description has come again: what it was answered with is made
+    /// once more from what it brings along. It changes nothing.
+    pub(super) fn describe_again(
+        &mut self,
+        asker: &Asker,
+        session: SessionId,
+        to: Leg,
+        document: &[u8],
+    ) {
+        let params = command::parse(document).map_err(Failure::from);
+        let text = params.and_then(|(_, params)| params.sdp.ok_or_else(gone));
+        let sdp = text.and_then(|text| self.rewritten(session, to, text).ok_or_else(gone));
+        self.take_step(asker, sdp.map(|sdp| Step::Described { session, to, sdp }));
     }
 
     /// A description as `to`'s peer shall see it; `None` if its session has gone.

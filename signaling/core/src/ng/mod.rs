@@ -210,6 +210,12 @@ struct Session {
 /// What became of a command for now.
 enum Step {
     Reply(Entries),
+    /// A description as `to`'s peer shall see it.
+    Described {
+        session: SessionId,
+        to: Leg,
+        sdp: Vec<u8>,
+    },
     /// The reply follows when the relay has answered.
     Waits,
 }
@@ -280,12 +286,16 @@ impl Ng {
         self.cache.purge(now);
         if let Some(known) = self.cache.get(&cookie).cloned() {
             self.counters.repeated += 1;
+            let asker = Asker { target: arrival.reply(), cookie, knows_load_limit: false };
             return match known {
                 Known::UnderWay => {}
-                Known::Answered(bytes) => self.transmit(arrival.reply(), bytes),
+                Known::Described { session, to } => {
+                    self.describe_again(&asker, session, to, document);
+                }
+                Known::Answered(bytes) => self.transmit(asker.target, bytes.into()),
             };
         }
-        self.cache.begin(now, cookie.clone());
+        self.cache.begin(now, &cookie);
         let mut asker = Asker { target: arrival.reply(), cookie, knows_load_limit: false };
         let step = command::parse(document).map_err(Failure::from).and_then(|(verb, params)| {
             asker.knows_load_limit = params.knows_load_limit;
@@ -409,6 +419,11 @@ impl Ng {
     fn take_step(&mut self, asker: &Asker, step: Result<Step, Failure>) {
         match step {
             Ok(Step::Reply(entries)) => self.reply(asker, &entries),
+            Ok(Step::Described { session, to, sdp }) => {
+                let bytes = reply::encode(&asker.cookie.1, &reply::ok().with("sdp", sdp));
+                self.cache.answered(&asker.cookie, Known::Described { session, to });
+                self.transmit(asker.target, bytes);
+            }
             Ok(Step::Waits) => {}
             Err(failure) => self.fail(asker, &failure),
         }
@@ -424,7 +439,7 @@ impl Ng {
 
     fn reply(&mut self, asker: &Asker, entries: &Entries) {
         let bytes = reply::encode(&asker.cookie.1, entries);
-        self.cache.answered(&asker.cookie, bytes.clone());
+        self.cache.answered(&asker.cookie, Known::Answered(bytes[..].into()));
         self.transmit(asker.target, bytes);
     }
 

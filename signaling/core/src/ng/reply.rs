@@ -126,7 +126,7 @@ fn medias(branch: &Branch, leg: Leg, report: Option<&SessionReport>) -> Vec<Item
     streams
         .map(|(place, stream)| {
             let side = &stream.legs[leg.index()];
-            let ports = branch.media.ports().get(place).copied().flatten().map(|p| p[leg.index()]);
+            let ports = branch.media.ports(place, leg);
             let direction = report.and_then(|r| r.streams.get(place)).map(|d| d[leg.index()]);
             let remote = side.remote;
             let rtp = component("RTP", ports.map(|p| p.rtp), remote.map(|r| r.rtp))

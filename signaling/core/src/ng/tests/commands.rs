@@ -36,12 +36,18 @@ fn a_repeated_cookie_gets_the_same_answer_and_nothing_is_done_twice() {
     bench.datagram(PROXY, &delete);
     assert_eq!(bench.sent.pop_front(), deleted);
 
+    // A description is made anew from what the repetition brings along, if its session still is.
+    bench.datagram(PROXY, &datagram);
+    let gone = bench.sent.pop_front().unwrap();
+    assert!(String::from_utf8_lossy(&gone.bytes).contains("deleted meanwhile"), "{gone:?}");
+    bench.notices.clear();
+
     // Two proxies may hit upon one cookie, and after a while so may one.
     bench.datagram("192.0.2.10:40000", &datagram);
     assert_eq!(bench.sent.pop_front().unwrap().target.remote.port(), 40000);
     bench.pass(Duration::from_secs(11));
     bench.datagram(PROXY, &datagram);
-    assert_eq!(bench.ng.counters().repeated, 3);
+    assert_eq!(bench.ng.counters().repeated, 4);
 }
 
 /// Whoever speaks ng controls media.
