@@ -42,7 +42,10 @@ impl Sdp<'_> {
     /// - a=rtcp is brought in line, added where the port is not the one above, removed where the stream has
     ///   no RTCP or is closed;
     /// - a=rtcp-mux is added or removed if the target says so;
-    /// - ICE attributes and BUNDLE groups are removed everywhere: they name addresses that no longer hold.
+    /// - ICE attributes are removed everywhere: they name addresses that no longer hold;
+    /// - BUNDLE groups (RFC 9143) are removed, and with them a=bundle-only, which means nothing
+    ///   outside of one: both sides are told what an endpoint without BUNDLE would tell them, and each
+    ///   m= line has ports of its own. One that is bundle-only has port 0, and stays refused by that.
     ///
     /// Every other line keeps its bytes.
     #[must_use]
@@ -287,7 +290,9 @@ fn is_mux(line: &Line<'_>) -> bool {
 }
 
 fn is_dropped(line: &Line<'_>) -> bool {
-    lines::is_ice(line) || lines::bundle_tags(line).is_some()
+    lines::is_ice(line)
+        || lines::bundle_tags(line).is_some()
+        || line.attribute("bundle-only").is_some()
 }
 
 /// The line of a section after which a c= line belongs: m=, or the i= that follows it (RFC 8866 5).

@@ -211,7 +211,8 @@ fn video_keeps() -> (&'static str, &'static str) {
     ("i=camera\r\n", "i=camera\r\nc=IN IP4 10.0.0.5\r\n")
 }
 
-/// RFC 8839, RFC 9143: what names addresses that no longer hold.
+/// RFC 8839: what names addresses that no longer hold. RFC 9143: groups, and what has a meaning only
+/// in one.
 #[test]
 fn ice_and_bundle_are_removed_and_other_groups_stay() {
     let ice = "a=ice-ufrag:x\r\na=ice-pwd:y\r\na=candidate:1 1 UDP 1 10.0.0.5 49170 typ host\r\na=end-of-candidates\r\n\
@@ -219,8 +220,10 @@ fn ice_and_bundle_are_removed_and_other_groups_stay() {
     let session = "a=group:BUNDLE a b\r\na=ice-lite\r\na=ice-options:trickle\r\n";
     let text = OFFER
         .replace("t=0 0\r\n", &format!("t=0 0\r\n{session}a=group:LS a b\r\n"))
-        .replace("a=rtpmap:0 ", &format!("{ice}a=rtcp-mux\r\na=setup:actpass\r\na=rtpmap:0 "));
-    same_but(&text, &rewrite(None, &[]), &[(session, ""), (ice, "")]);
+        .replace("a=rtpmap:0 ", &format!("{ice}a=rtcp-mux\r\na=setup:actpass\r\na=rtpmap:0 "))
+        .replace("b=AS:384", "a=bundle-only\r\nb=AS:384");
+    let gone = [(session, ""), (ice, ""), ("a=bundle-only\r\n", "")];
+    same_but(&text, &rewrite(None, &[]), &gone);
 }
 
 /// One pair of ports is promised, whatever was asked for.

@@ -74,8 +74,19 @@ fn view(media: &Media<'_>, local: IpAddr, learning: &dyn Fn(IpAddr) -> Learning)
         mux: media.rtcp_mux,
         sends: media.direction.sends() && !media.is_held(),
         receives: media.direction.receives() && !media.is_held(),
-        payload_types: media.payload_types().fold(PayloadTypes::NONE, PayloadTypes::with),
+        payload_types: payload_types(media),
     }
+}
+
+/// Comfort noise for codecs of 8 kHz. Its number is static (RFC 3551 6, RFC 3389 4), so senders with
+/// voice activity detection use it whether or not a description lists it; a receiver that does not
+/// know it ignores it, but a relay that took it away would turn each pause into loss.
+const COMFORT_NOISE: u8 = 13;
+
+/// The types that may be sent where the other side has described this.
+fn payload_types(media: &Media<'_>) -> PayloadTypes {
+    let listed = media.payload_types().fold(PayloadTypes::NONE, PayloadTypes::with);
+    if media.kind == "audio" && media.is_rtp() { listed.with(COMFORT_NOISE) } else { listed }
 }
 
 /// RFC 4594 4.1 counts fax over IP (T.38, `image`) to telephony; so is real-time text (RFC 4103),

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use relay_core::api::{Command, Learning, Leg, LocalPorts, SessionId, SessionSpec, Traffic};
+use relay_core::api::{
+    Command, Learning, Leg, LocalPorts, SessionId, SessionSpec, StreamSpec, Traffic,
+};
 
 use super::{MediaSession, OfferAnswerError, OfferId, Ports, Unreachable};
 use crate::call::Family;
@@ -265,4 +267,16 @@ fn each_kind_of_media_is_marked_as_what_it_is() {
     let traffic: Vec<Traffic> = session.wanted().streams.iter().map(|s| s.traffic).collect();
     use Traffic::{Audio, Other, Video};
     assert_eq!(traffic, [Audio, Video, Audio, Audio, Other]);
+}
+
+/// RFC 3389, RFC 3551 6: comfort noise has a static type, which senders do not always list.
+#[test]
+fn comfort_noise_may_be_sent_in_audio_whether_or_not_it_is_listed() {
+    let mut session = session();
+    let media = ["audio 4000 RTP/AVP 0", "video 4002 RTP/AVP 96"];
+    let offer = offer(&mut session, Leg::Caller, "198.51.100.10", &media);
+    answer(&mut session, Leg::Callee, offer, "198.51.100.20", &media);
+    let may = |stream: &StreamSpec| stream.legs.each_ref().map(|l| l.payload_types.contains(13));
+    let streams = session.wanted().streams;
+    assert_eq!([may(&streams[0]), may(&streams[1])], [[true; 2], [false; 2]]);
 }

@@ -1,0 +1,10 @@
+//! What media does in a call that the node proxies: two phones by hand, with real sockets on the
+//! loopback network, and the node as a process of its own.
+
+mod bundle;
+mod calls;
+mod exhaustion;
+mod node;
+mod packet;
+mod phone;
+mod turns;
