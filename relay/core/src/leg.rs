@@ -94,9 +94,9 @@ impl LegState {
 
     /// What an SDP may promise.
     pub(crate) fn local_ports(&self) -> LocalPorts {
-        let rtp = self.rtp.local();
+        let rtp = self.ports.rtp();
         let rtcp = match self.mode {
-            RtcpMode::Separate => self.rtcp.as_ref().map_or(rtp, Path::local),
+            RtcpMode::Separate => self.ports.rtcp().unwrap_or(rtp),
             RtcpMode::Mux => rtp,
         };
         LocalPorts { rtp, rtcp }

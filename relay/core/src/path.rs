@@ -72,18 +72,25 @@ pub(crate) enum Standing {
     Stranger,
 }
 
+/// Where the peer was before signaling moved it.
+#[derive(Debug, Default)]
+struct Earlier {
+    /// Its packets from there are still relayed, until then.
+    former: Option<(SocketAddr, Instant)>,
+    /// It may not know of the move, until then.
+    moved: Option<(SocketAddr, Instant)>,
+}
+
 /// One socket of a leg.
 #[derive(Debug)]
 pub(crate) struct Path {
     slot: SlotId,
-    local: SocketAddr,
     signalled: Option<Signalled>,
     peer: Peer,
     /// Kept after learning, so that no memory is given back on the packet path.
     learner: Option<Box<Learner>>,
-    former: Option<(SocketAddr, Instant)>,
-    /// Where the peer was before it was moved, and until when it may not know of it.
-    moved: Option<(SocketAddr, Instant)>,
+    /// Kept while it says something and somewhat longer, for the same reason. Few peers are moved.
+    earlier: Option<Box<Earlier>>,
     /// What was known of a peer that is held now.
     held: Option<Box<(Signalled, Peer)>>,
     pub(crate) link: Link,
@@ -91,15 +98,13 @@ pub(crate) struct Path {
 
 impl Path {
     /// A path that hears nobody yet.
-    pub(crate) fn new(slot: SlotId, local: SocketAddr) -> Path {
+    pub(crate) fn new(slot: SlotId) -> Path {
         Path {
             slot,
-            local,
             signalled: None,
             peer: Peer::Nobody,
             learner: None,
-            former: None,
-            moved: None,
+            earlier: None,
             held: None,
             link: Link::default(),
         }
@@ -109,8 +114,12 @@ impl Path {
         self.slot
     }
 
-    pub(crate) fn local(&self) -> SocketAddr {
-        self.local
+    fn former(&self) -> Option<(SocketAddr, Instant)> {
+        self.earlier.as_ref()?.former
+    }
+
+    fn moved(&self) -> Option<(SocketAddr, Instant)> {
+        self.earlier.as_ref()?.moved
     }
 
     /// What signaling says now. The same as before changes nothing, so a locked source stays
@@ -129,8 +138,7 @@ impl Path {
         let earlier = self.signalled.map(|earlier| (earlier, self.peer)).or(held);
         let before = earlier.and_then(|(_, peer)| peer.source());
         self.signalled = signalled;
-        self.former = None;
-        self.moved = None;
+        self.earlier = None;
         self.peer = match (signalled, earlier) {
             (None, earlier) => {
                 self.held = earlier.map(Box::new);
@@ -146,12 +154,15 @@ impl Path {
                 Peer::Searching
             }
         };
-        if self.peer != Peer::Nobody && before != self.source() {
-            self.former = before.map(|source| (source, now + HANDOVER));
-            self.moved = before.filter(|_| self.is_searching()).map(|source| (source, now + MOVE));
+        if let Some(source) = before.filter(|_| self.peer != Peer::Nobody)
+            && before != self.source()
+        {
+            let former = Some((source, now + HANDOVER));
+            let moved = self.is_searching().then_some((source, now + MOVE));
+            self.earlier = Some(Box::new(Earlier { former, moved }));
         }
         self.relink();
-        self.former.map(|(_, until)| until)
+        self.former().map(|(_, until)| until)
     }
 
     /// Where the peer is known to send from.
@@ -185,7 +196,7 @@ impl Path {
 
     /// What `source` is to this socket, by its address alone.
     pub(crate) fn standing(&self, source: SocketAddr) -> Standing {
-        let is_former = self.former.is_some_and(|(former, _)| former == source);
+        let is_former = self.former().is_some_and(|(former, _)| former == source);
         match self.peer {
             Peer::Exactly(address) | Peer::Learned(address) | Peer::Lingering(address)
                 if address == source =>
@@ -239,7 +250,7 @@ impl Path {
             Standing::Former => Ok(()),
             Standing::Peer => {
                 let is_open = self.is_searching() || self.is_lingering_elsewhere(source);
-                if is_open || self.former.is_some() {
+                if is_open || self.former().is_some() {
                     self.settle(source);
                 }
                 Ok(())
@@ -258,7 +269,7 @@ impl Path {
 
     /// The peer is at `source`: it has been heard there, or other evidence says so.
     pub(crate) fn settle(&mut self, source: SocketAddr) {
-        if self.is_searching() && self.moved.is_some_and(|(old, _)| old == source) {
+        if self.is_searching() && self.moved().is_some_and(|(old, _)| old == source) {
             self.peer = Peer::Lingering(source);
             if let Some(learner) = &mut self.learner {
                 **learner = Learner::new(0);
@@ -266,7 +277,9 @@ impl Path {
         } else if self.is_searching() || self.is_lingering_elsewhere(source) {
             self.peer = Peer::Learned(source);
         }
-        self.former = None;
+        if let Some(earlier) = &mut self.earlier {
+            earlier.former = None;
+        }
         self.relink();
     }
 
@@ -276,13 +289,16 @@ impl Path {
 
     /// Ends a hand-over or a move that is due. Returns when the next end is.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<Instant> {
-        self.former.take_if(|(_, until)| *until <= now);
-        self.moved.take_if(|(_, until)| *until <= now);
-        if self.moved.is_none() {
+        if let Some(earlier) = &mut self.earlier {
+            earlier.former.take_if(|(_, until)| *until <= now);
+            earlier.moved.take_if(|(_, until)| *until <= now);
+        }
+        self.earlier.take_if(|earlier| earlier.former.is_none() && earlier.moved.is_none());
+        if self.moved().is_none() {
             self.peer = self.peer.known();
         }
         self.relink();
-        self.former.or(self.moved).map(|(_, until)| until)
+        self.former().or(self.moved()).map(|(_, until)| until)
     }
 
     /// Connects the socket where only one source is heard; dissolves the connection where more
@@ -292,7 +308,7 @@ impl Path {
             Peer::Nobody => {}
             Peer::Searching | Peer::Lingering(_) => self.link.wanted = None,
             Peer::Exactly(address) | Peer::Learned(address) => {
-                self.link.wanted = if self.former.is_some() { None } else { Some(address) };
+                self.link.wanted = if self.former().is_some() { None } else { Some(address) };
             }
         }
     }

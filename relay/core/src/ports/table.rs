@@ -1,7 +1,7 @@
 //! The allocators of several local addresses, and the seam by which relays share them.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng};
@@ -34,6 +34,18 @@ impl AddressLease {
     #[must_use]
     pub const fn lease(self) -> Lease {
         self.lease
+    }
+
+    /// Where its port or the first of its pair is.
+    #[must_use]
+    pub const fn rtp(self) -> SocketAddr {
+        SocketAddr::new(self.address, self.lease.rtp())
+    }
+
+    /// Where the second port of its pair is.
+    #[must_use]
+    pub fn rtcp(self) -> Option<SocketAddr> {
+        self.lease.rtcp().map(|port| SocketAddr::new(self.address, port))
     }
 }
 

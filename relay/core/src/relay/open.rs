@@ -80,12 +80,9 @@ impl Relay {
         traffic: Traffic,
         ports: AddressLease,
     ) -> LegState {
-        let (ip, lease) = (ports.address(), ports.lease());
         let owner = |part| Owner::Stream { key, leg, part };
-        let local = SocketAddr::new(ip, lease.rtp());
-        let rtp = self.open_path(owner(Part::Rtp), traffic, local);
-        let rtcp = lease.rtcp().map(|port| SocketAddr::new(ip, port));
-        let rtcp = rtcp.map(|local| self.open_path(owner(Part::Rtcp), traffic, local));
+        let rtp = self.open_path(owner(Part::Rtp), traffic, ports.rtp());
+        let rtcp = ports.rtcp().map(|local| self.open_path(owner(Part::Rtcp), traffic, local));
         LegState::new(ports, rtp, rtcp)
     }
 
@@ -94,7 +91,7 @@ impl Relay {
         let room = self.slots.len().saturating_sub(self.relinks.len());
         self.relinks.reserve(room);
         self.actions.push_back(Action::Open { slot, address: local, traffic });
-        Path::new(slot, local)
+        Path::new(slot)
     }
 
     /// The engine's answer to [`Action::Open`].
@@ -120,8 +117,12 @@ impl Relay {
 
     fn address_of(&mut self, slot: SlotId, owner: Owner) -> Option<SocketAddr> {
         let Owner::Stream { key, leg, part } = owner else { return None };
-        let path = self.streams.get_mut(key)?.legs[leg.index()].path_mut(part)?;
-        (path.slot() == slot).then(|| path.local())
+        let leg = &mut self.streams.get_mut(key)?.legs[leg.index()];
+        let is_its = leg.path_mut(part)?.slot() == slot;
+        is_its.then_some(leg.ports).and_then(|ports| match part {
+            Part::Rtp => Some(ports.rtp()),
+            Part::Rtcp => ports.rtcp(),
+        })
     }
 
     fn one_more_opened(&mut self, now: Instant, stream: usize) {

@@ -4,8 +4,6 @@
 const DROPOUT_MAX: u16 = 3000;
 /// RFC 3550 A.1: a packet this far behind is late, one further behind a restarted sender.
 const MISORDER_MAX: u16 = 100;
-/// The first cycle, so that a late packet from before the first one has a number too.
-const CYCLE: u64 = 1 << 16;
 
 /// What a packet's sequence number says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +20,17 @@ pub(super) enum Step {
     Restarted { lost: u64 },
 }
 
-/// The sequence numbers of one source.
+/// The sequence numbers of one source. Every stream has eight of these, so they are kept small.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sequence {
-    /// The lowest and the highest extended number.
-    base: u64,
-    highest: u64,
-    /// Distinct packets among them.
-    received: u64,
+    /// Packets expected less packets received (RFC 3550 A.3). Below 0 where late packets were taken
+    /// for new ones.
+    missing: i64,
     /// Bit n: `highest - n` has arrived.
     arrived: u64,
+    highest: u16,
+    /// How many numbers are expected from the lowest to the highest; stays at the largest.
+    span: u16,
     /// What follows the last suspect packet.
     suspect: Option<u16>,
 }
@@ -39,13 +38,12 @@ pub(super) struct Sequence {
 impl Sequence {
     /// Nothing has arrived; `first` is about to.
     pub(super) fn starting_before(first: u16) -> Sequence {
-        let first = CYCLE + u64::from(first);
-        Sequence { base: first, highest: first - 1, received: 0, arrived: 0, suspect: None }
+        let highest = first.wrapping_sub(1);
+        Sequence { missing: 0, arrived: 0, highest, span: 0, suspect: None }
     }
 
     pub(super) fn step(&mut self, number: u16) -> Step {
-        // The low 16 bits are the sequence number, the rest counts cycles.
-        let ahead = number.wrapping_sub(self.highest as u16);
+        let ahead = number.wrapping_sub(self.highest);
         let behind = ahead.wrapping_neg();
         if (1..DROPOUT_MAX).contains(&ahead) {
             self.advance(ahead)
@@ -63,8 +61,9 @@ impl Sequence {
     }
 
     fn advance(&mut self, ahead: u16) -> Step {
-        self.highest += u64::from(ahead);
-        self.received += 1;
+        self.highest = self.highest.wrapping_add(ahead);
+        self.span = self.span.saturating_add(ahead);
+        self.missing += i64::from(ahead) - 1;
         self.arrived = self.arrived.checked_shl(u32::from(ahead)).unwrap_or(0) | 1;
         self.suspect = None;
         Step::New
@@ -77,13 +76,15 @@ impl Sequence {
             return Step::Duplicate;
         }
         self.arrived |= bit;
-        self.base = self.base.min(self.highest - u64::from(behind));
-        self.received += 1;
+        // The lowest number so far may be above this one.
+        let more = (behind + 1).saturating_sub(self.span);
+        self.span += more;
+        self.missing += i64::from(more) - 1;
         Step::Late
     }
 
     /// RFC 3550 A.3, not below 0.
     pub(super) fn lost(&self) -> u64 {
-        (self.highest + 1 - self.base).saturating_sub(self.received)
+        u64::try_from(self.missing).unwrap_or(0)
     }
 }
