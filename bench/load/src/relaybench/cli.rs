@@ -9,8 +9,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::SESSIONS_MAX;
 use crate::os;
 use crate::relaybench::cell::Timing;
-use crate::relaybench::lab::{CorePlan, Topology};
+use crate::relaybench::lab::{CorePlan, Topology, UdpHash};
 use crate::relaybench::systems::System;
+use crate::relaybench::udp_hash;
 use crate::relaybench::workload::{Purpose, Workload};
 
 /// The streams of the target: 16,000.
@@ -84,6 +85,11 @@ pub struct RelayArgs {
     #[arg(long, value_name = "N")]
     pub live_sessions: Option<u32>,
 
+    /// Buckets of the kernel's table of UDP sockets in the relay's namespace, for all systems alike: 128
+    /// to 65536; 0 leaves it as the system has it.
+    #[arg(long, value_name = "N", default_value_t = udp_hash::BUCKETS_MAX)]
+    pub udp_hash: u32,
+
     /// What lies between generator and relay.
     #[arg(long, value_enum, default_value_t = Topology::Auto)]
     pub topology: Topology,
@@ -133,6 +139,7 @@ pub(crate) struct Plan {
     pub(crate) capacity: bool,
     pub(crate) cores: CorePlan,
     pub(crate) topology: Topology,
+    pub(crate) udp_hash: UdpHash,
     pub(crate) quick: bool,
 }
 
@@ -167,12 +174,21 @@ impl RelayArgs {
             capacity: self.has(Part::Capacity),
             cores: self.cores()?,
             topology: self.topology,
+            udp_hash: self.udp_hash()?,
             quick: self.quick,
         })
     }
 
     fn has(&self, part: Part) -> bool {
         self.parts.contains(&part)
+    }
+
+    fn udp_hash(&self) -> Result<UdpHash> {
+        let (least, most) = (udp_hash::BUCKETS_MIN, udp_hash::BUCKETS_MAX);
+        let buckets = self.udp_hash;
+        let good = buckets == 0 || (least..=most).contains(&buckets);
+        ensure!(good, "--udp-hash {buckets}: give {least} to {most}, or 0");
+        Ok(if buckets == 0 { UdpHash::System } else { UdpHash::Own(buckets) })
     }
 
     fn workloads(&self) -> Result<Vec<Workload>> {
@@ -193,7 +209,11 @@ impl RelayArgs {
                 let stretched = Workload::g711(streams, self.stretched_pps);
                 loads.push(if native.is_stretched() { stretched } else { native });
             }
-            if loads.iter().any(Workload::is_stretched) {
+            let stretched = loads.iter().filter(|load| load.is_stretched());
+            if let Some(most) = stretched.max_by_key(|load| load.streams()).copied() {
+                if self.udp_hash()? != UdpHash::System {
+                    loads.push(Workload { purpose: Purpose::SystemHash, ..most });
+                }
                 loads.push(Workload::at_rate(FEW_STREAMS, self.stretched_pps, Purpose::SameRate));
             }
         }
@@ -260,6 +280,7 @@ mod tests {
                 "g711-2000",
                 "g711-4000",
                 "g711-16000",
+                "g711-16000-system-hash",
                 "g711-100-same-rate",
                 "video-200",
                 "av-400",
@@ -273,7 +294,14 @@ mod tests {
             .filter(|load| load.is_stretched())
             .map(Workload::streams)
             .collect();
-        assert_eq!(stretched, [4_000, 16_000]);
+        assert_eq!(stretched, [4_000, 16_000, 16_000]);
+    }
+
+    #[test]
+    fn the_table_of_sockets_is_large_unless_it_is_left_to_the_system() {
+        assert_eq!(plan("").unwrap().udp_hash, UdpHash::Own(65_536));
+        assert_eq!(plan("--udp-hash 0").unwrap().udp_hash, UdpHash::System);
+        assert!(!names("--udp-hash 0").iter().any(|name| name.ends_with("system-hash")));
     }
 
     #[test]
@@ -290,6 +318,7 @@ mod tests {
             ("--streams 3", "--streams 3"),
             ("--seconds 0", "--seconds"),
             ("--systems epoll,epoll", "twice"),
+            ("--udp-hash 100000", "--udp-hash 100000"),
             ("--relay-core 9999", "core 9999"),
         ] {
             let error = format!("{:#}", plan(words).unwrap_err());

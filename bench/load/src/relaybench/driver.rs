@@ -9,7 +9,7 @@ use crate::relaybench::capacity::{START_PPS, STREAMS, Search};
 use crate::relaybench::cell::{self, Timing};
 use crate::relaybench::cli::{Plan, RelayArgs};
 use crate::relaybench::cpu::{Meter, Spent};
-use crate::relaybench::lab::Lab;
+use crate::relaybench::lab::{Lab, Topology, UdpHash};
 use crate::relaybench::report::{
     Figures, RELAY_REPORT_VERSION, Ratios, RelayReport, SetUpReport, Step, WorkloadReport,
 };
@@ -40,6 +40,8 @@ pub(crate) struct Driver {
     plan: Plan,
     programs: Programs,
     lab: Lab,
+    /// The same with the system's own table of UDP sockets, for the loads that ask for it.
+    system_hash_lab: Option<Lab>,
     stop: Stop,
     report: RelayReport,
     started: Instant,
@@ -51,11 +53,21 @@ impl Driver {
     ///
     /// # Errors
     /// It cannot be made.
-    pub(crate) fn new(args: &RelayArgs, plan: Plan, stop: Stop) -> Result<Driver> {
+    pub(crate) fn new(args: &RelayArgs, mut plan: Plan, stop: Stop) -> Result<Driver> {
         let this = std::env::current_exe().context("the path of this program")?;
         let ringfarm = args.ringfarm.clone().unwrap_or_else(|| this.clone());
         let programs = Programs { this, ringfarm, rtpengine: args.rtpengine.clone() };
-        let lab = Lab::make(plan.topology, plan.cores.clone())?;
+        let lab = Lab::make(plan.topology, plan.cores.clone(), plan.udp_hash)?;
+        let is_apart = |load: &Workload| load.purpose == Purpose::SystemHash;
+        if lab.topology() == Topology::Loopback {
+            // Everything has the system's table there.
+            plan.workloads.retain(|load| !is_apart(load));
+        }
+        let mut system_hash_lab = None;
+        if plan.workloads.iter().any(is_apart) {
+            let made = Lab::make(lab.topology(), plan.cores.clone(), UdpHash::System)?;
+            system_hash_lab = Some(made);
+        }
         let precision = Meter::new(plan.cores.relay, None)?.precision;
         let report = RelayReport {
             version: RELAY_REPORT_VERSION,
@@ -63,7 +75,7 @@ impl Driver {
             quick: plan.quick,
             quiet: true,
             machine: machine::machine(&plan.cores),
-            method: machine::method(&lab, precision),
+            method: machine::method(&lab, system_hash_lab.as_ref(), precision),
             rounds: plan.rounds,
             seconds: plan.timing.measured.as_secs_f64(),
             commands: BTreeMap::new(),
@@ -79,7 +91,7 @@ impl Driver {
             elapsed_seconds: 0.0,
         };
         let started = Instant::now();
-        Ok(Driver { plan, programs, lab, stop, report, started, cells_done: 0 })
+        Ok(Driver { plan, programs, lab, system_hash_lab, stop, report, started, cells_done: 0 })
     }
 
     /// Measures everything; ends early, with what there is, when told to.
@@ -165,9 +177,11 @@ impl Driver {
     }
 
     fn measure(&mut self, system: System, load: &Workload, timing: Timing) -> Result<Figures> {
-        let mut running = systems::start(system, &self.lab, &self.programs)?;
+        let apart = self.system_hash_lab.as_ref().filter(|_| load.purpose == Purpose::SystemHash);
+        let lab = apart.unwrap_or(&self.lab);
+        let mut running = systems::start(system, lab, &self.programs)?;
         self.report.commands.entry(system).or_insert_with(|| running.command.clone());
-        cell::measure(&self.lab, &mut running, load, timing, &self.stop)
+        cell::measure(lab, &mut running, load, timing, &self.stop)
     }
 
     fn say(&self, round: u32, what: &str, system: System, outcome: &str) {

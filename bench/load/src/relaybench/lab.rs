@@ -21,6 +21,7 @@ use clap::ValueEnum;
 use crate::ids::Side;
 use crate::media::sockets::{Binder, Pair};
 use crate::relaybench::netns::{self, Namespace};
+use crate::relaybench::udp_hash;
 
 /// What the packets pass between generator and relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Serialize)]
@@ -52,6 +53,15 @@ const LOOPBACK_STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 66);
 /// For ng and SIP, in a namespace that nobody else uses.
 const CONTROL_PORTS: [u16; 2] = [1_222, 1_060];
 
+/// Buckets of the kernel's table of UDP sockets (`udp_hash_entries`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum UdpHash {
+    /// A table of the relay's namespace alone, with so many buckets.
+    Own(u32),
+    /// Whatever the system gives a namespace: usually the one table that all share.
+    System,
+}
+
 /// The cores of both sides.
 #[derive(Clone, Debug)]
 pub(crate) struct CorePlan {
@@ -68,6 +78,9 @@ pub(crate) struct Lab {
     /// Why loopback was taken in place of namespaces.
     pub(crate) fallback: Option<String>,
     pub(crate) cores: CorePlan,
+    /// Buckets of the table of UDP sockets where the relay is, and whether others share it; `None`
+    /// if the kernel does not say.
+    pub(crate) udp_hash: Option<(u32, bool)>,
 }
 
 #[derive(Debug)]
@@ -82,16 +95,20 @@ impl Lab {
     ///
     /// # Errors
     /// Namespaces were asked for and cannot be made.
-    pub(crate) fn make(topology: Topology, cores: CorePlan) -> Result<Lab> {
+    pub(crate) fn make(topology: Topology, cores: CorePlan, hash: UdpHash) -> Result<Lab> {
         let (hosts, fallback) = match topology {
             Topology::Loopback => (None, None),
-            Topology::Namespaces => (Some(Hosts::make(&cores)?), None),
-            Topology::Auto => match Hosts::make(&cores) {
+            Topology::Namespaces => (Some(Hosts::make(&cores, hash)?), None),
+            Topology::Auto => match Hosts::make(&cores, hash) {
                 Ok(hosts) => (Some(hosts), None),
                 Err(error) => (None, Some(format!("{error:#}"))),
             },
         };
-        Ok(Lab { hosts, fallback, cores })
+        let udp_hash = match &hosts {
+            Some(hosts) => hosts.relay.enter(|| Ok(udp_hash::entries()))?,
+            None => udp_hash::entries(),
+        };
+        Ok(Lab { hosts, fallback, cores, udp_hash })
     }
 
     /// [`Topology::Namespaces`] or [`Topology::Loopback`].
@@ -160,10 +177,11 @@ impl Lab {
         Ok(ports)
     }
 
-    /// Where relays may take their media ports: in a namespace all that is not privileged, else what
+    /// Where relays may take their media ports: in a namespace all that is above [`CONTROL_PORTS`],
+    /// which has room for 16,000 sessions with four ports a side, else what
     /// is below the ports that the kernel gives away (`ip_local_port_range`).
     pub(crate) const fn media_ports(&self) -> RangeInclusive<u16> {
-        if self.hosts.is_some() { 2_000..=65_535 } else { 10_000..=29_999 }
+        if self.hosts.is_some() { 1_300..=65_535 } else { 10_000..=29_999 }
     }
 
     /// `count` pairs of media sockets where the clients of `side` are.
@@ -176,9 +194,12 @@ impl Lab {
 }
 
 impl Hosts {
-    fn make(cores: &CorePlan) -> Result<Hosts> {
+    fn make(cores: &CorePlan, hash: UdpHash) -> Result<Hosts> {
         netns::sweep();
-        let relay = Namespace::create("relay")?;
+        let relay = match hash {
+            UdpHash::Own(buckets) => udp_hash::of_children(buckets, || Namespace::create("relay"))?,
+            UdpHash::System => Namespace::create("relay")?,
+        };
         let clients = [Namespace::create("client-a")?, Namespace::create("client-b")?];
         let hosts = Hosts { relay, clients };
         for address in RELAY {

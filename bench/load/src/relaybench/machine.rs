@@ -25,7 +25,7 @@ pub(crate) fn machine(cores: &CorePlan) -> Machine {
     }
 }
 
-pub(crate) fn method(lab: &Lab, precision: Precision) -> Method {
+pub(crate) fn method(lab: &Lab, system_hash: Option<&Lab>, precision: Precision) -> Method {
     let CorePlan { relay, generator, .. } = &lab.cores;
     let mut notes = Vec::new();
     let mut note = |text: &str| notes.push(text.to_owned());
@@ -40,6 +40,14 @@ pub(crate) fn method(lab: &Lab, precision: Precision) -> Method {
     if let Some(why) = &lab.fallback {
         notes.push(format!("Namespaces could not be made, so loopback was taken: {why}"));
     }
+    notes.extend(table_of(lab).map(|table| {
+        format!("The kernel's table of UDP sockets where the systems run has {table}.")
+    }));
+    notes.extend(
+        system_hash.and_then(table_of).map(|table| {
+            format!("In rows named system-hash it is the system's own, with {table}.")
+        }),
+    );
     if generator.contains(relay) {
         notes.push("Generator and relay SHARE a core: the figures mean nothing.".into());
     }
@@ -60,6 +68,13 @@ pub(crate) fn method(lab: &Lab, precision: Precision) -> Method {
     notes.push("Every packet is checked at the sink, byte by byte, for its stream, place and source. Loss, duplicates and changes are counted over the whole cell, warm-up included. No RTCP is sent.".into());
     notes.push("Each cell starts its system anew; set-up is offer and answer over ng, one session after the other, from the calling client's address. The epoll floor is told over a pipe, the kernel's forwarding needs no set-up.".into());
     Method { topology: lab.topology(), notes }
+}
+
+/// The table of UDP sockets where the relay is, in words.
+fn table_of(lab: &Lab) -> Option<String> {
+    let (buckets, shared) = lab.udp_hash?;
+    let whose = if shared { "shared with the whole system" } else { "its namespace's own" };
+    Some(format!("{buckets} buckets, {whose}"))
 }
 
 /// The first line that a program says of itself.

@@ -30,6 +30,7 @@ mod stop;
 pub mod stranger;
 mod systems;
 mod table;
+mod udp_hash;
 mod workload;
 
 #[cfg(test)]

@@ -250,6 +250,8 @@ pub struct Ratios {
     pub latency_p99_vs_rtpengine: BTreeMap<u32, f64>,
     /// Ringfarm's core time of a packet, 16,000 streams to 100 streams at the same packet rate.
     pub cost_16000_vs_100: Option<f64>,
+    /// The same where the 16,000 streams have the system's own table of UDP sockets, not a large one.
+    pub cost_16000_vs_100_system_hash: Option<f64>,
     /// The same with the 100 streams at 50 packets a second each, where a wake-up serves fewer packets.
     pub cost_16000_vs_100_native: Option<f64>,
     /// The range over the rounds of each of the above, by its path.
@@ -403,15 +405,18 @@ impl Ratios {
             Some(load.systems.get(&OURS)?.values(|figures| figures.us_per_packet))
         };
         let Some(many) = ours("g711-16000") else { return };
-        let mut scale = |path: &str, few: Option<Vec<(u32, f64)>>| {
-            let range = paired(&many, &few?)?;
+        let mut scale = |path: &str, many: &[(u32, f64)], few: &str| {
+            let range = paired(many, &ours(few)?)?;
             self.ranges.insert(path.into(), range);
             Some(range.median)
         };
-        let same_rate = scale("cost_16000_vs_100", ours("g711-100-same-rate"));
-        let native = scale("cost_16000_vs_100_native", ours("g711-100"));
+        let same_rate = scale("cost_16000_vs_100", &many, "g711-100-same-rate");
+        let native = scale("cost_16000_vs_100_native", &many, "g711-100");
+        let system_hash = ours("g711-16000-system-hash")
+            .and_then(|many| scale("cost_16000_vs_100_system_hash", &many, "g711-100-same-rate"));
         self.cost_16000_vs_100 = same_rate;
         self.cost_16000_vs_100_native = native;
+        self.cost_16000_vs_100_system_hash = system_hash;
     }
 }
 
@@ -453,7 +458,9 @@ mod tests {
             load("g711-100", 100, &[(OURS, &[8.0])]),
             load("g711-100-same-rate", 100, &[(OURS, &[4.0])]),
             load("g711-16000", 16_000, &[(OURS, &[5.0])]),
+            load("g711-16000-system-hash", 16_000, &[(OURS, &[6.0])]),
         ]);
+        assert_eq!(ratios.cost_16000_vs_100_system_hash, Some(1.5));
         assert_eq!(ratios.cost_16000_vs_100, Some(1.25));
         assert_eq!(ratios.cost_16000_vs_100_native, Some(0.625));
     }

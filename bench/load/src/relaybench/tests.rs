@@ -13,7 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::os;
 use crate::relaybench::cell::{self, Timing};
 use crate::relaybench::control::{Control, Ends, Remotes, remote_at};
-use crate::relaybench::lab::{CorePlan, Lab, Topology};
+use crate::relaybench::lab::{CorePlan, Lab, Topology, UdpHash};
 use crate::relaybench::report::{Figures, Row};
 use crate::relaybench::stop::Stop;
 use crate::relaybench::systems::Running;
@@ -139,7 +139,7 @@ fn measure(lie: Lie) -> (Figures, u64) {
     let cores = os::cores();
     let generator = vec![*cores.last().unwrap()];
     let plan = CorePlan { relay: cores[0], generator, available: cores.len() };
-    let lab = Lab::make(Topology::Loopback, plan).unwrap();
+    let lab = Lab::make(Topology::Loopback, plan, UdpHash::System).unwrap();
     let liar = Liar::start(lie);
     let lies = Arc::clone(&liar.lies);
     let control = Box::new(liar);

@@ -41,6 +41,8 @@ pub(crate) enum Purpose {
     Row,
     /// Few streams at the rate of the stretched rows, to compare those with.
     SameRate,
+    /// Many streams with the system's own table of UDP sockets, where all else has a large one.
+    SystemHash,
     /// A step of the search for the highest rate without loss.
     Capacity,
     /// More than was found to be the highest rate.
@@ -133,6 +135,7 @@ impl Workload {
             ([true, true], _) => format!("av-{streams}"),
             ([true, false], Purpose::Row) => format!("g711-{streams}"),
             ([true, false], Purpose::SameRate) => format!("g711-{streams}-same-rate"),
+            ([true, false], Purpose::SystemHash) => format!("g711-{streams}-system-hash"),
             ([true, false], Purpose::Capacity) => format!("capacity-{}k", self.kpps()),
             ([true, false], Purpose::Overload) => format!("overload-{}k", self.kpps()),
         }
@@ -148,8 +151,12 @@ impl Workload {
         let rate = format!("{kpps:.1} kpps");
         match (self.audio_pps, self.video) {
             (Some(pace), false) => format!(
-                "{streams} streams of G.711, {AUDIO_BYTES} bytes each {:.4} ms, {rate}",
-                pace.0 as f64 / 1e6
+                "{streams} streams of G.711, {AUDIO_BYTES} bytes each {:.4} ms, {rate}{}",
+                pace.0 as f64 / 1e6,
+                match self.purpose {
+                    Purpose::SystemHash => ", the system's own table of UDP sockets",
+                    Purpose::Row | Purpose::SameRate | Purpose::Capacity | Purpose::Overload => "",
+                }
             ),
             (Some(_), true) => {
                 format!("{streams} streams, half G.711, half 1.5 Mb/s video in bursts, {rate}")

@@ -22,7 +22,7 @@ use clap::Args;
 
 use crate::os;
 use crate::relaybench::cli::core_plan;
-use crate::relaybench::lab::{Lab, Topology};
+use crate::relaybench::lab::{Lab, Topology, UdpHash};
 use crate::relaybench::machine;
 use crate::relaybench::stop::Stop;
 use crate::relaybench::systems::{self, Programs, System};
@@ -98,7 +98,7 @@ fn play(args: &StrangerArgs, stop: &Stop) -> Result<StrangerReport> {
     let this = std::env::current_exe().context("the path of this program")?;
     let ringfarm = args.ringfarm.clone().unwrap_or_else(|| this.clone());
     let programs = Programs { this, ringfarm, rtpengine: args.rtpengine.clone() };
-    let lab = Lab::make(args.topology, cores)?;
+    let lab = Lab::make(args.topology, cores, UdpHash::System)?;
     let mut report = StrangerReport::new(lab.topology(), args.packets);
     report.notes.extend(
         lab.fallback
