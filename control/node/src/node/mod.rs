@@ -2,6 +2,7 @@
 
 mod calls_log;
 mod event_loop;
+mod kernel;
 mod media_addresses;
 mod ng;
 mod notices;
@@ -23,6 +24,7 @@ use tokio::sync::Notify;
 
 use crate::exit::Stop;
 use event_loop::EventLoop;
+use kernel::Kernel;
 
 /// How long the signaling thread may take to release calls and close connections at the end.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -70,6 +72,9 @@ impl Node {
         let engine = Engine::start(config, Arc::new(move || waker.wake.notify_one()))
             .map_err(|error| Stop::CannotStart(error.into()))?;
         let engine = Arc::new(engine);
+        for line in Kernel::read().advice(settings.media.ports) {
+            tracing::warn!("{line}");
+        }
         match spawn_signaling(settings, &engine, &shared) {
             Ok((signaling, bound)) => Ok(Node { engine, shared, signaling, bound }),
             Err(error) => {

@@ -12,6 +12,7 @@ mod harness;
 mod kamailio;
 mod kamailio_calls;
 mod kamailio_ng;
+mod kernel_ports;
 mod raw;
 mod raw_answers;
 mod sipp;
