@@ -7,6 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use relay_core::api::{CloseCause, Command, Event, Refusal, SessionId, SessionReport};
+use smallvec::SmallVec;
 
 /// A command that waits for its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ struct Entry {
     /// It was brought to a state, and has not been closed.
     established: bool,
     /// In the order of the commands. Seldom more than one.
-    unanswered: VecDeque<Asked>,
+    unanswered: SmallVec<[Asked; 1]>,
 }
 
 /// As large as the relays' tables of sessions and their queues of commands.
@@ -57,8 +58,8 @@ impl Ledger {
 
     /// A command has been handed to a worker.
     pub(crate) fn asked(&mut self, session: SessionId, worker: usize, asked: Asked) {
-        let new = || Entry { worker, established: false, unanswered: VecDeque::new() };
-        self.sessions.entry(session).or_insert_with(new).unanswered.push_back(asked);
+        let new = || Entry { worker, established: false, unanswered: SmallVec::new() };
+        self.sessions.entry(session).or_insert_with(new).unanswered.push(asked);
     }
 
     /// A worker has said this. Whether it is to be heard: what a lost worker owed has been told, and
