@@ -15,6 +15,7 @@ use signaling_core::proxy::output::Output;
 use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Transports};
 
+use super::alarm::Alarm;
 use super::ng::{self as ng_side, NgSide};
 use super::notices::Notices;
 use super::pressure::Pressure;
@@ -38,6 +39,7 @@ pub(super) struct EventLoop {
     closes_waiting: VecDeque<SessionId>,
     /// Answers made up here for commands that the relay did not take.
     answers: VecDeque<Event>,
+    alarm: Alarm,
     notices: Notices,
     pressure: Pressure,
 }
@@ -63,6 +65,7 @@ impl EventLoop {
             shared,
             closes_waiting: VecDeque::new(),
             answers: VecDeque::new(),
+            alarm: Alarm::default(),
             notices: Notices::default(),
             pressure: Pressure::default(),
         })
@@ -151,16 +154,11 @@ impl EventLoop {
     }
 
     async fn wait(&mut self, due: Option<Instant>, inputs: &mut Vec<Input>) {
-        let timer = async {
-            match due {
-                Some(due) => tokio::time::sleep_until(due.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        self.alarm.set(due);
         tokio::select! {
             () = self.transports.recv_batch(inputs) => {}
             () = self.shared.wake.notified() => {}
-            () = timer => {}
+            () = self.alarm.ring() => {}
         }
     }
 

@@ -1,5 +1,6 @@
 //! A node: the relay's workers and one signaling thread, started, watched and stopped together.
 
+mod alarm;
 mod calls_log;
 mod event_loop;
 mod kernel;
