@@ -150,6 +150,11 @@ pub enum Learning {
     /// sends a run of consistent RTP; then that source alone until signaling says otherwise. Where
     /// that is the place that signaling has just moved the peer from, it is not locked for 32 s.
     Within(IpNet),
+    /// The peer may send from another port than it receives on (it is not symmetric, RFC 4961): its
+    /// signalled address and port, or the first port of that address that sends a run of consistent
+    /// RTP; then that source alone. What is sent to the peer goes to the signalled port all the
+    /// same.
+    AnyPort,
 }
 
 /// A set of RTP payload types (0..=127).

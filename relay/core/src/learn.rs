@@ -3,7 +3,8 @@
 //! Whoever is taken for the peer hears the call and can speak in it, so the rules are strict, and
 //! what a stranger can reach under them is a stated number (CVE-2025-53399, "RTP bleed"):
 //!
-//! - from outside the network that signaling named: nothing, at any time;
+//! - from outside the network that signaling named (the one host that it named, for a peer that may
+//!   send from any of its ports): nothing, at any time;
 //! - from inside it (the same NAT, or a forged source address) before the peer is learned: at most
 //!   [`PROVISIONAL_MAX`] packets in all reach the other side without their sender being taken for
 //!   the peer, and these must be RTP of a negotiated payload type. A stranger whose consistent run

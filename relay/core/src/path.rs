@@ -149,7 +149,7 @@ impl Path {
             (Some(Signalled { address, learning: Learning::Signalled }), _) => {
                 Peer::Exactly(address)
             }
-            (Some(Signalled { learning: Learning::Within(_), .. }), _) => {
+            (Some(Signalled { learning: Learning::Within(_) | Learning::AnyPort, .. }), _) => {
                 self.learner = Some(Box::new(Learner::new(provisional)));
                 Peer::Searching
             }
@@ -185,7 +185,13 @@ impl Path {
 
     /// Where packets for the peer go.
     fn target(&self) -> Option<SocketAddr> {
-        self.source().or(self.signalled.map(|s| s.address))
+        match self.signalled {
+            Some(Signalled { address, learning: Learning::AnyPort }) => Some(address),
+            Some(Signalled { address, learning: Learning::Signalled | Learning::Within(_) }) => {
+                Some(self.source().unwrap_or(address))
+            }
+            None => self.source(),
+        }
     }
 
     /// The way out: the socket, and the address unless the socket is connected to it.
@@ -232,6 +238,7 @@ impl Path {
             Some(Signalled { learning: Learning::Within(network), .. }) => {
                 network.contains(&source.ip())
             }
+            Some(Signalled { address, learning: Learning::AnyPort }) => address.ip() == source.ip(),
             Some(Signalled { learning: Learning::Signalled, .. }) | None => false,
         }
     }
@@ -301,14 +308,15 @@ impl Path {
         self.former().or(self.moved()).map(|(_, until)| until)
     }
 
-    /// Connects the socket where only one source is heard; dissolves the connection where more
-    /// than one is. While the peer is held the connection stays as it is.
+    /// Connects the socket where only one source is heard, and packets go there; dissolves the
+    /// connection where that is not so. While the peer is held the connection stays as it is.
     fn relink(&mut self) {
         match self.peer {
             Peer::Nobody => {}
             Peer::Searching | Peer::Lingering(_) => self.link.wanted = None,
             Peer::Exactly(address) | Peer::Learned(address) => {
-                self.link.wanted = if self.former().is_some() { None } else { Some(address) };
+                let is_one = self.former().is_none() && self.target() == Some(address);
+                self.link.wanted = is_one.then_some(address);
             }
         }
     }

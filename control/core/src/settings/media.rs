@@ -40,7 +40,9 @@ settings_table! {
 
         /// Whose packets are taken for a peer's media. "strict": those from the address in its SDP;
         /// if the peer is seen to be behind NAT, the first consistent stream from the address that
-        /// its SIP came from. "nat": that also where NAT cannot be seen.
+        /// its SIP came from. "nat": that also where NAT cannot be seen. "asymmetric": as "strict",
+        /// but a peer that is not behind NAT may send from another port than the one in its SDP,
+        /// which it is sent to: the first of its address with a consistent stream.
         live learning: Learning = default(Learning::Strict);
 
         /// The Differentiated Services code point of audio, fax (T.38) and real-time text (46:
@@ -190,6 +192,8 @@ pub enum Learning {
     Strict,
     /// Learned also where NAT cannot be seen.
     Nat,
+    /// As strict, but from any port of the signalled address.
+    Asymmetric,
 }
 
 impl Text for Learning {
@@ -197,7 +201,11 @@ impl Text for Learning {
         match text {
             "strict" => Ok(Learning::Strict),
             "nat" => Ok(Learning::Nat),
-            other => Err(one_of(other, "way of learning", "\"strict\" or \"nat\"")),
+            "asymmetric" => Ok(Learning::Asymmetric),
+            other => {
+                let known = "\"strict\", \"nat\" or \"asymmetric\"";
+                Err(one_of(other, "way of learning", known))
+            }
         }
     }
 
@@ -205,6 +213,7 @@ impl Text for Learning {
         match self {
             Learning::Strict => "strict".to_owned(),
             Learning::Nat => "nat".to_owned(),
+            Learning::Asymmetric => "asymmetric".to_owned(),
         }
     }
 }

@@ -151,10 +151,13 @@ fn media_has_an_address_of_each_family_that_sip_uses() {
 }
 
 #[test]
-fn learning_is_strict_unless_it_says_nat() {
+fn learning_is_strict_unless_it_says_otherwise() {
     assert_eq!(good("").media.learning, Learning::Strict);
     assert_eq!(good("[media]\nlearning = \"nat\"\n").media.learning, Learning::Nat);
-    assert!(bad("[media]\nlearning = \"any\"\n").contains("write \"strict\" or \"nat\""));
+    let asymmetric = good("[media]\nlearning = \"asymmetric\"\n").media.learning;
+    assert_eq!(asymmetric, Learning::Asymmetric);
+    let problems = bad("[media]\nlearning = \"any\"\n");
+    assert!(problems.contains("write \"strict\", \"nat\" or \"asymmetric\""), "{problems}");
 }
 
 #[test]

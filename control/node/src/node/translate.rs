@@ -144,6 +144,7 @@ pub(super) const fn learning(settings: &Settings) -> LearningPolicy {
     match settings.media.learning {
         Learning::Strict => LearningPolicy::Strict,
         Learning::Nat => LearningPolicy::Nat,
+        Learning::Asymmetric => LearningPolicy::Asymmetric,
     }
 }
 

@@ -15,7 +15,12 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let node = Node::start("");
+        World::with("")
+    }
+
+    /// With these `[media]` settings.
+    fn with(settings: &str) -> World {
+        let node = Node::start(settings);
         let phones = ["alice", "bob"].map(|name| Phone::new(&node, name));
         World { node, phones, media: [Media::new(), Media::new()] }
     }
@@ -54,6 +59,30 @@ fn rtp_and_rtcp_go_to_the_ports_that_each_phone_has_chosen() {
     pass(&callee.rtcp, doors[1], &caller.rtcp, doors[0], &report);
     let media = world.node.media_of(&call.hang_up());
     assert_eq!(media, "caller 50p/0 lost, callee 50p/0 lost");
+}
+
+/// RFC 4961 asks for one port to send from and receive on, and not every gateway keeps to it: where
+/// the settings allow for that, it is heard, and sent to where its description says.
+#[test]
+fn a_phone_that_sends_from_another_port_than_it_receives_on_is_heard_where_that_is_allowed() {
+    for (settings, is_heard) in [("learning = \"asymmetric\"", true), ("", false)] {
+        let world = World::with(settings);
+        let (call, exchange) = world.audio_call();
+        let doors = [exchange.answered.door(0), exchange.offered.door(0)];
+        let [caller, callee] = &world.media;
+        let mouth = Media::new();
+        for n in 0..10 {
+            mouth.rtp.send_to(&rtp(0, 1, n), doors[0]).expect("it is sent");
+            if is_heard {
+                assert_eq!(receive(&callee.rtp), (rtp(0, 1, n), doors[1]));
+            }
+            pass(&callee.rtp, doors[1], &caller.rtp, doors[0], &rtp(0, 2, n));
+        }
+        hears_nothing(&mouth.rtp);
+        let media = world.node.media_of(&call.hang_up());
+        let from_caller = if is_heard { "10p/0 lost" } else { "0p/0 lost (never started)" };
+        assert_eq!(media, format!("caller {from_caller}, callee 10p/0 lost"));
+    }
 }
 
 /// RFC 5761 5.1.1: muxed where both sides say so.

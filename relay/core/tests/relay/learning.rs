@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use relay_core::DropReason;
 use relay_core::api::*;
 use relay_core::learn::PROVISIONAL_MAX;
+use relay_core::{DropReason, PacketKind};
 
 use crate::support::*;
 
@@ -42,6 +42,50 @@ fn the_signalled_address_is_the_peer_with_its_first_packet() {
     assert!(rig.packet(at(PRIVATE), inside.rtp, &rtp(0, 1, 1)).is_sent());
     let other = rig.queued_packet(at(NATTED), inside.rtp, &rtp(0, 1, 2));
     assert_eq!(other, Outcome::Dropped(DropReason::WrongSource));
+}
+
+/// RFC 4961 is not followed by every phone and gateway: one sends from another port than it
+/// receives on. It is heard, loses nothing, and gets its packets where it asked for them; after
+/// that the figures for strangers are those of a peer behind NAT.
+#[test]
+fn a_peer_that_sends_from_another_port_is_heard_and_is_sent_to_the_signalled_one() {
+    let mut rig = Rig::new();
+    let caller = remote(CALLER, Learning::AnyPort);
+    let spec = spec([audio(caller, remote(CALLEE, Learning::Signalled))]);
+    let [inside, outside] = rig.apply(1, &spec)[0].unwrap();
+    let ([from, from_rtcp], host) = (["10.0.0.7:7000", "10.0.0.7:7001"].map(at), at(CALLER).ip());
+    for n in 1..=10 {
+        assert!(rig.packet(from, inside.rtp, &rtp(0, 1, n)).is_sent());
+        let back = rig.packet(at(CALLEE), outside.rtp, &rtp(0, 2, n));
+        let to = at(CALLER);
+        assert_eq!(back, Outcome::Sent { from: inside.rtp, to, kind: PacketKind::Rtp });
+    }
+    assert!(rig.packet(from_rtcp, inside.rtcp, &rtcp(1)).is_sent());
+    let back = rig.packet(at("198.51.100.7:5001"), outside.rtcp, &rtcp(2));
+    let to = std::net::SocketAddr::new(host, 4001);
+    assert_eq!(back, Outcome::Sent { from: inside.rtcp, to, kind: PacketKind::Rtcp });
+    for stranger in ["10.0.0.7:7002", "10.0.0.8:7000", CALLER] {
+        for n in 0..5 {
+            let outcome = rig.queued_packet(at(stranger), inside.rtp, &rtp(0, 1, 11 + n));
+            assert_eq!(outcome, Outcome::Dropped(DropReason::WrongSource), "{stranger}");
+        }
+    }
+    assert!(rig.packet(from, inside.rtp, &rtp(0, 1, 11)).is_sent());
+    assert_eq!(rig.close(1).streams[0][0].lost, 0);
+}
+
+/// The same peer, if it sends from where it receives after all: its socket is connected as ever.
+#[test]
+fn a_peer_that_might_send_from_another_port_and_does_not_is_connected() {
+    let mut rig = Rig::new();
+    let caller = remote(CALLER, Learning::AnyPort);
+    let spec = spec([audio(caller, remote(CALLEE, Learning::Signalled))]);
+    let [inside, _] = rig.apply(1, &spec)[0].unwrap();
+    assert!(rig.packet(at(CALLER), inside.rtp, &rtp(0, 1, 1)).is_sent());
+    assert!(rig.connects.contains(&(inside.rtp, Some(at(CALLER)))));
+    let other = rig.queued_packet(at("10.0.0.7:7000"), inside.rtp, &rtp(0, 1, 2));
+    assert_eq!(other, Outcome::Dropped(DropReason::WrongSource));
+    assert_eq!(rig.packet(at("10.0.0.8:4000"), inside.rtp, &rtp(0, 1, 2)), Outcome::Unheard);
 }
 
 /// The stated figures: none from elsewhere; two from within, before the peer is learned; none after.

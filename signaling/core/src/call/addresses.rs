@@ -124,6 +124,9 @@ pub enum LearningPolicy {
     /// Also wherever an adjacent peer's port may have been rewritten: media is accepted from the
     /// address that the SIP message came from.
     Nat,
+    /// As [`LearningPolicy::Strict`], but a peer that is not behind NAT may send from any port of the
+    /// address in its SDP; it is sent to the port in its SDP.
+    Asymmetric,
 }
 
 impl LearningPolicy {
@@ -133,14 +136,23 @@ impl LearningPolicy {
     #[must_use]
     pub fn sources(self, source: IpAddr, signalled: IpAddr) -> Learning {
         if Family::of(source) != Family::of(signalled) {
-            return Learning::Signalled;
+            return self.sources_afar();
         }
         let behind_nat = signalled != source && is_private(signalled) && !is_private(source);
         let learn = match self {
-            LearningPolicy::Strict => behind_nat,
+            LearningPolicy::Strict | LearningPolicy::Asymmetric => behind_nat,
             LearningPolicy::Nat => true,
         };
-        if learn { Learning::Within(IpNet::from(source)) } else { Learning::Signalled }
+        if learn { Learning::Within(IpNet::from(source)) } else { self.sources_afar() }
+    }
+
+    /// Which sources are accepted from a peer of which nothing is known but its description.
+    #[must_use]
+    pub const fn sources_afar(self) -> Learning {
+        match self {
+            LearningPolicy::Strict | LearningPolicy::Nat => Learning::Signalled,
+            LearningPolicy::Asymmetric => Learning::AnyPort,
+        }
     }
 }
 

@@ -326,7 +326,7 @@ fn learning(policy: LearningPolicy, params: &Params<'_>, signalled: IpAddr) -> L
         // Its SDP is not believed: only the source of its SIP is known.
         Some(source) if params.sip_source => Learning::Within(IpNet::from(source)),
         Some(source) => policy.sources(source, signalled),
-        None => Learning::Signalled,
+        None => policy.sources_afar(),
     }
 }
 

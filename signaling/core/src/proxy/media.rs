@@ -413,6 +413,6 @@ fn learning(config: &Config, party: &Party, signalled: IpAddr) -> Learning {
     if party.adjacent {
         config.learning.sources(party.flow.remote.ip(), signalled)
     } else {
-        Learning::Signalled
+        config.learning.sources_afar()
     }
 }

@@ -233,6 +233,9 @@ fn sources_are_learned_only_from_peers_that_are_behind_nat() {
     assert_eq!(learned("198.51.100.99", LearningPolicy::Strict), Learning::Signalled);
     assert_eq!(learned("10.1.2.3", LearningPolicy::Strict), within);
     assert_eq!(learned("198.51.100.10", LearningPolicy::Nat), within);
+    assert_eq!(learned("198.51.100.10", LearningPolicy::Asymmetric), Learning::AnyPort);
+    assert_eq!(learned("198.51.100.99", LearningPolicy::Asymmetric), Learning::AnyPort);
+    assert_eq!(learned("10.1.2.3", LearningPolicy::Asymmetric), within);
 }
 
 /// S63, S71: the WAN IP stands in the SDP of both sides; the ports stay bound to the local address.
