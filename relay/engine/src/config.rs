@@ -136,7 +136,8 @@ pub struct EngineConfig {
     /// least 100 ms; below some seconds a busy host may make a healthy worker look hung.
     pub stall: Duration,
     /// Whether packets of the same length that go the same way one after the other (a video frame)
-    /// are handed to the kernel as one (UDP_SEGMENT). They are received apart as ever.
+    /// are handed to the kernel as one (UDP_SEGMENT), and whether the kernel may do the same with
+    /// received video (UDP_GRO). On the network they stay apart.
     pub segments: bool,
     /// Under load a worker waits so long for packets to come together, so that they share a
     /// wake-up and a system call: the most that it adds to a packet's way, 0 to 10 ms. A packet

@@ -37,6 +37,8 @@ pub struct WorkerCounters {
     pub bytes_relayed: u64,
     /// Runs of two and more of these packets that were handed over as one.
     pub runs: u64,
+    /// Datagrams received that the kernel had merged from several.
+    pub merged: u64,
     /// Datagrams dropped, by reason (a word in `snake_case`), in a fixed order.
     pub drops: Vec<(&'static str, u64)>,
     /// Packets that the kernel refused to send, by cause, in a fixed order. They are also counted
@@ -143,6 +145,7 @@ pub(crate) struct Counters {
     other_relayed: Counter,
     bytes_relayed: Counter,
     pub(crate) runs: Counter,
+    pub(crate) merged: Counter,
     drops: [Counter; DropReason::ALL.len()],
     engine_drops: [Counter; ENGINE_DROPS.len()],
     send_errors: [Counter; SendError::NAMES.len()],
@@ -203,6 +206,7 @@ impl Counters {
             other_relayed: self.other_relayed.get(),
             bytes_relayed: self.bytes_relayed.get(),
             runs: self.runs.get(),
+            merged: self.merged.get(),
             drops: reasons.chain(engine_drops).collect(),
             send_errors: send_errors.collect(),
             receive_errors: self.receive_errors.get(),

@@ -6,7 +6,7 @@ use std::io;
 use io_uring::{IoUring, Probe, opcode};
 
 use crate::config::RingSizes;
-use crate::ring::Ring;
+use crate::ring::{PoolSizes, Ring};
 
 /// Why the engine cannot work on this kernel.
 #[derive(Debug, thiserror::Error)]
@@ -147,7 +147,7 @@ fn missing_features(plain: &IoUring) -> impl Iterator<Item = Missing> {
 /// Tries what has no flag of its own: the setup flags, the table of sockets, the buffer ring and
 /// a multishot receive.
 fn missing_setup() -> Result<Option<Missing>, ProbeError> {
-    match Ring::new(SMALL, 1, 1, 256) {
+    match Ring::new(SMALL, 1, PoolSizes { single: 1, single_bytes: 256, merged: 1 }) {
         Ok(mut ring) => missing_multishot(&mut ring),
         Err((operation, error)) => match (operation, error.raw_os_error()) {
             ("io_uring_setup", Some(libc::EINVAL)) => {

@@ -19,27 +19,28 @@
 //! every request, then the memory that requests point to.
 
 mod buffers;
+mod received;
 mod segments;
 mod tables;
 
 use std::io;
+use std::iter;
 use std::mem;
-use std::net::{Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use io_uring::types::{CancelBuilder, Fd, Fixed, RecvMsgOut, SubmitArgs, Timespec};
+use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{cqueue, opcode, squeue};
 use socket2::SockAddr;
 
 use crate::config::RingSizes;
-use buffers::Buffers;
+use received::Pools;
+pub(crate) use received::{Buffer, Datagram, Intake, PoolSizes};
 use segments::Messages;
 pub(crate) use segments::{RUN_MAX, SEGMENT_MAX};
 use tables::{Place, Tables, passes};
-
-/// What the kernel writes before the payload as an address.
-const NAME_BYTES: u32 = mem::size_of::<libc::sockaddr_in6>() as u32;
 
 /// Submissions that may fail in a row because the kernel is short of memory, before that is taken
 /// for a fault.
@@ -58,9 +59,12 @@ pub(crate) enum Operation {
     SendRun,
 }
 
-/// The tag of a request that gets a descriptor of a socket in a further table, above 56 bits of the
-/// caller's: one more than the operations, as it never leaves this module.
-const FETCH: u64 = Operation::ALL.len() as u64 + 1;
+/// The tags of requests that get a descriptor of a socket in a further table, above 56 bits of the
+/// caller's, for each way to receive: more than the operations, as they never leave this module.
+const FETCH: [(u64, Intake); 2] = [
+    (Operation::ALL.len() as u64 + 1, Intake::Single),
+    (Operation::ALL.len() as u64 + 2, Intake::Merged),
+];
 
 /// The caller's bits of a tag.
 const SUBJECT: u64 = (1 << 56) - 1;
@@ -95,19 +99,6 @@ pub(crate) struct Completion {
     pub(crate) buffer: Option<Buffer>,
 }
 
-/// A receive buffer that we hold. There is one of each: who has released it cannot read it.
-#[derive(Debug)]
-pub(crate) struct Buffer(u16);
-
-/// A received datagram.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Datagram<'a> {
-    pub(crate) source: SocketAddr,
-    pub(crate) payload: &'a [u8],
-    /// It was longer than a buffer.
-    pub(crate) truncated: bool,
-}
-
 /// A wait for several completions at once, so that they share one wake-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Gather {
@@ -121,9 +112,7 @@ pub(crate) struct Gather {
 pub(crate) struct Ring {
     // First: see the drop order above.
     tables: Tables,
-    buffers: Buffers,
-    /// Which parts of a message are received; every receive refers to it.
-    message: Box<libc::msghdr>,
+    pools: Pools,
     /// Where the wake-up counter is read to.
     wake_count: Box<u64>,
     /// Addresses that submissions under construction point to. Never grown past its capacity.
@@ -160,26 +149,21 @@ impl Ring {
     pub(crate) fn new(
         sizes: RingSizes,
         sockets: u32,
-        buffers: u16,
-        buffer_bytes: u32,
+        buffers: PoolSizes,
     ) -> Result<Ring, (&'static str, io::Error)> {
         let tables = Tables::new(sizes, sockets)?;
-        let pool = Buffers::register(tables.main(), buffers, buffer_bytes)
+        let pools = Pools::register(tables.main(), buffers)
             .map_err(|error| ("io_uring register the receive buffers", error))?;
-        // SAFETY: a msghdr of zeros is one without name, vectors and control data.
-        let mut message: Box<libc::msghdr> = Box::new(unsafe { mem::zeroed() });
-        message.msg_namelen = NAME_BYTES;
         Ok(Ring {
             addresses: Vec::with_capacity(sizes.submissions as usize),
-            spent: Vec::with_capacity(usize::from(buffers)),
+            spent: Vec::with_capacity(usize::from(buffers.single) + usize::from(buffers.merged)),
             fresh: Vec::with_capacity(FRESH_MAX),
             fetching: 0,
             aside: Vec::new(),
             messages: Messages::new(),
             can_gather: tables.main().params().is_feature_min_timeout(),
             tables,
-            buffers: pool,
-            message,
+            pools,
             wake_count: Box::new(0),
         })
     }
@@ -198,23 +182,24 @@ impl Ring {
         Ok(())
     }
 
-    /// Receives on the socket until further notice; each datagram is a completion.
-    pub(crate) fn receive(&mut self, index: u32, subject: u64) -> io::Result<()> {
+    /// Receives on the socket until further notice; each datagram is a completion, or several that
+    /// came merged.
+    pub(crate) fn receive(&mut self, index: u32, intake: Intake, subject: u64) -> io::Result<()> {
         let place = self.tables.place(index);
         let fresh = self.fresh.iter().rev().find(|(fresh, _)| *fresh == index);
         match fresh.map(|(_, socket)| socket.as_raw_fd()) {
-            Some(descriptor) => self.arm(Target::Descriptor(descriptor), subject),
-            None if place.is_elsewhere() => self.fetch(place, subject),
-            None => self.arm(Target::Fixed(place.fixed), subject),
+            Some(descriptor) => self.arm(Target::Descriptor(descriptor), intake, subject),
+            None if place.is_elsewhere() => self.fetch(place, intake, subject),
+            None => self.arm(Target::Fixed(place.fixed), intake, subject),
         }
     }
 
     /// Arms a receive on the main ring. It outlives the descriptor.
-    fn arm(&mut self, target: Target, subject: u64) -> io::Result<()> {
-        let message: *const libc::msghdr = &raw const *self.message;
+    fn arm(&mut self, target: Target, intake: Intake, subject: u64) -> io::Result<()> {
+        let (message, group) = self.pools.target(intake);
         let entry = match target {
-            Target::Descriptor(fd) => opcode::RecvMsgMulti::new(Fd(fd), message, buffers::GROUP),
-            Target::Fixed(fixed) => opcode::RecvMsgMulti::new(fixed, message, buffers::GROUP),
+            Target::Descriptor(fd) => opcode::RecvMsgMulti::new(Fd(fd), message, group),
+            Target::Fixed(fixed) => opcode::RecvMsgMulti::new(fixed, message, group),
         };
         let entry = entry.build();
         // SAFETY: the message header lives as long as the ring and is not changed.
@@ -223,18 +208,20 @@ impl Ring {
 
     /// Asks for a descriptor of a socket that only a further table has; its receive is armed as
     /// soon as it is there, which is within the next submission.
-    fn fetch(&mut self, place: Place, subject: u64) -> io::Result<()> {
+    fn fetch(&mut self, place: Place, intake: Intake, subject: u64) -> io::Result<()> {
         if self.fetching == FRESH_MAX {
             self.submit()?;
         }
+        let [(single, _), (merged, _)] = FETCH;
+        let fetch = if intake == Intake::Merged { merged } else { single };
         let entry = opcode::FixedFdInstall::new(place.fixed, 0).build();
         // SAFETY: the entry points to no memory.
-        unsafe { self.push(place.ring, &entry.user_data(FETCH << 56 | subject)) }?;
+        unsafe { self.push(place.ring, &entry.user_data(fetch << 56 | subject)) }?;
         self.fetching += 1;
         Ok(())
     }
 
-    fn fetched(&mut self, subject: u64, result: i32) -> io::Result<()> {
+    fn fetched(&mut self, intake: Intake, subject: u64, result: i32) -> io::Result<()> {
         self.fetching -= 1;
         if result < 0 {
             // The receive could not be armed: to those who wait for it, it has ended.
@@ -249,29 +236,29 @@ impl Ring {
         }
         // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
         let socket = unsafe { OwnedFd::from_raw_fd(result) };
-        self.arm(Target::Descriptor(result), subject)?;
+        self.arm(Target::Descriptor(result), intake, subject)?;
         self.fresh.push((NO_INDEX, socket));
         Ok(())
     }
 
-    /// Sends the first `length` bytes of the payload in `buffer` from the socket, to `to` or to
-    /// where it is connected. Completes only if it fails. The buffer must be released after this.
+    /// Sends this part of the payload in `buffer` from the socket, to `to` or to where it is
+    /// connected. Completes only if it fails. The buffer must be released after this.
     pub(crate) fn send(
         &mut self,
         index: u32,
         buffer: &Buffer,
-        length: usize,
+        part: Range<usize>,
         to: Option<SocketAddr>,
         subject: u64,
     ) -> io::Result<()> {
         if to.is_some() && self.addresses.len() == self.addresses.capacity() {
             self.submit()?;
         }
-        let payload = &self.buffers.get(buffer.0)[payload_offset()..];
-        let length = length.min(payload.len()) as u32;
+        let payload = self.pools.payload(buffer).get(part).unwrap_or_default();
+        // Within a buffer, whose length is a u32.
+        let (start, length) = (payload.as_ptr(), payload.len() as u32);
         let place = self.tables.place(index);
-        let mut send =
-            opcode::Send::new(place.fixed, payload.as_ptr(), length).flags(libc::MSG_DONTWAIT);
+        let mut send = opcode::Send::new(place.fixed, start, length).flags(libc::MSG_DONTWAIT);
         if let Some(to) = to {
             let address = self.keep_address(to);
             send = send.dest_addr(address.as_ptr().cast()).dest_addr_len(address.len());
@@ -298,12 +285,39 @@ impl Ring {
         }
         let (each, last) = lengths;
         let packets = run.iter().enumerate().map(|(place, buffer)| {
-            let payload = &self.buffers.get(buffer.0)[payload_offset()..];
             let length = if place + 1 == run.len() { last } else { each };
-            &payload[..length.min(payload.len())]
+            self.pools.payload(buffer).get(..length).unwrap_or_default()
         });
         // At most SEGMENT_MAX.
         let message = self.messages.compose(packets, each as u16, to);
+        self.send_message(index, message, subject)
+    }
+
+    /// Sends this part of the payload in `buffer` as [`Ring::send`] would, cut into datagrams of
+    /// `each` bytes, at most [`SEGMENT_MAX`], and a last one that may be shorter. The buffer must be
+    /// released after this.
+    pub(crate) fn send_cut(
+        &mut self,
+        index: u32,
+        buffer: &Buffer,
+        (part, each): (Range<usize>, usize),
+        to: Option<SocketAddr>,
+        subject: u64,
+    ) -> io::Result<()> {
+        if self.messages.is_full() {
+            self.submit()?;
+        }
+        let payload = self.pools.payload(buffer).get(part).unwrap_or_default();
+        let message = self.messages.compose(iter::once(payload), each as u16, to);
+        self.send_message(index, message, subject)
+    }
+
+    fn send_message(
+        &mut self,
+        index: u32,
+        message: *const libc::msghdr,
+        subject: u64,
+    ) -> io::Result<()> {
         let place = self.tables.place(index);
         let entry = opcode::SendMsg::new(place.fixed, message).flags(libc::MSG_DONTWAIT as u32);
         let entry = entry.build().flags(squeue::Flags::SKIP_SUCCESS);
@@ -425,10 +439,10 @@ impl Ring {
         for ring in self.tables.elsewhere() {
             self.tables.submit(ring)?;
             while let Some(entry) = self.tables.take(ring) {
-                if entry.user_data() >> 56 == FETCH {
-                    self.fetched(entry.user_data() & SUBJECT, entry.result())?;
-                } else {
-                    self.aside.extend(completion(&entry));
+                let tag = entry.user_data();
+                match FETCH.iter().find(|(fetch, _)| *fetch == tag >> 56) {
+                    Some((_, intake)) => self.fetched(*intake, tag & SUBJECT, entry.result())?,
+                    None => self.aside.extend(completion(&entry)),
                 }
             }
         }
@@ -444,7 +458,7 @@ impl Ring {
         if self.tables.are_submitted() {
             self.addresses.clear();
             self.messages.clear();
-            self.buffers.give_back(&self.spent);
+            self.pools.give_back(&self.spent);
             self.spent.clear();
             self.fresh.clear();
         }
@@ -466,12 +480,7 @@ impl Ring {
 
     /// What was received into `buffer`; `None` if it is not a datagram of either family.
     pub(crate) fn datagram(&self, buffer: &Buffer) -> Option<Datagram<'_>> {
-        let bytes = self.buffers.get(buffer.0);
-        let out = RecvMsgOut::parse(bytes, &self.message).ok()?;
-        let source = source(out.name_data())?;
-        let length = out.payload_data().len();
-        let payload = bytes.get(payload_offset()..)?.get(..length)?;
-        Some(Datagram { source, payload, truncated: out.is_payload_truncated() })
+        self.pools.datagram(buffer)
     }
 }
 
@@ -480,7 +489,7 @@ impl Ring {
     pub(crate) fn try_receive(&mut self) -> io::Result<Option<Result<u32, i32>>> {
         let socket = std::net::UdpSocket::bind((std::net::Ipv4Addr::LOCALHOST, 0))?;
         self.install(0, socket.into())?;
-        self.receive(0, 0)?;
+        self.receive(0, Intake::Single, 0)?;
         self.cancel_receive(0)?;
         self.submit_and_wait(Duration::from_millis(100), None)?;
         let mut batch = Vec::new();
@@ -494,11 +503,6 @@ impl Ring {
 static NOBODY: [u16; 8] = [0; 8];
 const NOBODY_BYTES: u32 = mem::size_of_val(&NOBODY) as u32;
 
-/// Where the payload begins in a buffer: after the kernel's header of four numbers, and the name.
-const fn payload_offset() -> usize {
-    4 * mem::size_of::<u32>() + NAME_BYTES as usize
-}
-
 fn completion(entry: &cqueue::Entry) -> Option<Completion> {
     let tag = entry.user_data();
     let number = (tag >> 56) as usize;
@@ -510,24 +514,6 @@ fn completion(entry: &cqueue::Entry) -> Option<Completion> {
         more: cqueue::more(entry.flags()),
         buffer: cqueue::buffer_select(entry.flags()).map(Buffer),
     })
-}
-
-/// Reads a sockaddr_in or sockaddr_in6. Flow label and scope are left out: the relay compares
-/// addresses as signaling gives them.
-fn source(name: &[u8]) -> Option<SocketAddr> {
-    let family = u16::from_ne_bytes(*name.first_chunk()?);
-    let port = u16::from_be_bytes(name.get(2..4)?.try_into().ok()?);
-    match i32::from(family) {
-        libc::AF_INET => {
-            let octets: [u8; 4] = name.get(4..8)?.try_into().ok()?;
-            Some(SocketAddr::from((octets, port)))
-        }
-        libc::AF_INET6 => {
-            let octets: [u8; 16] = name.get(8..24)?.try_into().ok()?;
-            Some(SocketAddr::from((Ipv6Addr::from(octets), port)))
-        }
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use relay_core::api::Traffic;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{Dscp, Markings};
+use crate::ring::Intake;
 
 /// What every media socket is set to.
 #[derive(Clone, Copy, Debug)]
@@ -16,26 +17,32 @@ pub(crate) struct SocketOptions {
     pub(crate) dscp: Markings,
     /// SO_RCVBUF in bytes.
     pub(crate) receive_bytes: Option<usize>,
+    /// Whether sockets that get bursts have the kernel merge them.
+    pub(crate) merges: bool,
 }
 
 /// A UDP socket bound to `address` and to nothing else: no address reuse, so that a port that
-/// someone else has is noticed, and no IPv4 on an IPv6 socket.
+/// someone else has is noticed, and no IPv4 on an IPv6 socket. Video comes in bursts, a frame each.
 pub(crate) fn open(
     address: SocketAddr,
     traffic: Traffic,
     options: SocketOptions,
-) -> Result<Socket, OpenError> {
+) -> Result<(Socket, Intake), OpenError> {
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))
         .map_err(|error| failed("socket", &error))?;
     let dscp = options.dscp.of(traffic);
     configure(&socket, address, dscp, options.receive_bytes)
         .map_err(|error| failed("setsockopt", &error))?;
+    // A kernel without it delivers each datagram by itself.
+    let merges = options.merges
+        && traffic == Traffic::Video
+        && setsockopt(&socket, sockopt::UdpGroSegment, &true).is_ok();
     socket.bind(&address.into()).map_err(|error| match error.raw_os_error() {
         Some(libc::EADDRINUSE) => OpenError::AddressInUse,
         Some(libc::EADDRNOTAVAIL) => OpenError::AddressNotLocal,
         _ => failed("bind", &error),
     })?;
-    Ok(socket)
+    Ok((socket, if merges { Intake::Merged } else { Intake::Single }))
 }
 
 fn configure(

@@ -5,6 +5,7 @@
 //! next batch.
 
 mod gathering;
+mod packets;
 mod run;
 mod sockets;
 
@@ -14,23 +15,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use relay_core::api::{Event, SessionId, SessionReport};
-use relay_core::{Relay, RelayConfig, SlotId, Verdict};
+use relay_core::{Relay, RelayConfig, SlotId};
 
 use crate::config::EngineConfig;
-use crate::counters::{Counters, EngineDrop};
+use crate::counters::Counters;
 use crate::engine::Wake;
 use crate::error::StartError;
 use crate::mailbox::{Mailbox, Outlet};
-use crate::ring::{Buffer, Completion, Operation, Ring};
+use crate::ring::{Completion, Operation, PoolSizes, Ring};
 use crate::shared_ports::SharedPorts;
 use crate::socket::SocketOptions;
 use gathering::Gathering;
-use run::{Run, Way};
+use packets::{PARTS_MAX, Part};
+use run::Run;
 use sockets::Sockets;
 
 /// Completions taken in one turn: bounds how long a packet waits for those before it (about 2 us
 /// each) while keeping the cost of a system call per packet small.
 const BATCH_MAX: usize = 512;
+/// Buffers for what the kernel merges, a power of two: enough for the bursts of a turn, and few
+/// because each is as long as a datagram can be (only what is used of it takes memory).
+const MERGED_BUFFERS: u16 = 128;
 /// Commands carried out in one turn. One that opens the 8 sockets of an audio and video session
 /// takes about 60 us, in which no packet is relayed.
 const COMMANDS_PER_TURN: usize = 4;
@@ -74,6 +79,8 @@ pub(crate) struct Worker {
     beat: Duration,
     gathering: Gathering,
     run: Run,
+    /// What becomes of the datagrams of a merged one; kept for its memory.
+    parts: Vec<Part>,
     /// Whether runs are sent with one request.
     segments: bool,
 }
@@ -83,12 +90,20 @@ impl Worker {
     pub(crate) fn new(plan: WorkerPlan) -> Result<Worker, StartError> {
         let WorkerPlan { mailbox, outlet, wake, ports, relay, config } = plan;
         let sockets = config.sockets_per_worker;
-        let ring = Ring::new(config.ring, sockets, config.buffers_per_worker, config.buffer_bytes);
+        let buffers = PoolSizes {
+            single: config.buffers_per_worker,
+            single_bytes: config.buffer_bytes,
+            merged: MERGED_BUFFERS,
+        };
+        let ring = Ring::new(config.ring, sockets, buffers);
         let mut ring = ring.map_err(|(operation, error)| StartError::Os { operation, error })?;
         ring.await_wake(mailbox.wake_fd())
             .map_err(|error| StartError::Os { operation: "io_uring read", error })?;
-        let options =
-            SocketOptions { dscp: config.dscp, receive_bytes: config.socket_receive_bytes };
+        let options = SocketOptions {
+            dscp: config.dscp,
+            receive_bytes: config.socket_receive_bytes,
+            merges: config.segments,
+        };
         Ok(Worker {
             relay: Relay::with_ports(relay, Box::new(ports)),
             ring,
@@ -101,6 +116,7 @@ impl Worker {
             published_at: None,
             gathering: Gathering::new(config.gather),
             run: Run::new(),
+            parts: Vec::with_capacity(PARTS_MAX),
             segments: config.segments,
             beat: (config.stall / BEATS).min(BEAT_MAX),
             mailbox,
@@ -215,68 +231,6 @@ impl Worker {
         Ok(())
     }
 
-    fn relay_packet(&mut self, now: Instant, slot: SlotId, buffer: Buffer) {
-        let counters = &self.mailbox.counters;
-        let Some(datagram) = self.ring.datagram(&buffer) else {
-            return self.ring.release(buffer);
-        };
-        let length = datagram.payload.len();
-        counters.packets_in.add(1);
-        counters.bytes_in.add(length as u64);
-        if datagram.truncated {
-            counters.engine_dropped(EngineDrop::TooLong, 1);
-            return self.ring.release(buffer);
-        }
-        match self.relay.handle_packet(now, slot, datagram.source, datagram.payload) {
-            Verdict::Forward { slot, to, kind } => {
-                let way = Way { slot, to, kind };
-                if !(self.segments && self.run.takes(way, length)) {
-                    self.send_run();
-                }
-                self.run.push(way, length, buffer);
-            }
-            Verdict::Drop(reason) => {
-                counters.dropped(reason);
-                self.ring.release(buffer);
-            }
-        }
-    }
-
-    /// Sends the packets that wait for others to join them.
-    fn send_run(&mut self) {
-        let Some(Way { slot, to, kind }) = self.run.way() else { return };
-        // Below the table's size, which fits 32 bits.
-        let (index, subject) = (slot.index() as u32, slot.to_bits());
-        let lengths = self.run.lengths();
-        let sent = match self.run.buffers() {
-            [buffer] => self.ring.send(index, buffer, lengths.1, to, subject),
-            several => self.ring.send_run(index, several, lengths, to, subject),
-        };
-        let (packets, bytes) = (self.run.buffers().len() as u64, self.run.bytes());
-        let counters = &self.mailbox.counters;
-        match sent {
-            Ok(()) => {
-                counters.relayed(kind, packets, bytes);
-                counters.runs.add(u64::from(packets > 1));
-            }
-            Err(_) => counters.engine_dropped(EngineDrop::RingFull, packets),
-        }
-        for buffer in self.run.clear() {
-            self.ring.release(buffer);
-        }
-    }
-
-    /// A run was not sent. Where that is because of what it is, packets are sent one by one from
-    /// now on.
-    fn judge_segments(&mut self, errno: i32) {
-        // EIO: a device that computes no checksums. EMSGSIZE, EINVAL: longer than the path carries.
-        if self.segments && matches!(errno, libc::EIO | libc::EMSGSIZE | libc::EINVAL) {
-            self.segments = false;
-            let error = io::Error::from_raw_os_error(errno);
-            tracing::info!(%error, "a relay worker sends packets one by one: UDP_SEGMENT failed");
-        }
-    }
-
     fn receive_ended(&mut self, slot: SlotId, result: Result<u32, i32>) -> io::Result<()> {
         match result {
             Err(libc::ENOBUFS) => {
@@ -302,9 +256,9 @@ impl Worker {
             self.ring.submit()?;
         }
         while let Some(slot) = self.rearm.pop() {
-            if self.sockets.arm(slot) {
+            if let Some(intake) = self.sockets.arm(slot) {
                 self.counters().rearmed.add(1);
-                self.ring.receive(slot.index() as u32, slot.to_bits())?;
+                self.ring.receive(slot.index() as u32, intake, slot.to_bits())?;
             }
         }
         Ok(())

@@ -2,14 +2,12 @@
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::io;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
-
-/// The one group of buffers of a ring.
-pub(super) const GROUP: u16 = 0;
 
 /// The kernel wants the ring to begin at a page.
 const PAGE_BYTES: usize = 4096;
@@ -42,6 +40,9 @@ impl Drop for Pages {
 pub(super) struct Buffers {
     ring: Pages,
     data: Pages,
+    group: u16,
+    /// The number of the first: the kernel says which buffer it took, but not of which group.
+    first: u16,
     count: u16,
     buffer_bytes: u32,
     /// One past the last buffer that was given to the kernel, modulo 2^16.
@@ -49,23 +50,40 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    /// Makes `count` buffers, a power of two, and gives all of them to the kernel. They must
-    /// outlive the ring (see the drop order in [`super`]).
-    pub(super) fn register(uring: &IoUring, count: u16, buffer_bytes: u32) -> io::Result<Buffers> {
+    /// Makes buffers of these numbers, a power of two of them, and gives all of them to the kernel
+    /// as a group. They must outlive the ring (see the drop order in [`super`]).
+    pub(super) fn register(
+        uring: &IoUring,
+        group: u16,
+        numbers: Range<u16>,
+        buffer_bytes: u32,
+    ) -> io::Result<Buffers> {
+        let count = numbers.len() as u16;
         let ring = Pages::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let data = Pages::new(usize::from(count) * buffer_bytes as usize)?;
-        let mut buffers = Buffers { ring, data, count, buffer_bytes, tail: 0 };
+        let mut buffers =
+            Buffers { ring, data, group, first: numbers.start, count, buffer_bytes, tail: 0 };
         let address = buffers.ring.start.as_ptr() as u64;
         // SAFETY: the memory holds `count` entries, begins at a page and outlives the ring.
-        unsafe { uring.submitter().register_buf_ring_with_flags(address, count, GROUP, 0) }?;
-        let all: Vec<u16> = (0..count).collect();
+        unsafe { uring.submitter().register_buf_ring_with_flags(address, count, group, 0) }?;
+        let all: Vec<u16> = numbers.collect();
         buffers.give_back(&all);
         Ok(buffers)
     }
 
+    /// What receives call this group.
+    pub(super) fn group(&self) -> u16 {
+        self.group
+    }
+
+    /// Whether the buffer is one of these.
+    pub(super) fn has(&self, buffer: u16) -> bool {
+        buffer.wrapping_sub(self.first) < self.count
+    }
+
     /// The bytes of a buffer that we hold.
     pub(super) fn get(&self, buffer: u16) -> &[u8] {
-        let buffer = usize::from(buffer % self.count);
+        let buffer = usize::from(buffer.wrapping_sub(self.first) % self.count);
         let length = self.buffer_bytes as usize;
         // SAFETY: within `data`, which has `count` buffers of that length and was zeroed; the
         // kernel writes only into buffers that it has, and this one it gave to us.
@@ -75,12 +93,13 @@ impl Buffers {
         }
     }
 
-    /// Gives buffers to the kernel. None of them may be read any more.
+    /// Gives those of `spent` that are of this group to the kernel. None of them may be read any
+    /// more.
     pub(super) fn give_back(&mut self, spent: &[u16]) {
-        if spent.is_empty() {
-            return;
-        }
         for buffer in spent {
+            if !self.has(*buffer) {
+                continue;
+            }
             let place = usize::from(self.tail % self.count);
             let start = self.get(*buffer).as_ptr() as u64;
             // SAFETY: within `ring`, which has `count` entries; the kernel reads entries before

@@ -1,4 +1,4 @@
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::os::fd::AsFd;
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ const SIZES: RingSizes = RingSizes { submissions: 8, completions: 16, table: 2 }
 const PATIENCE: Duration = Duration::from_secs(5);
 
 fn ring() -> Ring {
-    Ring::new(SIZES, 4, 4, 256).unwrap()
+    Ring::new(SIZES, 4, PoolSizes { single: 4, single_bytes: 256, merged: 2 }).unwrap()
 }
 
 /// Runs the test with a socket in the main ring's table, and with one in a further table.
@@ -50,7 +50,7 @@ fn install(ring: &mut Ring, index: u32) -> SocketAddr {
 fn a_socket_lives_in_the_table_alone_and_is_closed_when_it_leaves_it() {
     in_each_table(|mut ring, place| {
         let address = install(&mut ring, place);
-        ring.receive(place, 77).unwrap();
+        ring.receive(place, Intake::Single, 77).unwrap();
         ring.submit().unwrap();
         assert!(UdpSocket::bind(address).is_err(), "the port is not held");
         ring.cancel_receive(77).unwrap();
@@ -71,7 +71,7 @@ fn a_socket_lives_in_the_table_alone_and_is_closed_when_it_leaves_it() {
 fn a_datagram_comes_with_its_source_and_is_sent_on_from_its_buffer() {
     in_each_table(|mut ring, place| {
         let local = install(&mut ring, place);
-        ring.receive(place, 5).unwrap();
+        ring.receive(place, Intake::Single, 5).unwrap();
         ring.submit().unwrap();
         let (peer, peer_address) = socket();
         peer.send_to(b"hello", local).unwrap();
@@ -86,7 +86,7 @@ fn a_datagram_comes_with_its_source_and_is_sent_on_from_its_buffer() {
             (datagram.payload, datagram.source, datagram.truncated),
             (&b"hello"[..], peer_address, false)
         );
-        ring.send(place, &buffer, 5, Some(peer_address), 5).unwrap();
+        ring.send(place, &buffer, 0..5, Some(peer_address), 5).unwrap();
         ring.release(buffer);
         ring.submit().unwrap();
         let mut bytes = [0; 16];
@@ -99,7 +99,7 @@ fn a_datagram_comes_with_its_source_and_is_sent_on_from_its_buffer() {
 fn a_datagram_that_does_not_fit_is_marked() {
     in_each_table(|mut ring, place| {
         let local = install(&mut ring, place);
-        ring.receive(place, 5).unwrap();
+        ring.receive(place, Intake::Single, 5).unwrap();
         ring.submit().unwrap();
         let (peer, _) = socket();
         for (length, truncated) in [(256 - 44, false), (256 - 43, true)] {
@@ -117,7 +117,7 @@ fn a_datagram_that_does_not_fit_is_marked() {
 fn a_connection_shuts_others_out_and_can_be_moved_and_dissolved() {
     in_each_table(|mut ring, place| {
         let local = install(&mut ring, place);
-        ring.receive(place, 5).unwrap();
+        ring.receive(place, Intake::Single, 5).unwrap();
         let ((one, one_address), (two, two_address)) = (socket(), socket());
         for (connected, heard) in [
             (Some(one_address), vec![one_address]),
@@ -144,13 +144,13 @@ fn a_connection_shuts_others_out_and_can_be_moved_and_dissolved() {
 fn a_send_with_an_address_from_a_connected_socket_goes_to_the_address() {
     in_each_table(|mut ring, place| {
         let local = install(&mut ring, place);
-        ring.receive(place, 5).unwrap();
+        ring.receive(place, Intake::Single, 5).unwrap();
         let ((old, old_address), (new, new_address)) = (socket(), socket());
         ring.connect(place, Some(old_address), 9).unwrap();
         next(&mut ring);
         old.send_to(b"x", local).unwrap();
         let buffer = next(&mut ring).buffer.unwrap();
-        ring.send(place, &buffer, 1, Some(new_address), 5).unwrap();
+        ring.send(place, &buffer, 0..1, Some(new_address), 5).unwrap();
         ring.release(buffer);
         ring.submit().unwrap();
         assert_eq!(new.recv_from(&mut [0; 4]).unwrap(), (1, local));
@@ -161,14 +161,14 @@ fn a_send_with_an_address_from_a_connected_socket_goes_to_the_address() {
 fn a_send_that_fails_says_so_and_those_after_it_are_carried_out() {
     in_each_table(|mut ring, place| {
         let local = install(&mut ring, place);
-        ring.receive(place, 5).unwrap();
+        ring.receive(place, Intake::Single, 5).unwrap();
         ring.submit().unwrap();
         let (peer, peer_address) = socket();
         peer.send_to(b"x", local).unwrap();
         let buffer = next(&mut ring).buffer.unwrap();
         // No address and no connection; then a good one.
-        ring.send(place, &buffer, 1, None, 6).unwrap();
-        ring.send(place, &buffer, 1, Some(peer_address), 7).unwrap();
+        ring.send(place, &buffer, 0..1, None, 6).unwrap();
+        ring.send(place, &buffer, 0..1, Some(peer_address), 7).unwrap();
         ring.release(buffer);
         let failed = next(&mut ring);
         assert_eq!((failed.operation, failed.subject), (Operation::Send, 6));
@@ -182,13 +182,13 @@ fn a_send_that_fails_says_so_and_those_after_it_are_carried_out() {
 fn a_full_submission_queue_is_submitted() {
     in_each_table(|mut ring, place| {
         let local = install(&mut ring, place);
-        ring.receive(place, 5).unwrap();
+        ring.receive(place, Intake::Single, 5).unwrap();
         ring.submit().unwrap();
         let (peer, peer_address) = socket();
         peer.send_to(b"x", local).unwrap();
         let buffer = next(&mut ring).buffer.unwrap();
         for _ in 0..50 {
-            ring.send(place, &buffer, 1, Some(peer_address), 5).unwrap();
+            ring.send(place, &buffer, 0..1, Some(peer_address), 5).unwrap();
         }
         ring.release(buffer);
         ring.submit().unwrap();
@@ -213,14 +213,14 @@ fn the_wake_up_completes_once_and_resets_the_counter() {
 #[test]
 fn addresses_of_both_families_are_read() {
     let v4 = [2, 0, 0x13, 0x88, 192, 0, 2, 1];
-    assert_eq!(source(&v4), Some("192.0.2.1:5000".parse().unwrap()));
+    assert_eq!(received::source(&v4), Some("192.0.2.1:5000".parse().unwrap()));
     let mut v6 = vec![10, 0, 0x13, 0x88, 9, 9, 9, 9];
     v6.extend(Ipv6Addr::LOCALHOST.octets());
     v6.extend([7, 0, 0, 0]);
-    assert_eq!(source(&v6), Some("[::1]:5000".parse().unwrap()));
-    assert_eq!(source(&v6[..20]), None);
-    assert_eq!(source(&[1, 0]), None);
-    assert_eq!(source(&[]), None);
+    assert_eq!(received::source(&v6), Some("[::1]:5000".parse().unwrap()));
+    assert_eq!(received::source(&v6[..20]), None);
+    assert_eq!(received::source(&[1, 0]), None);
+    assert_eq!(received::source(&[]), None);
 }
 
 /// A receive that ended in a further table is armed again, also when it is cancelled right away.
@@ -230,7 +230,7 @@ fn a_receive_can_be_armed_again_and_cancelled_in_each_table() {
         let local = install(&mut ring, place);
         let (peer, _) = socket();
         for round in 0..20 {
-            ring.receive(place, 5).unwrap();
+            ring.receive(place, Intake::Single, 5).unwrap();
             if round % 2 == 0 {
                 peer.send_to(b"x", local).unwrap();
                 let buffer = next(&mut ring).buffer.unwrap();
@@ -251,7 +251,7 @@ fn a_receive_can_be_armed_again_and_cancelled_in_each_table() {
 fn a_receive_on_an_empty_place_of_a_further_table_ends_with_the_error() {
     let mut ring = ring();
     install(&mut ring, 2);
-    ring.receive(3, 5).unwrap();
+    ring.receive(3, Intake::Single, 5).unwrap();
     let last = next(&mut ring);
     assert_eq!((last.operation, last.subject, last.more), (Operation::Receive, 5, false));
     assert_eq!(last.result, Err(libc::EBADF));
@@ -266,7 +266,7 @@ fn gather(window: Duration) -> Option<Gather> {
 fn a_wait_for_several_lasts_until_they_are_there() {
     let mut ring = ring();
     let address = install(&mut ring, 1);
-    ring.receive(1, 77).unwrap();
+    ring.receive(1, Intake::Single, 77).unwrap();
     ring.submit().unwrap();
     let (sender, _) = socket();
     sender.send_to(b"one", address).unwrap();
@@ -286,7 +286,7 @@ fn a_wait_for_several_ends_after_its_window_with_what_is_there() {
     const WINDOW: Duration = Duration::from_millis(50);
     let mut ring = ring();
     let address = install(&mut ring, 1);
-    ring.receive(1, 77).unwrap();
+    ring.receive(1, Intake::Single, 77).unwrap();
     ring.submit().unwrap();
     socket().0.send_to(b"one", address).unwrap();
     let start = Instant::now();
@@ -295,4 +295,34 @@ fn a_wait_for_several_ends_after_its_window_with_what_is_there() {
     let mut batch = Vec::new();
     ring.reap(&mut batch, 4);
     assert_eq!(batch.len(), 1);
+}
+
+/// A receive that finds no buffer of its pool ends, says so, and loses nothing; the other pool does
+/// not matter to it.
+#[test]
+fn each_pool_is_exhausted_for_itself_and_what_waited_comes_after_a_release() {
+    const LARGE: u16 = 2;
+    let sizes = PoolSizes { single: 8, single_bytes: 256, merged: LARGE };
+    let mut ring = Ring::new(SIZES, 4, sizes).unwrap();
+    let address = install(&mut ring, 1);
+    ring.receive(1, Intake::Merged, 77).unwrap();
+    let (sender, _) = socket();
+    let mut held = Vec::new();
+    for n in 0..LARGE {
+        sender.send_to(&[n as u8; 1000], address).unwrap();
+        held.push(next(&mut ring).buffer.unwrap());
+    }
+    sender.send_to(&[9; 1000], address).unwrap();
+    let end = next(&mut ring);
+    assert_eq!((end.result, end.more), (Err(libc::ENOBUFS), false));
+    for (n, buffer) in held.iter().enumerate() {
+        assert_eq!(ring.datagram(buffer).unwrap().payload, [n as u8; 1000]);
+    }
+    for buffer in held {
+        ring.release(buffer);
+    }
+    ring.submit().unwrap();
+    ring.receive(1, Intake::Merged, 77).unwrap();
+    let last = next(&mut ring).buffer.unwrap();
+    assert_eq!(ring.datagram(&last).unwrap().payload, [9; 1000]);
 }

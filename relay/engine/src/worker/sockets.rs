@@ -8,7 +8,7 @@ use std::time::Instant;
 use relay_core::api::Traffic;
 use relay_core::{Action, OpenError, Relay, SlotId};
 
-use crate::ring::Ring;
+use crate::ring::{Intake, Ring};
 use crate::socket::{self, SocketOptions};
 
 /// Errors in a row, other than those that say something about the peer or about buffers, after
@@ -28,6 +28,7 @@ enum Receive {
 #[derive(Clone, Copy, Debug)]
 struct Entry {
     slot: SlotId,
+    intake: Intake,
     receive: Receive,
     closing: bool,
     failures: u8,
@@ -77,10 +78,10 @@ impl Sockets {
         match action {
             Action::Open { slot, address, traffic } => {
                 let result = self.install(slot, address, traffic, ring);
-                if result.is_ok() {
-                    ring.receive(slot.index() as u32, slot.to_bits())?;
+                if let Ok(intake) = result {
+                    ring.receive(slot.index() as u32, intake, slot.to_bits())?;
                 }
-                relay.handle_opened(now, slot, result);
+                relay.handle_opened(now, slot, result.map(drop));
             }
             Action::Connect { slot, peer } => {
                 if let Some(entry) = self.get_mut(slot) {
@@ -99,18 +100,24 @@ impl Sockets {
         address: SocketAddr,
         traffic: Traffic,
         ring: &mut Ring,
-    ) -> Result<(), OpenError> {
-        let socket = socket::open(address, traffic, self.options)?;
+    ) -> Result<Intake, OpenError> {
+        let (socket, intake) = socket::open(address, traffic, self.options)?;
         ring.install(slot.index() as u32, socket.into())
             .map_err(|error| socket::failed("io_uring files update", &error))?;
-        let entry =
-            Entry { slot, receive: Receive::Armed, closing: false, failures: 0, connecting: None };
+        let entry = Entry {
+            slot,
+            intake,
+            receive: Receive::Armed,
+            closing: false,
+            failures: 0,
+            connecting: None,
+        };
         if self.entries.len() <= slot.index() {
             self.entries.resize(slot.index() + 1, None);
         }
         self.entries[slot.index()] = Some(entry);
         self.open += 1;
-        Ok(())
+        Ok(intake)
     }
 
     fn close(&mut self, slot: SlotId, ring: &mut Ring) -> io::Result<()> {
@@ -150,14 +157,15 @@ impl Sockets {
         Next::GiveUp
     }
 
-    /// Notes that the receive is being armed; not if the socket was closed in the meantime.
-    pub(super) fn arm(&mut self, slot: SlotId) -> bool {
-        let Some(entry) = self.get_mut(slot) else { return false };
-        let arms = !entry.closing && entry.receive == Receive::Idle;
-        if arms {
-            entry.receive = Receive::Armed;
+    /// Notes that the receive is being armed, and says how; not if the socket was closed in the
+    /// meantime.
+    pub(super) fn arm(&mut self, slot: SlotId) -> Option<Intake> {
+        let entry = self.get_mut(slot)?;
+        if entry.closing || entry.receive != Receive::Idle {
+            return None;
         }
-        arms
+        entry.receive = Receive::Armed;
+        Some(entry.intake)
     }
 
     /// A connect has completed; whom it was to.

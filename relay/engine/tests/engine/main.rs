@@ -10,6 +10,7 @@ mod common;
 mod gathering;
 mod learning;
 mod lifecycle;
+mod merged;
 mod moving;
 mod pressure;
 mod relay;
