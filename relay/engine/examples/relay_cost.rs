@@ -1,11 +1,14 @@
 //! What relaying a packet costs: CPU time of the worker's thread per relayed packet at a given
 //! number of streams, and how long the set-up of a session takes.
 //!
-//!     cargo run --release -p ringfarm-relay-engine --example relay_cost -- [STREAMS] [SECONDS] [PACKETS] [BURST] [BYTES] [SEGMENTS]
+//!     cargo run --release -p ringfarm-relay-engine --example relay_cost -- [STREAMS] [SECONDS] [PACKETS] [BURST] [BYTES] [SEGMENTS] [GATHER_US]
 //!
 //! One worker pinned to the first core, the generator and sink on the last; packets of BYTES (172),
-//! PACKETS (50) a second a stream, BURST (1) one after the other, over loopback. SEGMENTS (1): whether
-//! the relay sends runs as one. Figures are printed, never asserted.
+//! PACKETS (50) a second a stream, BURST (1) one after the other, over loopback. A burst is a video
+//! frame: it is sent with one system call (UDP_SEGMENT), and loopback keeps it together as the
+//! receive merging of a network card would. SEGMENTS (1): whether the relay receives and sends
+//! runs as one. GATHER_US (1000): how long it lets packets come together. Figures are printed,
+//! never asserted.
 #![expect(clippy::unwrap_used, reason = "a measuring tool may stop at the first thing that is odd")]
 
 use std::io::IoSliceMut;
@@ -37,6 +40,7 @@ fn main() {
         bytes: arguments.next().unwrap_or(172) as usize,
     };
     let segments = arguments.next().unwrap_or(1) == 1;
+    let gather = Duration::from_micros(arguments.next().unwrap_or(1000));
     let cores = core_affinity::get_core_ids().unwrap();
     core_affinity::set_for_current(*cores.last().unwrap());
 
@@ -45,6 +49,7 @@ fn main() {
         ports: 1024..=65_535,
         idle: None,
         segments,
+        gather,
         ..EngineConfig::new(vec![Some(cores[0].id)], [1; 32])
     };
     let wake = Arc::new(move || {
@@ -64,7 +69,7 @@ fn main() {
     let mut targets = Vec::new();
     for session in 0..streams {
         let started = Instant::now();
-        engine.submit(apply(session, &sender, &sink)).unwrap();
+        engine.submit(apply(session, load.traffic(), &sender, &sink)).unwrap();
         let event = loop {
             match engine.poll_event() {
                 Some(event) => break event,
@@ -96,7 +101,7 @@ fn main() {
     engine.stop();
 }
 
-fn apply(session: u64, sender: &UdpSocket, sink: &UdpSocket) -> Command {
+fn apply(session: u64, traffic: Traffic, sender: &UdpSocket, sink: &UdpSocket) -> Command {
     let leg = |socket: &UdpSocket| {
         let rtp = socket.local_addr().unwrap();
         let remote = Remote { rtp, rtcp: rtp, learning: Learning::Signalled };
@@ -108,12 +113,7 @@ fn apply(session: u64, sender: &UdpSocket, sink: &UdpSocket) -> Command {
         }
     };
     let legs = [leg(sender), leg(sink)];
-    let stream = StreamSpec {
-        open: true,
-        payload: Payload::Rtp { dtls: false },
-        traffic: Traffic::Audio,
-        legs,
-    };
+    let stream = StreamSpec { open: true, payload: Payload::Rtp { dtls: false }, traffic, legs };
     let spec = SessionSpec { local: [INSIDE, OUTSIDE], streams: smallvec![stream] };
     Command::Apply { session: SessionId(session), token: session, spec }
 }
@@ -128,6 +128,12 @@ struct Load {
     bytes: usize,
 }
 
+impl Load {
+    fn traffic(self) -> Traffic {
+        if self.burst > 1 { Traffic::Video } else { Traffic::Audio }
+    }
+}
+
 /// Sends bursts, spread evenly; returns how many packets were sent and came out.
 fn run(
     sender: &UdpSocket,
@@ -138,8 +144,10 @@ fn run(
     latency_us: &mut Histogram<u64>,
 ) -> (u64, u64) {
     let Load { rate, burst, bytes } = load;
-    let mut packet = vec![0; bytes];
-    packet[0] = 0x80;
+    let mut frame = vec![0; bytes * burst as usize];
+    if burst > 1 {
+        setsockopt(sender, sockopt::UdpGsoSegment, &(bytes as i32)).unwrap();
+    }
     let total = rate * seconds;
     let (mut sent, mut received) = (0, 0);
     let started = Instant::now();
@@ -148,11 +156,13 @@ fn run(
         while sent < due.min(total) {
             let target = (sent / burst) as usize % targets.len();
             let round = sent / burst / targets.len() as u64;
-            let sequence = (round * burst + sent % burst) as u16;
-            packet[2..4].copy_from_slice(&sequence.to_be_bytes());
-            packet[12..20].copy_from_slice(&now_ns().to_be_bytes());
-            sender.send_to(&packet, targets[target]).unwrap();
-            sent += 1;
+            for (place, packet) in (0..).zip(frame.chunks_mut(bytes)) {
+                packet[0] = 0x80;
+                packet[2..4].copy_from_slice(&((round * burst + place) as u16).to_be_bytes());
+                packet[12..20].copy_from_slice(&now_ns().to_be_bytes());
+            }
+            sender.send_to(&frame, targets[target]).unwrap();
+            sent += burst;
         }
         received += take(sink, latency_us);
         thread::sleep(TICK);
