@@ -266,3 +266,21 @@ fn seed() -> anyhow::Result<[u8; 32]> {
         .map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
     Ok(seed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_relay_is_started_with_what_the_settings_say_of_media() {
+        let text = "[media]\ndscp = 1\ndscp_video = 2\ndscp_other = 3\nstall_s = 7\n\
+                    segments = false\nrest_s = 8\nidle_timeout_s = 9\n";
+        let settings = settings::check(text).expect("good settings");
+        let config = engine(&settings).expect("a configuration");
+        let [audio, video, other] = [1, 2, 3].map(|code| Dscp::new(code).expect("a code point"));
+        assert_eq!(config.dscp, Markings { audio, video, other });
+        let s = Duration::from_secs;
+        assert_eq!((config.stall, config.rest, config.idle), (s(7), s(8), Some(s(9))));
+        assert!(!config.segments);
+    }
+}

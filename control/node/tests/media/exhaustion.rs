@@ -3,6 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use crate::ng::Controller;
 use crate::node::{Node, PATIENCE};
 use crate::packet::{port, socket};
 use crate::phone::{Call, Phone, sdp};
@@ -92,20 +93,9 @@ fn a_lack_of_ports_that_lasts_does_not_flood_the_log() {
 #[test]
 fn a_controller_is_told_the_figures_and_how_many_rests_ended_early() {
     let node = Node::start("ports = \"20000-20007\"\nrest_s = 3600");
-    let controller = socket();
-    let pair = |key: &str, value: &str| format!("{}:{key}{}:{value}", key.len(), value.len());
-    let mut cookies = 0..;
-    let mut ask = |command: &str, call: &str| {
-        let cookie = cookies.next().expect("without end");
-        let sdp =
-            sdp("m=audio 4000 RTP/AVP 0\r\n").replace("127.0.0.1", &node.sip.ip().to_string());
-        let pairs = [("call-id", call), ("command", command), ("from-tag", "a"), ("sdp", &sdp)];
-        let pairs: String = pairs.iter().map(|(key, value)| pair(key, value)).collect();
-        controller.send_to(format!("{cookie} d{pairs}e").as_bytes(), node.ng).expect("it is sent");
-        let mut reply = [0; 65_536];
-        let length = controller.recv(&mut reply).expect("a reply");
-        String::from_utf8_lossy(&reply[..length]).into_owned()
-    };
+    let mut controller = Controller::new(&node);
+    let sdp = sdp("m=audio 4000 RTP/AVP 0\r\n");
+    let mut ask = |command: &str, call: &str| controller.ask(command, call, &sdp);
     for call in ["one", "two"] {
         assert!(ask("offer", call).contains("6:result2:ok"), "{call}");
     }

@@ -4,6 +4,7 @@
 mod bundle;
 mod calls;
 mod exhaustion;
+mod ng;
 mod node;
 mod packet;
 mod phone;

@@ -17,6 +17,11 @@ fn fresh() -> u32 {
 pub(crate) struct Message(String);
 
 impl Message {
+    /// A description that came without SIP around it.
+    pub(crate) fn of_body(body: &str) -> Message {
+        Message(format!("\r\n\r\n{body}"))
+    }
+
     fn start_line(&self) -> &str {
         self.0.lines().next().unwrap_or_default()
     }

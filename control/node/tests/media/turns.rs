@@ -44,6 +44,29 @@ fn audio_turns_into_fax_and_back() {
     assert_eq!(media, "caller 22p/0 lost, callee 22p/0 lost");
 }
 
+/// The other way to fax (T.38 D.2.2.4.1): a m= line of its own, while that of the audio is closed.
+#[test]
+fn fax_comes_on_a_stream_of_its_own_while_audio_is_closed() {
+    let node = Node::start("");
+    let phones = ["alice", "bob"].map(|name| Phone::new(&node, name));
+    let (near, far, fax) = (Media::new(), Media::new(), [Media::new(), Media::new()]);
+    let (mut call, first) = Call::new(&phones[0], &phones[1], &near.audio(), &far.audio());
+    both_ways([&near, &far], &first, &rtp(0, 1, 1));
+    let faxing = |media: &Media| {
+        sdp(&format!("m=audio 0 RTP/AVP 0\r\nm=image {} udptl t38\r\n", port(&media.rtp)))
+    };
+    let exchange = call.renew(Side::Caller, &faxing(&fax[0]), &faxing(&fax[1]));
+    assert_eq!([exchange.offered.media_port(0), exchange.answered.media_port(0)], [0, 0]);
+    let doors = [exchange.answered.door(1), exchange.offered.door(1)];
+    for sequence in 0..5_u8 {
+        let udptl = [0, sequence, 1, 6, 0, 0];
+        pass(&fax[0].rtp, doors[0], &fax[1].rtp, doors[1], &udptl);
+        pass(&fax[1].rtp, doors[1], &fax[0].rtp, doors[0], &udptl);
+    }
+    let media = node.media_of(&call.hang_up());
+    assert_eq!(media, "caller 1p/0 lost, callee 1p/0 lost; caller 5p/0 lost, callee 5p/0 lost");
+}
+
 /// RFC 3264 8.4: hold by direction and by address; either way the call goes on where it was.
 #[test]
 fn a_held_call_goes_on_with_the_same_ports_and_its_silence_is_nobodys_fault() {
