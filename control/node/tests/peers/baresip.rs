@@ -3,14 +3,14 @@
 use std::cell::RefCell;
 use std::fs;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{DOMAIN, Lab, NODE, NODE_PORT, Process, Transport, User, wait_for};
+use crate::harness::{DOMAIN, Lab, Process, Transport, User, sip_facing, wait_for};
 use crate::tone::Recording;
 
 /// What a test that uses this needs installed.
@@ -39,10 +39,11 @@ impl Baresip {
     pub(crate) fn start(
         lab: &Lab,
         user: &User,
-        local: Ipv4Addr,
+        local: impl Into<IpAddr>,
         transport: Transport,
         hertz: u32,
     ) -> Baresip {
+        let local = local.into();
         let dir = lab.path(&user.name);
         let write = |name: &str, text: String| {
             fs::create_dir_all(&dir)
@@ -50,7 +51,7 @@ impl Baresip {
                 .unwrap_or_else(|e| panic!("cannot write baresip's {name}: {e}"));
         };
         write("config", config(local, hertz, &dir.display().to_string()));
-        write("accounts", account(user, transport));
+        write("accounts", account(user, sip_facing(local), transport));
         write("contacts", String::new());
         let mut command: Command = lab.host(local).command(BARESIP);
         // -s: it prints its SIP messages, which a failed test shows.
@@ -141,7 +142,7 @@ struct Control {
 }
 
 impl Control {
-    fn connect(lab: &Lab, local: Ipv4Addr) -> Control {
+    fn connect(lab: &Lab, local: IpAddr) -> Control {
         let mut stream = None;
         wait_for("baresip's control port", STARTED, || {
             stream = lab.host(local).enter(|| TcpStream::connect((local, CONTROL_PORT)).ok());
@@ -205,21 +206,22 @@ fn take_netstring(bytes: &mut Vec<u8>) -> Option<Value> {
     Some(object)
 }
 
-fn account(user: &User, transport: Transport) -> String {
+fn account(user: &User, proxy: SocketAddr, transport: Transport) -> String {
     let (name, password, transport) = (&user.name, &user.password, transport.name());
     format!(
         "<sip:{name}@{DOMAIN};transport={transport}>;auth_user={name};auth_pass={password};\
-         outbound=\"sip:{NODE}:{NODE_PORT};transport={transport}\";regint=300;answermode=auto;\
+         outbound=\"sip:{proxy};transport={transport}\";regint=300;answermode=auto;\
          audio_codecs=pcma/8000/1\n"
     )
 }
 
-fn config(local: Ipv4Addr, hertz: u32, dir: &str) -> String {
+fn config(local: IpAddr, hertz: u32, dir: &str) -> String {
+    let [sip, control] = [5060, CONTROL_PORT].map(|port| SocketAddr::new(local, port));
     // ausine makes two channels of 48 kHz and nothing else. The audio that arrives is played into a
     // bridge that has no other end, and recorded by sndfile on the way.
     format!(
         "poll_method epoll\n\
-         sip_listen {local}:5060\n\
+         sip_listen {sip}\n\
          net_interface {local}\n\
          audio_source ausine,{hertz}\n\
          audio_player aubridge,sink\n\
@@ -244,6 +246,6 @@ fn config(local: Ipv4Addr, hertz: u32, dir: &str) -> String {
          module_tmp account.so\n\
          module_app menu.so\n\
          module_app ctrl_tcp.so\n\
-         ctrl_tcp_listen {local}:{CONTROL_PORT}\n"
+         ctrl_tcp_listen {control}\n"
     )
 }

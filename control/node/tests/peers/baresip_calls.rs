@@ -8,7 +8,7 @@ use crate::baresip::{BARESIP, Baresip, MEDIA_FIRST, MEDIA_LAST};
 use crate::capture::{self, Capture, Stream};
 use crate::harness::{
     CALLEE, CALLEE_HUNG_UP, CALLER, CALLER_HUNG_UP, Direction, Lab, Meter, NODE, Settings,
-    Transport, User, wait_for,
+    Transport, User, v6, wait_for,
 };
 use crate::tone::Recording;
 
@@ -40,9 +40,14 @@ impl Call {
     /// Both phones, registered, with a call from the first to the second that both hear for a
     /// second.
     fn connect(&self, transport: Transport) -> (Baresip, Baresip) {
+        self.connect_between([CALLER.into(), CALLEE.into()], transport)
+    }
+
+    /// As [`Call::connect`], for phones with these addresses.
+    fn connect_between(&self, [from, to]: [IpAddr; 2], transport: Transport) -> (Baresip, Baresip) {
         let (alice, bob) = (User::new("alice"), User::new("bob"));
-        let caller = Baresip::start(&self.lab, &alice, CALLER, transport, LOW);
-        let callee = Baresip::start(&self.lab, &bob, CALLEE, transport, HIGH);
+        let caller = Baresip::start(&self.lab, &alice, from, transport, LOW);
+        let callee = Baresip::start(&self.lab, &bob, to, transport, HIGH);
         caller.call(&bob);
         hear_a_second(&[&caller, &callee]);
         (caller, callee)
@@ -79,9 +84,37 @@ fn each_phone_hears_the_other_and_the_callee_hangs_up_over_tcp() {
     hang_up(Transport::Tcp, false);
 }
 
+/// As over IPv4, with SIP and media over IPv6.
+#[test]
+fn each_phone_hears_the_other_over_ipv6_and_udp() {
+    hang_up_between([v6(CALLER), v6(CALLEE)], Transport::Udp, true);
+}
+
+/// As over UDP.
+#[test]
+fn each_phone_hears_the_other_over_ipv6_and_tcp() {
+    hang_up_between([v6(CALLER), v6(CALLEE)], Transport::Tcp, false);
+}
+
+/// RFC 6157: two phones that share no address family hear each other.
+#[test]
+fn a_phone_with_ipv6_and_one_with_ipv4_hear_each_other() {
+    hang_up_between([v6(CALLER), CALLEE.into()], Transport::Udp, true);
+}
+
+/// The other way round; the callee's BYE finds back to IPv4 (RFC 5658).
+#[test]
+fn a_phone_with_ipv4_and_one_with_ipv6_hear_each_other() {
+    hang_up_between([CALLER.into(), v6(CALLEE)], Transport::Udp, false);
+}
+
 fn hang_up(transport: Transport, by_caller: bool) {
+    hang_up_between([CALLER.into(), CALLEE.into()], transport, by_caller);
+}
+
+fn hang_up_between(phones: [IpAddr; 2], transport: Transport, by_caller: bool) {
     let call = Call::new(&[BARESIP]);
-    let (caller, callee) = call.connect(transport);
+    let (caller, callee) = call.connect_between(phones, transport);
     let (ends, hears) = if by_caller { (&caller, &callee) } else { (&callee, &caller) };
     ends.hang_up();
     hears.wait_call_end();
@@ -186,8 +219,8 @@ fn hear_a_second(phones: &[&Baresip]) {
 fn to_phones() -> [Direction; 2] {
     [("to_caller", CALLER), ("to_callee", CALLEE)].map(|(name, to)| Direction {
         name,
-        from: NODE,
-        to,
+        from: NODE.into(),
+        to: to.into(),
         ports: MEDIA_FIRST..=MEDIA_LAST,
         swallow: false,
     })

@@ -13,6 +13,7 @@ mod kamailio;
 mod kamailio_calls;
 mod kamailio_ng;
 mod kernel_ports;
+mod networks;
 mod raw;
 mod raw_answers;
 mod sipp;

@@ -2,12 +2,12 @@
 //! failed.
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{CALLEE, DOMAIN, Lab, NODE, NODE_PORT, Process, Transport, User, wait_for};
+use crate::harness::{CALLEE, DOMAIN, Lab, Process, Transport, User, sip_facing, wait_for};
 
 /// What a test that uses this needs installed.
 pub(crate) const SIPP: &str = "sipp";
@@ -58,8 +58,9 @@ pub(crate) struct Score {
 pub(crate) struct Sipp {
     scenario: Scenario,
     transport: Transport,
-    local: Ipv4Addr,
+    local: IpAddr,
     port: u16,
+    media: IpAddr,
     media_port: u16,
     remote: String,
     calls: u32,
@@ -76,16 +77,18 @@ impl Sipp {
     pub(crate) fn new(
         scenario: Scenario,
         transport: Transport,
-        local: Ipv4Addr,
+        local: impl Into<IpAddr>,
         port: u16,
     ) -> Sipp {
+        let local = local.into();
         Sipp {
             scenario,
             transport,
             local,
             port,
+            media: local,
             media_port: MEDIA_PORT,
-            remote: format!("{NODE}:{NODE_PORT}"),
+            remote: sip_facing(local).to_string(),
             calls: 1,
             rate: 10,
             pause: Duration::from_secs(1),
@@ -104,6 +107,12 @@ impl Sipp {
     /// How long the scenario's own pause lasts: the length of a call.
     pub(crate) fn pause(mut self, pause: Duration) -> Sipp {
         self.pause = pause;
+        self
+    }
+
+    /// The address of its media, where it is not that of its SIP.
+    pub(crate) fn media(mut self, media: IpAddr) -> Sipp {
+        self.media = media;
         self
     }
 
@@ -162,7 +171,7 @@ impl Sipp {
             "-p",
             &port,
             "-mi",
-            &local,
+            &self.media.to_string(),
             "-mp",
             &self.media_port.to_string(),
         ]);
@@ -239,9 +248,9 @@ impl SippRun<'_> {
         );
     }
 
-    fn wait_listening(&self, transport: Transport, local: Ipv4Addr, port: u16) {
+    fn wait_listening(&self, transport: Transport, local: IpAddr, port: u16) {
         let kind = if transport == Transport::Udp { "-u" } else { "-t" };
-        let wanted = format!("{local}:{port}");
+        let wanted = SocketAddr::new(local, port).to_string();
         wait_for("SIPp to listen", Duration::from_secs(5), || {
             let listing =
                 self.lab.host(local).command("ss").args(["-H", "-n", "-a", kind]).output();
@@ -274,11 +283,16 @@ fn score(file: &Path) -> Score {
 
 /// Registers `user` at the node with a contact at the called peer's `port`.
 pub(crate) fn register_callee(lab: &Lab, user: &User, transport: Transport, port: u16) {
-    Sipp::new(REGISTER, transport, CALLEE, REGISTRATION_PORT)
-        .act_as(user, &format!("sip:{}@{CALLEE}:{port}", user.name))
+    register(lab, user, transport, SocketAddr::new(CALLEE.into(), port));
+}
+
+/// Registers `user` at the node with this contact, from its host.
+pub(crate) fn register(lab: &Lab, user: &User, transport: Transport, contact: SocketAddr) {
+    Sipp::new(REGISTER, transport, contact.ip(), REGISTRATION_PORT)
+        .act_as(user, &format!("sip:{}@{contact}", user.name))
         .start(lab, &format!("register-{}", user.name))
         .succeed(Duration::from_secs(10));
 }
 
-/// Where [`register_callee`] sends from; apart from the callee's own port, which it announces.
+/// Where [`register`] sends from; apart from the callee's own port, which it announces.
 const REGISTRATION_PORT: u16 = 5099;

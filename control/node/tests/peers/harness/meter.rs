@@ -1,6 +1,6 @@
 //! Counts packets with nftables: exact, in the kernel, and blind to who sends and who receives.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use super::{Lab, run};
@@ -10,8 +10,8 @@ use super::{Lab, run};
 #[derive(Clone, Debug)]
 pub(crate) struct Direction {
     pub(crate) name: &'static str,
-    pub(crate) from: Ipv4Addr,
-    pub(crate) to: Ipv4Addr,
+    pub(crate) from: IpAddr,
+    pub(crate) to: IpAddr,
     pub(crate) ports: RangeInclusive<u16>,
     /// Ends the packets here, after they are counted. For a peer whose player has no socket on the
     /// port it plays from: the answers would only provoke ICMP errors that no phone would send.
@@ -31,9 +31,10 @@ impl<'a> Meter<'a> {
         for Direction { name, from, to, ports, swallow } in directions {
             let (first, last, verdict) =
                 (ports.start(), ports.end(), if *swallow { "drop" } else { "accept" });
+            let family = if from.is_ipv4() { "ip" } else { "ip6" };
             let ruleset = format!(
                 "table inet {name} {{\ncounter seen {{}}\nchain input {{\ntype filter hook input priority 0;\n\
-                 ip saddr {from} udp dport {first}-{last} counter name seen {verdict}\n}}\n}}"
+                 {family} saddr {from} udp dport {first}-{last} counter name seen {verdict}\n}}\n}}"
             );
             run(lab.host(*to).command("nft").arg(ruleset));
         }

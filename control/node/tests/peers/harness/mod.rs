@@ -8,7 +8,7 @@ mod node;
 mod process;
 
 use std::fs;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
@@ -21,7 +21,7 @@ pub(crate) use namespace::Namespace;
 pub(crate) use network::{BRIDGE, Network};
 pub(crate) use node::{
     CALLEE_HUNG_UP, CALLER_HUNG_UP, DOMAIN, MEDIA_PORTS, NG_PORT, NODE_PORT, Node, OUTSIDE_DOMAIN,
-    Settings, User,
+    Settings, User, WAN,
 };
 pub(crate) use process::Process;
 
@@ -33,6 +33,30 @@ pub(crate) const CALLER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
 pub(crate) const CALLEE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 3);
 /// Where an outside SIP proxy runs.
 pub(crate) const PROXY: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 4);
+
+/// The node's address in the outside network.
+pub(crate) const NODE_OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 1);
+/// A host that is in the outside network, too: that of [`PROXY`].
+pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(10, 88, 0, 4);
+
+/// The IPv6 address of the host with this address in the inside network: its number in fd77::/64.
+pub(crate) const fn v6(host: Ipv4Addr) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, host.octets()[3] as u16))
+}
+
+/// The node's address that a peer with this address talks to.
+pub(crate) fn node_facing(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(OUTSIDE) => NODE_OUTSIDE.into(),
+        IpAddr::V4(_) => NODE.into(),
+        IpAddr::V6(_) => v6(NODE),
+    }
+}
+
+/// Where a peer with this address finds the node's SIP.
+pub(crate) fn sip_facing(peer: IpAddr) -> SocketAddr {
+    SocketAddr::new(node_facing(peer), NODE_PORT)
+}
 
 /// How often a condition that nothing announces (a file, a socket table) is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
@@ -81,7 +105,7 @@ impl Lab {
     }
 
     /// The host with this address.
-    pub(crate) fn host(&self, address: Ipv4Addr) -> &Namespace {
+    pub(crate) fn host(&self, address: impl Into<IpAddr>) -> &Namespace {
         self.network.host(address)
     }
 

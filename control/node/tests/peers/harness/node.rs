@@ -1,13 +1,14 @@
 //! The node under test, as a user starts it: `ringfarm run --config FILE`.
 
 use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{NODE, Namespace, PROXY, Process};
+use super::{NODE, NODE_OUTSIDE, Namespace, PROXY, Process, v6};
 
 /// The node's SIP port, UDP and TCP.
 pub(crate) const NODE_PORT: u16 = 5060;
@@ -50,7 +51,12 @@ pub(crate) struct Settings {
     pub(crate) outside: bool,
     /// Whether [`PROXY`] may have its calls' media relayed over ng, on [`NG_PORT`].
     pub(crate) ng: bool,
+    /// Whether there are the networks "inside" and "outside"; the latter is told [`WAN`].
+    pub(crate) networks: bool,
 }
+
+/// What the outside network is told instead of [`NODE_OUTSIDE`].
+pub(crate) const WAN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
 
 impl Settings {
     pub(crate) fn with_users(names: &[&str]) -> Settings {
@@ -74,10 +80,12 @@ impl Settings {
         let (first, last) = (MEDIA_PORTS.start(), MEDIA_PORTS.end());
         let mut toml =
             format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n\n");
-        for transport in ["udp", "tcp"] {
+        let addresses = [NODE.into(), v6(NODE), IpAddr::from(NODE_OUTSIDE)];
+        for (transport, ip) in ["udp", "tcp"].iter().flat_map(|t| addresses.map(|ip| (t, ip))) {
+            let address = SocketAddr::new(ip, NODE_PORT);
             let _ = writeln!(
                 toml,
-                "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{NODE}:{NODE_PORT}\"\n"
+                "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{address}\"\n"
             );
         }
         for User { name, password } in &self.users {
@@ -89,6 +97,14 @@ impl Settings {
                 toml,
                 "[peers]\ntrusted = [\"{PROXY}/32\"]\n\n\
                  [[routes]]\ndomain = \"{OUTSIDE_DOMAIN}\"\nnext_hop = \"{PROXY}:5060\"\ntransport = \"udp\""
+            );
+        }
+        if self.networks {
+            let _ = writeln!(
+                toml,
+                "[[media.networks]]\nname = \"inside\"\npeers = [\"10.77.0.0/16\"]\naddress = \"{NODE}\"\n\n\
+                 [[media.networks]]\nname = \"outside\"\npeers = [\"0.0.0.0/0\"]\naddress = \"{NODE_OUTSIDE}\"\n\
+                 advertise = \"{WAN}\"\n"
             );
         }
         if self.ng {
