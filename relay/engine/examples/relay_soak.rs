@@ -17,8 +17,8 @@ use relay_core::api::*;
 use relay_engine::{Engine, EngineConfig};
 use smallvec::smallvec;
 
-const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
-const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 3));
+const INSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 77, 0, 2));
+const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 77, 0, 3));
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A leak of one byte a session would show in 800,000 of them; what an allocator keeps or gives back
 /// varies by less.
@@ -130,7 +130,7 @@ impl Rig {
 
 fn spec() -> SessionSpec {
     let leg = |host: u8| {
-        let rtp = SocketAddr::from(([127, 0, 0, host], 9));
+        let rtp = SocketAddr::from(([127, 77, 0, host], 9));
         let remote = Remote { rtp, rtcp: rtp, learning: Learning::Signalled };
         StreamLeg {
             rtcp: RtcpMode::Separate,
