@@ -33,11 +33,12 @@ fn the_relay_is_measured_over_ng_against_the_floor() {
             assert!(row["us_per_packet"]["median"].as_f64() > Some(0.0), "{system}: {row}\n{log}");
         }
     }
-    for path in ["/ratios/cpu_vs_epoll/4", "/setup_us/p99"] {
+    for path in ["/ratios/cpu_vs_epoll/4", "/setup_us/p99", "/ping_us/p99"] {
         assert!(report.pointer(path).and_then(Value::as_f64) > Some(0.0), "{path}: {report}");
     }
     assert!(report["session_bytes"].is_number(), "{report}");
     let set_up = &report["set_up"]["ringfarm"];
+    assert!(set_up["setup_cpu_us"].as_f64() > Some(0.0), "{set_up}");
     let held = (&set_up["sessions_held"], &set_up["content"]["lost"], &set_up["why"]);
     assert_eq!(held, (&20.into(), &0.into(), &serde_json::json!([])), "{log}");
 }

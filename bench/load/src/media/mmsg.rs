@@ -39,12 +39,12 @@ pub(crate) struct Sent {
     pub(crate) refused: u64,
 }
 
-/// Datagrams that wait to be sent from one socket: a head that is written for each, and a filling
-/// that is borrowed, so that the bulk is copied once only, by the kernel.
+/// Datagrams that wait to be sent from one socket. Each lies in one piece: head and filling as two
+/// would spare a copy here, and cost the kernel more than that for the second piece's bookkeeping.
 pub(crate) struct SendBatch {
-    heads: Box<[[u8; HEAD_BYTES]; BATCH]>,
+    datagrams: Box<[[u8; DATAGRAM_BYTES]; BATCH]>,
     names: Box<[libc::sockaddr_in; BATCH]>,
-    parts: Owned<Box<[[libc::iovec; 2]; BATCH]>>,
+    parts: Owned<Box<[libc::iovec; BATCH]>>,
     headers: Owned<Box<[libc::mmsghdr; BATCH]>>,
     length: usize,
 }
@@ -52,9 +52,9 @@ pub(crate) struct SendBatch {
 impl SendBatch {
     pub(crate) fn new() -> SendBatch {
         SendBatch {
-            heads: Box::new([[0; HEAD_BYTES]; BATCH]),
+            datagrams: Box::new([[0; DATAGRAM_BYTES]; BATCH]),
             names: Box::new([raw_address(NOWHERE); BATCH]),
-            parts: Owned(Box::new([[NOTHING; 2]; BATCH])),
+            parts: Owned(Box::new([NOTHING; BATCH])),
             headers: Owned(Box::new([empty_header(); BATCH])),
             length: 0,
         }
@@ -71,41 +71,40 @@ impl SendBatch {
     /// Adds a datagram to `destination`: `write` fills its head and returns the filling.
     ///
     /// # Panics
-    /// The batch is full; ask [`SendBatch::is_full`] first.
+    /// The batch is full (ask [`SendBatch::is_full`] first), or the filling is longer than
+    /// [`PAYLOAD_BYTES_MAX`] allows.
     pub(crate) fn push<'a>(
         &mut self,
         destination: SocketAddrV4,
         write: impl FnOnce(&mut [u8; HEAD_BYTES]) -> &'a [u8],
     ) {
         let at = self.length;
-        let filling = write(&mut self.heads[at]);
-        let head =
-            libc::iovec { iov_base: self.heads[at].as_mut_ptr().cast(), iov_len: HEAD_BYTES };
-        let body =
-            libc::iovec { iov_base: filling.as_ptr().cast_mut().cast(), iov_len: filling.len() };
+        let (head, rest) =
+            self.datagrams[at].split_first_chunk_mut().expect("a datagram is longer than its head");
+        let filling = write(head);
+        rest[..filling.len()].copy_from_slice(filling);
+        let length = HEAD_BYTES + filling.len();
         self.names[at] = raw_address(destination);
-        self.parts.0[at] = [head, body];
+        self.parts.0[at] =
+            libc::iovec { iov_base: self.datagrams[at].as_mut_ptr().cast(), iov_len: length };
         let header = &mut self.headers.0[at].msg_hdr;
         header.msg_name = (&raw mut self.names[at]).cast();
         header.msg_namelen = ADDRESS_BYTES;
-        header.msg_iov = self.parts.0[at].as_mut_ptr();
-        header.msg_iovlen = 2;
+        header.msg_iov = &raw mut self.parts.0[at];
+        header.msg_iovlen = 1;
         self.length += 1;
     }
 
     /// Sends and empties the batch. A datagram that the kernel refuses is given up and the rest
     /// goes on.
-    ///
-    /// # Safety
-    /// Every filling that was pushed since the last flush must still be alive.
-    pub(crate) unsafe fn flush(&mut self, socket: BorrowedFd<'_>) -> Sent {
+    pub(crate) fn flush(&mut self, socket: BorrowedFd<'_>) -> Sent {
         let length = mem::take(&mut self.length);
         let mut sent = Sent::default();
         let (mut at, mut tries) = (0, 0);
         while at < length {
             let rest = &mut self.headers.0[at..length];
-            // SAFETY: `rest` holds headers that `push` pointed at our heads, names and parts and, by
-            // this function's contract, at living fillings; the kernel only reads them.
+            // SAFETY: `rest` holds headers that `push` pointed at our datagrams, names and parts; the
+            // kernel only reads them.
             let result = unsafe {
                 libc::sendmmsg(socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, 0)
             };
@@ -261,8 +260,7 @@ mod tests {
             });
         }
         assert!(batch.is_full());
-        // SAFETY: `filling` is alive.
-        let sent = unsafe { batch.flush(from.rtp.as_fd()) };
+        let sent = batch.flush(from.rtp.as_fd());
         assert_eq!(sent, Sent { taken: BATCH, refused: 0 });
 
         let mut inbox = ReceiveBatch::new();
@@ -286,8 +284,7 @@ mod tests {
         for port in [good.port(), 0, good.port()] {
             batch.push(SocketAddrV4::new(*good.ip(), port), |_| &filling);
         }
-        // SAFETY: `filling` is alive.
-        let sent = unsafe { batch.flush(sender.as_fd()) };
+        let sent = batch.flush(sender.as_fd());
         assert_eq!(sent, Sent { taken: 2, refused: 0b010 });
     }
 }

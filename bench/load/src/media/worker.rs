@@ -230,8 +230,7 @@ impl Worker {
     fn flush(&mut self, at: usize, kind: Kind) {
         let end = &mut self.ends[at];
         let Some(pair) = &end.pairs[kind.index()] else { return };
-        // SAFETY: all fillings are parts of `press`, which this thread keeps alive.
-        let sent = unsafe { self.batch.flush(pair.rtp.as_fd()) };
+        let sent = self.batch.flush(pair.rtp.as_fd());
         self.sent += sent.taken as u64;
         self.tally.send_failures += u64::from(sent.refused.count_ones());
         let mut refused = sent.refused;

@@ -20,6 +20,15 @@ pub(crate) trait Control {
     /// The system refused, or does not answer.
     fn set_up(&mut self, session: u32, ends: &Ends) -> Result<Remotes>;
 
+    /// Says something that changes nothing and waits for the answer: what any command takes at
+    /// least. Systems that are told in another way than over the network do nothing.
+    ///
+    /// # Errors
+    /// The system does not answer.
+    fn ping(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// Ends a session.
     ///
     /// # Errors

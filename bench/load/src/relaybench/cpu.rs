@@ -172,7 +172,7 @@ fn processes() -> impl Iterator<Item = u32> {
 }
 
 /// Processor time of all threads of a process in nanoseconds; 0 once it is gone.
-fn threads_ns(pid: u32) -> u64 {
+pub(crate) fn threads_ns(pid: u32) -> u64 {
     let Ok(threads) = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")) else {
         return 0;
     };

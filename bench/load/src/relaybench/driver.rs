@@ -83,6 +83,7 @@ impl Driver {
             background_core_share: Vec::new(),
             ratios: Ratios::default(),
             setup_us: None,
+            ping_us: None,
             session_bytes: None,
             workloads: plan.workloads.iter().map(|load| self::report_of(load, &plan)).collect(),
             set_up: BTreeMap::new(),

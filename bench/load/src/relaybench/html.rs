@@ -261,17 +261,19 @@ fn set_up(report: &RelayReport, page: &mut String) {
     if report.set_up.is_empty() {
         return;
     }
-    *page += "<h2>Many sessions</h2><p class=\"pale\">A/V sessions, offer and answer over ng one after the other.</p><div class=\"scroll\"><table><tr><th>system<th>held<th>wanted<th>set-up p50 us<th>p99 us<th>last tenth p50 us<th>p99 us<th>delete p99 us<th>bytes a session<th>kernel bytes<th>lost";
+    *page += "<h2>Many sessions</h2><p class=\"pale\">A/V sessions, offer and answer over ng one after the other.</p><div class=\"scroll\"><table><tr><th>system<th>held<th>wanted<th>set-up p50 us<th>p99 us<th>last tenth p50 us<th>p99 us<th>ping p99 us<th>threads us<th>delete p99 us<th>bytes a session<th>kernel bytes<th>lost";
     for (system, set_up) in &report.set_up {
         put!(
             page,
-            "<tr><td>{system}<td>{}<td>{}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{}",
+            "<tr><td>{system}<td>{}<td>{}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{:.0}<td>{}",
             set_up.sessions_held,
             set_up.sessions_wanted,
             set_up.setup_us.p50,
             set_up.setup_us.p99,
             set_up.setup_us_last_tenth.p50,
             set_up.setup_us_last_tenth.p99,
+            set_up.ping_us.p99,
+            set_up.setup_cpu_us,
             set_up.teardown_us.p99,
             set_up.session_bytes,
             set_up.session_kernel_bytes,
@@ -280,7 +282,7 @@ fn set_up(report: &RelayReport, page: &mut String) {
         if !set_up.why.is_empty() {
             put!(
                 page,
-                "<tr><td><td colspan=\"10\" class=\"why\">{}",
+                "<tr><td><td colspan=\"12\" class=\"why\">{}",
                 escape(&set_up.why.join("; "))
             );
         }

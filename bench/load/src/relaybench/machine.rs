@@ -66,7 +66,7 @@ pub(crate) fn method(lab: &Lab, system_hash: Option<&Lab>, precision: Precision)
     notes.push("us_per_packet_process is the processor time of the system's threads alone (schedstat); without IRQ_TIME_ACCOUNTING in the kernel it includes the softirqs that interrupted them.".into());
     notes.push("Latency is from just before the generator's send call to the receive timestamp of the sink's kernel; the sink's own delay is not in it.".into());
     notes.push("Every packet is checked at the sink, byte by byte, for its stream, place and source. Loss, duplicates and changes are counted over the whole cell, warm-up included. No RTCP is sent.".into());
-    notes.push("Each cell starts its system anew; set-up is offer and answer over ng, one session after the other, from the calling client's address. The epoll floor is told over a pipe, the kernel's forwarding needs no set-up.".into());
+    notes.push("Each cell starts its system anew; set-up is offer and answer over ng, one session after the other, from the calling client's address and clock; the client runs in real time on a generator core, and its pings to the system say how much of a command is way and waking up. The epoll floor is told over a pipe, the kernel's forwarding needs no set-up.".into());
     Method { topology: lab.topology(), notes }
 }
 

@@ -76,11 +76,8 @@ impl NgClient {
         let deadline = Instant::now() + START_WAIT;
         loop {
             check()?;
-            let ping = Value::dictionary([("command", Value::text("ping"))]);
-            if let Ok(Some(answer)) = self.attempt(&ping, START_PAUSE) {
-                let result = answer.get_text("result").unwrap_or_default();
-                ensure!(result == "pong", "ping was answered {result:?}");
-                return Ok(());
+            if let Ok(Some(answer)) = self.attempt(&ping(), START_PAUSE) {
+                return pong(&answer);
             }
             ensure!(Instant::now() < deadline, "no answer to ping for {START_WAIT:?}");
             std::thread::sleep(START_PAUSE);
@@ -194,6 +191,11 @@ impl Control for NgClient {
         Ok([of_caller, of_callee])
     }
 
+    fn ping(&mut self) -> Result<()> {
+        let answer = self.attempt(&ping(), ANSWER_WAIT)?;
+        pong(&answer.context("a ping was not answered")?)
+    }
+
     fn tear_down(&mut self, session: u32) -> Result<()> {
         let command = Value::dictionary([
             ("command", Value::text("delete")),
@@ -203,6 +205,16 @@ impl Control for NgClient {
         ]);
         self.command(&command).map(drop)
     }
+}
+
+fn ping() -> Value {
+    Value::dictionary([("command", Value::text("ping"))])
+}
+
+fn pong(answer: &Value) -> Result<()> {
+    let result = answer.get_text("result").unwrap_or_default();
+    ensure!(result == "pong", "ping was answered {result:?}");
+    Ok(())
 }
 
 fn call_id(session: u32) -> String {

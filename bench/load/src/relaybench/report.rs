@@ -214,6 +214,11 @@ pub struct SetUpReport {
     pub setup_us: Quantiles,
     /// The same for the last tenth, with all the others live.
     pub setup_us_last_tenth: Quantiles,
+    /// The time that the system's threads were running for each set-up of the last tenth: its own
+    /// part, system calls included, without any waiting or waking up.
+    pub setup_cpu_us: f64,
+    /// A ping and its answer with most sessions live: the floor of each of a set-up's two commands.
+    pub ping_us: Quantiles,
     /// Ending one session.
     pub teardown_us: Quantiles,
     /// Growth of resident memory for each session held.
@@ -327,6 +332,8 @@ pub struct RelayReport {
     pub ratios: Ratios,
     /// Ringfarm's time to set a session up while most of its sessions are live.
     pub setup_us: Option<Quantiles>,
+    /// The round trip of a ping to ringfarm meanwhile, two of which no set-up can go below.
+    pub ping_us: Option<Quantiles>,
     /// Ringfarm's user memory for each session.
     pub session_bytes: Option<f64>,
     /// The loads, in the order of the plan.
@@ -370,6 +377,7 @@ impl RelayReport {
         self.ratios = ratios;
         let ours = self.set_up.get(&OURS).filter(|set_up| set_up.sessions_held > 0);
         self.setup_us = ours.map(|set_up| set_up.setup_us_last_tenth);
+        self.ping_us = ours.map(|set_up| set_up.ping_us);
         self.session_bytes = ours.map(|set_up| set_up.session_bytes);
     }
 }

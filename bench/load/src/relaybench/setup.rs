@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use hdrhistogram::Histogram;
 
 use crate::ids::{Kind, SessionId, Side};
 use crate::media::packet::Shape;
@@ -32,6 +33,9 @@ const PROOF: Duration = Duration::from_millis(3_100);
 /// Clients share sockets, as behind one gateway: what counts here is the relay's sockets.
 const SESSIONS_PER_SOCKET: u32 = 64;
 
+/// Pings before and after the last tenth of the set-ups: enough for a 99th percentile.
+const PINGS: u32 = 300;
+
 /// Longest that all sessions may take: 10 ms each.
 const EACH_MAX: Duration = Duration::from_millis(10);
 
@@ -46,11 +50,15 @@ pub(crate) fn measure(
     stop: &Stop,
 ) -> Result<SetUpReport> {
     let plane = start_media(lab, wanted)?;
+    // The media threads look at their schedule 4,000 times a second on the same core.
+    let foremost = os::Foremost::take();
     let pid = running.pid().context("a system without a process has no memory")?;
     let mut report = SetUpReport { sessions_wanted: wanted, ..SetUpReport::default() };
     let mut remotes: Vec<Remotes> = Vec::with_capacity(wanted as usize);
     let (mut all, mut last) = (stats::histogram(), stats::histogram());
-    let mut memory = None;
+    let mut pings = stats::histogram();
+    let (mut memory, mut spent_ns) = (None, 0);
+    let first_of_last = wanted - wanted / 10;
     let deadline = std::time::Instant::now() + EACH_MAX * wanted;
     for session in 0..wanted {
         stop.check()?;
@@ -60,6 +68,10 @@ pub(crate) fn measure(
         if std::time::Instant::now() > deadline {
             report.why.push(format!("{session} sessions took longer than {EACH_MAX:?} each"));
             break;
+        }
+        if session == first_of_last {
+            ping(running, &mut pings, stop)?;
+            spent_ns = cpu::threads_ns(pid);
         }
         let ends = ends_of(&plane, SessionId(session));
         let start = os::monotonic_ns();
@@ -73,10 +85,18 @@ pub(crate) fn measure(
             }
         }
         all.saturating_record(took);
-        if session >= wanted - wanted / 10 {
+        if session >= first_of_last {
             last.saturating_record(took);
         }
     }
+    if !last.is_empty() {
+        let spent_ns = cpu::threads_ns(pid).saturating_sub(spent_ns);
+        report.setup_cpu_us = spent_ns as f64 / 1_000.0 / last.len() as f64;
+    }
+    if let Err(error) = ping(running, &mut pings, stop) {
+        report.why.push(format!("{error:#}"));
+    }
+    drop(foremost);
     let held = remotes.len() as u32;
     ensure!(held > BEFORE, "only {held} sessions were set up: {}", report.why.join("; "));
     let (resident, slab) = memory.context("the memory could not be read")?;
@@ -84,6 +104,7 @@ pub(crate) fn measure(
         (after.unwrap_or(before) as f64 - before as f64) / f64::from(held - BEFORE)
     };
     report.sessions_held = held;
+    report.ping_us = Quantiles::of_ns(&pings);
     report.setup_us = Quantiles::of_ns(&all);
     report.setup_us_last_tenth = Quantiles::of_ns(if last.is_empty() { &all } else { &last });
     report.session_bytes = grown(cpu::resident_bytes(pid), resident);
@@ -105,12 +126,24 @@ pub(crate) fn measure(
     Ok(report)
 }
 
+/// Takes the time of [`PINGS`] pings.
+fn ping(running: &mut Running, times: &mut Histogram<u64>, stop: &Stop) -> Result<()> {
+    for _ in 0..PINGS {
+        stop.check()?;
+        let start = os::monotonic_ns();
+        running.control.ping()?;
+        times.saturating_record((os::monotonic_ns() - start).max(1));
+    }
+    Ok(())
+}
+
 fn tear_down(
     running: &mut Running,
     held: u32,
     report: &mut SetUpReport,
     stop: &Stop,
 ) -> Result<()> {
+    let _foremost = os::Foremost::take();
     let mut times = stats::histogram();
     for session in 0..held {
         stop.check()?;

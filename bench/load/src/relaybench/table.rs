@@ -125,7 +125,7 @@ fn set_up(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
             "\nset-up, {system}: {} of {} A/V sessions held\n  \
-             offer and answer, us: all p50 {:.0} p99 {:.0}, last tenth p50 {:.0} p99 {:.0}; delete p50 {:.0} p99 {:.0}\n  \
+             offer and answer, us: all p50 {:.0} p99 {:.0}, last tenth p50 {:.0} p99 {:.0}; a ping and its answer p50 {:.0} p99 {:.0}; the system's threads ran {:.0} us a set-up; delete p50 {:.0} p99 {:.0}\n  \
              memory a session: {:.0} bytes of its own, {:.0} of the kernel's; {:.0} kB more than before after all had ended",
             set_up.sessions_held,
             set_up.sessions_wanted,
@@ -133,6 +133,9 @@ fn set_up(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             all.p99,
             last.p50,
             last.p99,
+            set_up.ping_us.p50,
+            set_up.ping_us.p99,
+            set_up.setup_cpu_us,
             set_up.teardown_us.p50,
             set_up.teardown_us.p99,
             set_up.session_bytes,
