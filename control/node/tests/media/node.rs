@@ -38,7 +38,7 @@ impl Node {
         let mut settings = NamedTempFile::new().expect("a temporary file");
         write!(
             settings,
-            "[node]\nworkers = 1\n[media]\n{media}\n[ng]\nlisten = \"127.0.0.1:0\"\n\
+            "[node]\nworkers = 1\n[media]\naddresses = [\"{home}\"]\n{media}\n[ng]\nlisten = \"127.0.0.1:0\"\n\
              [[sip.listen]]\ntransport = \"udp\"\naddress = \"{home}:0\"\n"
         )
         .expect("it can be written");
