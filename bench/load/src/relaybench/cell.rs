@@ -177,6 +177,8 @@ impl Window {
             core_busy_share: share(spent.busy_ns),
             steal_share: share(spent.steal_ns),
             foreign_cores: share(spent.foreign_ns),
+            foreign_share: (spent.foreign_on_core_ns + spent.steal_ns) as f64
+                / spent.busy_ns.max(1) as f64,
             sent_pps: sent as f64 / self.seconds,
             relayed_pps: relayed_per_second,
             content: content_of(&tally.rtp),

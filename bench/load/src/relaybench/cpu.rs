@@ -6,8 +6,9 @@
 //! whichever thread it interrupts or even if it interrupts none. The per-thread figures of the
 //! kernel cannot tell that: without IRQ_TIME_ACCOUNTING a softirq is charged to whoever it interrupts.
 
+use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
@@ -26,7 +27,7 @@ pub(crate) enum Precision {
 }
 
 /// The accounts at one moment.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct Reading {
     pub(crate) at_ns: u64,
     pub(crate) idle_ns: u64,
@@ -37,6 +38,7 @@ pub(crate) struct Reading {
     pub(crate) ksoftirqd_ns: u64,
     /// All other processes of the machine, on any core.
     pub(crate) foreign_ns: u64,
+    foreign_threads: Threads,
 }
 
 /// Differences of two readings.
@@ -48,6 +50,8 @@ pub(crate) struct Spent {
     pub(crate) process_ns: u64,
     pub(crate) ksoftirqd_ns: u64,
     pub(crate) foreign_ns: u64,
+    /// The part of it that threads took which were last seen on the core.
+    pub(crate) foreign_on_core_ns: u64,
 }
 
 impl Spent {
@@ -60,6 +64,7 @@ impl Spent {
             process_ns: after.process_ns.saturating_sub(before.process_ns),
             ksoftirqd_ns: after.ksoftirqd_ns.saturating_sub(before.ksoftirqd_ns),
             foreign_ns: after.foreign_ns.saturating_sub(before.foreign_ns),
+            foreign_on_core_ns: after.foreign_threads.spent_since(&before.foreign_threads),
         }
     }
 }
@@ -87,6 +92,7 @@ impl Meter {
         let process_ns = self.process.map_or(0, threads_ns);
         let ksoftirqd_ns = self.ksoftirqd.map_or(0, threads_ns);
         let foreign_ns = self.foreign_ns();
+        let foreign_threads = self.foreign_threads();
         let stat = stat_line(self.core)?;
         let (at_ns, idle_ns) = match self.precision {
             // The kernel adds up an idle period when it ends: being there ends it.
@@ -100,14 +106,43 @@ impl Meter {
             process_ns,
             ksoftirqd_ns,
             foreign_ns,
+            foreign_threads,
         })
     }
 
-    fn foreign_ns(&self) -> u64 {
+    fn others(&self) -> impl Iterator<Item = u32> + use<> {
         let ours = [Some(std::process::id()), self.process, self.ksoftirqd];
-        let others = processes().filter(|pid| !ours.contains(&Some(*pid)));
-        others.filter_map(|pid| process_ticks(&read(&format!("/proc/{pid}/stat"))?)).sum::<u64>()
+        processes().filter(move |pid| !ours.contains(&Some(*pid)))
+    }
+
+    fn foreign_threads(&self) -> Threads {
+        let of_all = self.others().flat_map(threads).filter_map(|(id, thread)| {
+            let at = thread_core(&fs::read_to_string(thread.join("stat")).ok()?)?;
+            Some((id, (running_ns(&thread)?, at == self.core)))
+        });
+        Threads(of_all.collect())
+    }
+
+    fn foreign_ns(&self) -> u64 {
+        self.others()
+            .filter_map(|pid| process_ticks(&read(&format!("/proc/{pid}/stat"))?))
+            .sum::<u64>()
             * TICK_NS
+    }
+}
+
+/// The running time of threads by their id, and whether each was last seen on the core.
+#[derive(Debug, Default)]
+struct Threads(HashMap<u32, (u64, bool)>);
+
+impl Threads {
+    /// What those took since `before` that are on the core now. What has ended since is missing.
+    fn spent_since(&self, before: &Threads) -> u64 {
+        let on_core = self.0.iter().filter(|(_, (_, on_core))| *on_core);
+        let spent = on_core.map(|(id, (ns, _))| {
+            ns.saturating_sub(before.0.get(id).map_or(0, |(before_ns, _)| *before_ns))
+        });
+        spent.sum()
     }
 }
 
@@ -173,14 +208,24 @@ fn processes() -> impl Iterator<Item = u32> {
 
 /// Processor time of all threads of a process in nanoseconds; 0 once it is gone.
 pub(crate) fn threads_ns(pid: u32) -> u64 {
-    let Ok(threads) = fs::read_dir(Path::new("/proc").join(pid.to_string()).join("task")) else {
-        return 0;
-    };
-    let spent = threads.flatten().filter_map(|thread| {
-        let text = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        text.split_whitespace().next()?.parse::<u64>().ok()
-    });
-    spent.sum()
+    threads(pid).filter_map(|(_, thread)| running_ns(&thread)).sum()
+}
+
+/// The threads of a process, with the folder of each below `/proc`.
+fn threads(pid: u32) -> impl Iterator<Item = (u32, PathBuf)> {
+    let folder = Path::new("/proc").join(pid.to_string()).join("task");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
+fn running_ns(thread: &Path) -> Option<u64> {
+    let text = fs::read_to_string(thread.join("schedstat")).ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// The core that a thread was last on: the 39th field of its `stat`.
+fn thread_core(stat: &str) -> Option<usize> {
+    stat[stat.rfind(')')? + 1..].split_whitespace().nth(36)?.parse().ok()
 }
 
 /// User and system time of `/proc/PID/stat` and of the children that it has seen end, so that those
@@ -246,6 +291,20 @@ cpu: 1
     fn the_ticks_of_a_process_with_a_nasty_name_are_found() {
         let stat = "7 (a) b c) S 1 7 7 0 -1 4194304 100 0 0 0 30 12 5 3 20 0 1 0 99";
         assert_eq!(process_ticks(stat), Some(50));
+    }
+
+    #[test]
+    fn the_core_of_a_thread_is_the_39th_field() {
+        let rest: Vec<String> = (4..=52).map(|field| field.to_string()).collect();
+        assert_eq!(thread_core(&format!("7 (a) b) S {}", rest.join(" "))), Some(39));
+    }
+
+    /// A thread that moved away, one that stayed, and one that came.
+    #[test]
+    fn what_foreign_threads_took_counts_where_they_were_last_seen() {
+        let before = Threads(HashMap::from([(1, (100, true)), (2, (100, true))]));
+        let after = Threads(HashMap::from([(1, (150, false)), (2, (107, true)), (3, (4, true))]));
+        assert_eq!(after.spent_since(&before), 11);
     }
 
     /// The meter on this machine: a thread that computes is seen as busy time of its core and as time

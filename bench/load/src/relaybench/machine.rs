@@ -52,7 +52,7 @@ pub(crate) fn method(lab: &Lab, system_hash: Option<&Lab>, precision: Precision)
         notes.push("Generator and relay SHARE a core: the figures mean nothing.".into());
     }
     notes.push(format!(
-        "us_per_packet is the busy time of core {relay} (wall-clock time less the kernel's idle time, which leaves out interrupts and softirqs), over the packets that arrived at the sink. It holds everything that the system causes on its core: its threads, system calls, softirqs and ksoftirqd, and also whatever else ran there, which foreign_cores bounds."
+        "us_per_packet is the busy time of core {relay} (wall-clock time less the kernel's idle time, which leaves out interrupts and softirqs), over the packets that arrived at the sink. It holds everything that the system causes on its core: its threads, system calls, softirqs and ksoftirqd, and also whatever else ran there: foreign_share is the part that is known to be of others."
     ));
     notes.push(
         match precision {
