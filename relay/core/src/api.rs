@@ -431,7 +431,7 @@ pub enum Flow {
     NotExpected,
     /// None has come so far.
     NeverStarted,
-    /// They come.
+    /// They come, or the last of them announced a pause (comfort noise, RFC 3389).
     Flowing,
     /// They came, and none has for longer than [`FLOW_GAP`].
     Stopped,

@@ -10,7 +10,7 @@ use crate::api::{
 use crate::learn::{Mark, PROVISIONAL_MAX};
 use crate::path::{Path, Signalled, Standing};
 use crate::ports::AddressLease;
-use crate::rtp::{Datagram, classify};
+use crate::rtp::{COMFORT_NOISE, Datagram, classify};
 use crate::slot::{Part, SlotId};
 use crate::stats::DirectionStats;
 use crate::stats::quality::{self, Conditions};
@@ -27,6 +27,8 @@ pub(crate) struct LegState {
     payload_types: PayloadTypes,
     sends: bool,
     has_remote: bool,
+    /// The last RTP packet of this peer was comfort noise.
+    pauses: bool,
     /// When a packet of this peer was last accepted.
     heard: Option<Instant>,
     /// Whether someone else on this host turned out to have one of its ports.
@@ -45,6 +47,7 @@ impl LegState {
             payload_types: PayloadTypes::NONE,
             sends: false,
             has_remote: false,
+            pauses: false,
             heard: None,
             contested: false,
             stats: DirectionStats::default(),
@@ -129,6 +132,8 @@ impl LegState {
         match self.heard {
             _ if !self.should_send_to(other) => Flow::NotExpected,
             None => Flow::NeverStarted,
+            // A sender that has announced a pause owes no packet before speech goes on.
+            Some(_) if self.pauses => Flow::Flowing,
             Some(heard) if now.saturating_duration_since(heard) > FLOW_GAP => Flow::Stopped,
             Some(_) => Flow::Flowing,
         }
@@ -190,6 +195,7 @@ impl LegState {
                     // What was heard before may have been a stranger.
                     self.stats.forget_sources();
                 }
+                self.pauses = header.payload_type == COMFORT_NOISE;
                 self.stats.heard(now, header);
                 Ok(PacketKind::Rtp)
             }

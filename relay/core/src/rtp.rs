@@ -77,6 +77,9 @@ fn rtp(payload: &[u8]) -> Datagram {
     })
 }
 
+/// Comfort noise (RFC 3389 4, RFC 3551 6): speech pauses, and perhaps nothing follows for long.
+pub(crate) const COMFORT_NOISE: u8 = 13;
+
 /// The clock rate in Hz that a static payload type stands for (RFC 3551 6, tables 4 and 5).
 pub(crate) const fn static_clock_rate(payload_type: u8) -> Option<u32> {
     match payload_type {

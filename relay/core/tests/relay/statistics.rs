@@ -89,6 +89,31 @@ fn one_way_media_is_told_from_media_that_never_started_and_media_that_stopped() 
     assert!(!report(&mut rig).is_one_way(0));
 }
 
+/// RFC 3389 4: a pause in speech begins with a packet of comfort noise, after which none has to come
+/// for as long as the noise stays the same. That is neither one-way media nor loss.
+#[test]
+fn a_pause_that_comfort_noise_has_announced_is_no_stop_and_no_loss() {
+    let mut rig = Rig::new();
+    let mut spec = call();
+    for leg in &mut spec.streams[0].legs {
+        leg.payload_types = PayloadTypes::NONE.with(0).with(13);
+    }
+    let ports = rig.apply(1, &spec)[0].unwrap();
+    let flows = |rig: &mut Rig| report(rig).streams[0].map(|direction| direction.flow);
+    talk(&mut rig, CALLER, ports[0], false);
+    assert!(rig.packet(at(CALLER), ports[0].rtp, &rtp(13, 1, 200)).is_sent());
+    talk(&mut rig, CALLEE, ports[1], false);
+    talk(&mut rig, CALLEE, ports[1], false);
+    assert_eq!(flows(&mut rig), [Flow::Flowing; 2]);
+    assert!(!report(&mut rig).is_one_way(0));
+    // Speech goes on, and stops without a word.
+    assert!(rig.packet(at(CALLER), ports[0].rtp, &rtp(0, 1, 201)).is_sent());
+    talk(&mut rig, CALLEE, ports[1], false);
+    talk(&mut rig, CALLEE, ports[1], false);
+    assert_eq!(flows(&mut rig), [Flow::Stopped, Flow::Flowing]);
+    assert_eq!(report(&mut rig).streams[0][0].lost, 0);
+}
+
 /// A stream that is closed keeps what was known of it.
 #[test]
 fn the_report_of_a_closed_stream_is_kept() {
