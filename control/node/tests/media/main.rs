@@ -4,6 +4,7 @@
 mod bundle;
 mod calls;
 mod exhaustion;
+mod marking;
 mod ng;
 mod node;
 mod packet;
