@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{CALLEE, DOMAIN, Lab, Process, Transport, User, sip_facing, wait_for};
+use crate::harness::{CALLEE, DOMAIN, Lab, Process, Transport, User, run, sip_facing, wait_for};
 
 /// What a test that uses this needs installed.
 pub(crate) const SIPP: &str = "sipp";
@@ -151,6 +151,7 @@ impl Sipp {
             None => self.scenario.xml.to_owned(),
         };
         fs::write(&files.scenario, xml).unwrap_or_else(|e| panic!("cannot write a scenario: {e}"));
+        self.mend_checksums(lab);
         let mut command = lab.host(self.local).command(SIPP);
         self.arguments(&mut command, &files, lab.path(""));
         let process = Process::spawn(name, &mut command).with_evidence([files.errors.clone()]);
@@ -160,6 +161,16 @@ impl Sipp {
             run.wait_listening(self.transport, self.local, self.port);
         }
         run
+    }
+
+    /// SIPp sends recordings through a raw socket, with UDP checksums of its own making, and one in
+    /// 65,536 of them comes out as 0. Over IPv6 no receiver takes that; RFC 768 has it sent as 0xffff.
+    fn mend_checksums(&self, lab: &Lab) {
+        let ruleset = "table ip6 sipp {\nchain output {\ntype filter hook output priority 0\n\
+                       udp checksum 0 udp checksum set 0xffff\n}\n}";
+        if self.media.is_ipv6() {
+            run(lab.host(self.local).command("nft").arg(ruleset));
+        }
     }
 
     fn arguments(&self, command: &mut Command, files: &Files, dir: PathBuf) {
