@@ -110,6 +110,21 @@ fn a_node_whose_port_is_taken_says_so_and_exits_3() {
     assert_eq!(said.matches("os error 98").count(), 1, "{said}");
 }
 
+/// Row S66: a media address that is not there is no lack of ports, and no call has to fail to tell.
+#[test]
+fn a_node_whose_media_address_is_absent_says_so_and_exits_3() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // An address of documentation (RFC 5737): no host has it.
+    let settings = "[[media.networks]]\nname = \"dmz\"\npeers = [\"10.0.0.0/8\"]\naddress = \"203.0.113.77\"\n";
+    std::fs::write(file.path(), settings).expect("it is written");
+    let node = ringfarm().arg("run").arg("--config").arg(file.path()).output();
+    let node = node.expect("the binary runs");
+    assert_eq!(node.status.code(), Some(3));
+    let said = stderr(&node);
+    let wanted = "media.networks, dmz: address = 203.0.113.77 is not an address of this host";
+    assert!(said.contains(wanted), "{said}");
+}
+
 /// The main promise: calls with audio and video, nothing lost, by the judgement of a process that
 /// shares no code with the node.
 #[test]

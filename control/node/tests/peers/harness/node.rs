@@ -51,11 +51,11 @@ pub(crate) struct Settings {
     pub(crate) outside: bool,
     /// Whether [`PROXY`] may have its calls' media relayed over ng, on [`NG_PORT`].
     pub(crate) ng: bool,
-    /// Whether there are the networks "inside" and "outside"; the latter is told [`WAN`].
+    /// Whether [`WAN`] stands before the node, and there are the networks "inside" and "outside".
     pub(crate) networks: bool,
 }
 
-/// What the outside network is told instead of [`NODE_OUTSIDE`].
+/// What stands before [`NODE_OUTSIDE`].
 pub(crate) const WAN: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 5);
 
 impl Settings {
@@ -79,7 +79,10 @@ impl Settings {
     fn to_toml(&self) -> String {
         let (first, last) = (MEDIA_PORTS.start(), MEDIA_PORTS.end());
         let mut toml =
-            format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n\n");
+            format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n");
+        if self.networks {
+            let _ = writeln!(toml, "wan_ip = \"{WAN}\"");
+        }
         let addresses = [NODE.into(), v6(NODE), IpAddr::from(NODE_OUTSIDE)];
         for (transport, ip) in ["udp", "tcp"].iter().flat_map(|t| addresses.map(|ip| (t, ip))) {
             let address = SocketAddr::new(ip, NODE_PORT);
@@ -102,9 +105,10 @@ impl Settings {
         if self.networks {
             let _ = writeln!(
                 toml,
-                "[[media.networks]]\nname = \"inside\"\npeers = [\"10.77.0.0/16\"]\naddress = \"{NODE}\"\n\n\
-                 [[media.networks]]\nname = \"outside\"\npeers = [\"0.0.0.0/0\"]\naddress = \"{NODE_OUTSIDE}\"\n\
-                 advertise = \"{WAN}\"\n"
+                "[[media.networks]]\nname = \"inside\"\npeers = [\"10.77.0.0/16\"]\n\
+                 address = \"{NODE}\"\nadvertise = \"{NODE}\"\n\n\
+                 [[media.networks]]\nname = \"outside\"\npeers = [\"0.0.0.0/0\"]\n\
+                 address = \"{NODE_OUTSIDE}\"\n"
             );
         }
         if self.ng {
