@@ -118,6 +118,9 @@ pub(crate) enum Rule {
     Signalled,
     /// Ringfarm's `Within`, the network being the address that its SIP came from: it may be the peer.
     Within,
+    /// Ringfarm's `AnyPort`: from the address that its SDP names it may be the peer, but nothing is
+    /// sent to it.
+    AnyPort,
     /// Not ours to state.
     Unstated,
 }
@@ -148,10 +151,10 @@ const fn theirs(endpoint_learning: &'static str) -> Habits {
 /// Half a second: 25 packets and two reports of each side.
 const SETTLE_BEATS: u32 = 25;
 
-/// Rtpengine's delayed and heuristic learning look at packets of 3 s.
-const SETTLE_BEATS_DELAYED: u32 = 175;
+/// Rtpengine's delayed learning ends between 3 and 4 s after the signalling.
+const SETTLE_BEATS_DELAYED: u32 = 250;
 
-const RINGFARM: [Mode; 5] = [
+const RINGFARM: [Mode; 6] = [
     Mode {
         name: "strict",
         description: "learning = \"strict\", the SDP is true: signalled addresses only",
@@ -180,7 +183,16 @@ const RINGFARM: [Mode; 5] = [
         settle_beats: SETTLE_BEATS,
     },
     Mode {
-        name: "sip-source",
+        name: "asymmetric",
+        description: "learning = \"asymmetric\": any port of the address in the SDP, which is sent to",
+        rule: Rule::AnyPort,
+        habits: ours("asymmetric"),
+        flags: &[],
+        needs_nat: false,
+        settle_beats: SETTLE_BEATS,
+    },
+    Mode {
+        name: "flag-sip-source",
         description: "flag SIP-source-address: everybody is learned, the SDP's addresses are not believed",
         rule: Rule::Within,
         habits: ours("strict"),
@@ -189,7 +201,7 @@ const RINGFARM: [Mode; 5] = [
         settle_beats: SETTLE_BEATS,
     },
     Mode {
-        name: "asymmetric",
+        name: "flag-asymmetric",
         description: "learning = \"nat\" and flag asymmetric: signalled addresses only",
         rule: Rule::Signalled,
         habits: ours("nat"),
@@ -270,6 +282,11 @@ impl Stated {
 
     /// The same for RTCP alone: media stays as it is.
     const TAKEN_RTCP: Stated = Stated { injected: None, diverted: None, lost: Some(0) };
+
+    /// The same where packets for the peer go to the signalled address in any case.
+    const fn undiverted(self) -> Stated {
+        Stated { diverted: Some(0), ..self }
+    }
 }
 
 /// What ringfarm's documentation states (`relay/core/src/learn.rs`); `None`: nothing.
@@ -277,11 +294,16 @@ pub(crate) const fn stated(rule: Rule, case: Case) -> Option<Stated> {
     match rule {
         Rule::Unstated => None,
         Rule::Signalled => Some(Stated::NOTHING),
-        Rule::Within => Some(match (case.place, case.time) {
-            (Place::OtherAddress, _) | (Place::SameAddress, Time::After) => Stated::NOTHING,
-            (Place::SameAddress, Time::Before) => before(case.kind),
-            (Place::SameAddress, Time::During) => during(case.kind),
-        }),
+        Rule::Within => Some(learned(case)),
+        Rule::AnyPort => Some(learned(case).undiverted()),
+    }
+}
+
+const fn learned(case: Case) -> Stated {
+    match (case.place, case.time) {
+        (Place::OtherAddress, _) | (Place::SameAddress, Time::After) => Stated::NOTHING,
+        (Place::SameAddress, Time::Before) => before(case.kind),
+        (Place::SameAddress, Time::During) => during(case.kind),
     }
 }
 
@@ -323,6 +345,7 @@ mod tests {
             assert_eq!(stated(Rule::Signalled, case), Some(Stated::NOTHING));
             if case.place == Place::OtherAddress || case.time == Time::After {
                 assert_eq!(stated(Rule::Within, case), Some(Stated::NOTHING), "{case:?}");
+                assert_eq!(stated(Rule::AnyPort, case), Some(Stated::NOTHING), "{case:?}");
             }
         }
     }
