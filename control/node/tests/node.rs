@@ -99,6 +99,25 @@ fn a_node_answers_options() {
     assert!(answer[..length].starts_with(b"SIP/2.0 200 OK\r\n"));
 }
 
+/// Media goes before signaling, and both before the rest of the host; without CAP_SYS_NICE none does.
+#[test]
+fn signaling_ranks_between_the_media_workers_and_the_rest_of_the_host() {
+    let (node, _) = Node::start();
+    let nice = |thread: &str| {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", node.child.id())).expect("threads");
+        let stats = tasks.map(|task| {
+            std::fs::read_to_string(task.expect("a thread").path().join("stat")).expect("its stat")
+        });
+        let own = stats.into_iter().find(|stat| stat.contains(thread)).expect("the thread");
+        // proc_pid_stat(5): the name in parentheses is the second field, nice the nineteenth.
+        let after_name = own.rsplit(')').next().expect("fields");
+        after_name.split_whitespace().nth(16).expect("nice").parse::<i32>().expect("a number")
+    };
+    let ranks = (nice("(relay-0"), nice("(signaling"), nice("(ringfarm"));
+    let rest = ranks.2;
+    assert!(ranks == (-10, -5, rest) || ranks == (rest, rest, rest), "{ranks:?}");
+}
+
 /// A port that is taken is named, with what to do, and exit code 3.
 #[test]
 fn a_node_whose_port_is_taken_says_so_and_exits_3() {

@@ -42,8 +42,11 @@ impl Priority {
         }
     }
 
-    /// Sets the calling thread's.
-    pub(crate) fn set(self) -> io::Result<()> {
+    /// Sets the calling thread's, and that of threads which it starts from then on.
+    ///
+    /// # Errors
+    /// As the system says: it is not permitted (EPERM, EACCES), or not a priority (EINVAL).
+    pub fn set(self) -> io::Result<()> {
         let result = match self {
             Priority::Inherited => 0,
             // SAFETY: takes numbers only; 0 is the calling thread.

@@ -29,7 +29,8 @@ settings_table! {
 
         /// How the workers rank against other threads of this host, where the process may choose
         /// (CAP_SYS_NICE): "nice" (-10), "realtime" (before every other thread: for cores that the
-        /// workers have to themselves), or "inherited" (as the process is).
+        /// workers have to themselves), or "inherited" (as the process is). With the first two,
+        /// signaling ranks between them and the rest (nice -5).
         restart priority: WorkerPriority = default(WorkerPriority::Nice);
 
         /// What is logged: "error", "warn", "info", "debug" or "trace" for everything, with

@@ -149,7 +149,11 @@ fn spawn_signaling(
     let parts = translate::signaling(settings)?;
     let (ready, bound) = mpsc::sync_channel(1);
     let (engine, shared) = (Arc::clone(engine), Arc::clone(shared));
+    let priority = translate::signaling_priority(settings);
     let handle = thread::Builder::new().name("signaling".to_owned()).spawn(move || {
+        if let Err(error) = priority.set() {
+            tracing::info!(wanted = %priority, %error, "signaling runs at the process's own priority");
+        }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

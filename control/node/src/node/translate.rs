@@ -32,6 +32,15 @@ pub(super) struct SignalingParts {
     pub(super) ng: Option<Box<dyn FnOnce() -> Ng + Send>>,
 }
 
+/// How the signaling thread ranks: after media and before the rest of the host, so that a call is set
+/// up as fast beside a busy program as without. A flood of messages takes no core from a worker.
+pub(super) fn signaling_priority(settings: &Settings) -> Priority {
+    match settings.node.priority {
+        WorkerPriority::Inherited => Priority::Inherited,
+        WorkerPriority::Nice | WorkerPriority::Realtime => Priority::Nice(-5),
+    }
+}
+
 /// The relay's configuration.
 pub(super) fn engine(settings: &Settings) -> Result<EngineConfig, Stop> {
     let available: Vec<usize> =
