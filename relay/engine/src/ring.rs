@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use io_uring::types::{CancelBuilder, Fd, Fixed, SubmitArgs, Timespec};
 use io_uring::{cqueue, opcode, squeue};
+use smallvec::SmallVec;
 use socket2::SockAddr;
 
 use crate::config::RingSizes;
@@ -121,6 +122,8 @@ pub(crate) struct Ring {
     spent: Vec<u16>,
     /// Descriptors that submissions under construction name, by the index of the socket.
     fresh: Vec<(u32, OwnedFd)>,
+    /// How many of these are in their tables.
+    installed: usize,
     /// Descriptors that were asked for and are not there yet.
     fetching: usize,
     /// Completions of the further rings.
@@ -158,6 +161,7 @@ impl Ring {
             addresses: Vec::with_capacity(sizes.submissions as usize),
             spent: Vec::with_capacity(usize::from(buffers.single) + usize::from(buffers.merged)),
             fresh: Vec::with_capacity(FRESH_MAX),
+            installed: 0,
             fetching: 0,
             aside: Vec::new(),
             messages: Messages::new(),
@@ -168,17 +172,34 @@ impl Ring {
         })
     }
 
-    /// Puts a socket into the table at `index`. The kernel holds a reference of its own then, and
-    /// the descriptor is closed, at the latest when the submissions so far have been taken.
+    /// Puts a socket into the table at `index`, before the kernel takes the submissions that follow.
+    /// It holds a reference of its own then, and the descriptor is closed.
     pub(crate) fn install(&mut self, index: u32, socket: OwnedFd) -> io::Result<()> {
         if self.fresh.len() == FRESH_MAX {
             self.submit()?;
         }
-        let place = self.tables.place(index);
-        self.tables.install(place, &socket)?;
-        if place.is_elsewhere() {
-            self.fresh.push((index, socket));
+        self.tables.make_for(self.tables.place(index))?;
+        self.fresh.push((index, socket));
+        Ok(())
+    }
+
+    /// Puts the sockets into the tables that are not there yet: neighbours, as those of a session
+    /// mostly are, with one call.
+    fn install_fresh(&mut self) -> io::Result<()> {
+        if self.installed == self.fresh.len() {
+            return Ok(());
         }
+        let fresh = &mut self.fresh[self.installed..];
+        fresh.sort_unstable_by_key(|(index, _)| *index);
+        let neighbours = |(a, _): &(u32, OwnedFd), (b, _): &(u32, OwnedFd)| {
+            a + 1 == *b && self.tables.place(*a).ring == self.tables.place(*b).ring
+        };
+        for run in fresh.chunk_by(neighbours) {
+            let Some((first, _)) = run.first() else { continue };
+            let sockets: SmallVec<[RawFd; 8]> = run.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
+            self.tables.install(self.tables.place(*first), &sockets)?;
+        }
+        self.installed = self.fresh.len();
         Ok(())
     }
 
@@ -238,6 +259,7 @@ impl Ring {
         let socket = unsafe { OwnedFd::from_raw_fd(result) };
         self.arm(Target::Descriptor(result), intake, subject)?;
         self.fresh.push((NO_INDEX, socket));
+        self.installed = self.fresh.len();
         Ok(())
     }
 
@@ -436,6 +458,7 @@ impl Ring {
     /// Has the kernel take the submissions of the further rings, and arms the receives whose
     /// sockets that brings.
     fn submit_elsewhere(&mut self) -> io::Result<()> {
+        self.install_fresh()?;
         for ring in self.tables.elsewhere() {
             self.tables.submit(ring)?;
             while let Some(entry) = self.tables.take(ring) {
@@ -461,6 +484,7 @@ impl Ring {
             self.pools.give_back(&self.spent);
             self.spent.clear();
             self.fresh.clear();
+            self.installed = 0;
         }
         Ok(())
     }

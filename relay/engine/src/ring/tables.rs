@@ -2,7 +2,7 @@
 
 use std::io;
 use std::ops::Range;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::RawFd;
 
 use io_uring::types::Fixed;
 use io_uring::{IoUring, cqueue, squeue};
@@ -81,16 +81,20 @@ impl Tables {
         Place { ring: (index / self.places) as usize, fixed: Fixed(index % self.places) }
     }
 
-    /// Puts a socket into a table. Makes the ring if it is the first of its table.
-    pub(super) fn install(&mut self, place: Place, socket: &OwnedFd) -> io::Result<()> {
+    /// Makes the ring whose table has this place, if it is the first in it.
+    pub(super) fn make_for(&mut self, place: Place) -> io::Result<()> {
         if place.ring >= self.rings_max {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such place"));
         }
         while self.rings.len() <= place.ring {
             self.add().map_err(|(_, error)| error)?;
         }
-        let submitter = self.rings[place.ring].submitter();
-        submitter.register_files_update(place.fixed.0, &[socket.as_raw_fd()]).map(drop)
+        Ok(())
+    }
+
+    /// Puts sockets into the places of a table from this one on.
+    pub(super) fn install(&self, from: Place, sockets: &[RawFd]) -> io::Result<()> {
+        self.rings[from.ring].submitter().register_files_update(from.fixed.0, sockets).map(drop)
     }
 
     /// Whether there was room for the entry.
