@@ -12,27 +12,33 @@ use io_uring::types::BufRingEntry;
 /// The kernel wants the ring to begin at a page.
 const PAGE_BYTES: usize = 4096;
 
-/// Zeroed memory that begins at a page.
+/// Zeroed memory that begins at a page. What of it has not been written to takes no memory yet: it
+/// is not asked for at an alignment, for which the allocator would have to write the zeros itself.
 struct Pages {
-    start: NonNull<u8>,
+    whole: NonNull<u8>,
     layout: Layout,
+    /// The first page within it.
+    start: NonNull<u8>,
 }
 
 impl Pages {
     fn new(bytes: usize) -> io::Result<Pages> {
-        let layout = Layout::from_size_align(bytes.max(PAGE_BYTES), PAGE_BYTES)
-            .map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+        let too_much = || io::Error::from(io::ErrorKind::OutOfMemory);
+        let room = bytes.checked_add(PAGE_BYTES).ok_or_else(too_much)?;
+        let layout = Layout::array::<u8>(room).map_err(|_| too_much())?;
         // SAFETY: the layout's size is not 0.
-        let start = unsafe { alloc_zeroed(layout) };
-        let Some(start) = NonNull::new(start) else { handle_alloc_error(layout) };
-        Ok(Pages { start, layout })
+        let whole = unsafe { alloc_zeroed(layout) };
+        let Some(whole) = NonNull::new(whole) else { handle_alloc_error(layout) };
+        // SAFETY: less than a page further, and there is one more than `bytes`.
+        let start = unsafe { whole.add(whole.align_offset(PAGE_BYTES)) };
+        Ok(Pages { whole, layout, start })
     }
 }
 
 impl Drop for Pages {
     fn drop(&mut self) {
         // SAFETY: allocated in `new` with this layout, and given back once.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        unsafe { dealloc(self.whole.as_ptr(), self.layout) };
     }
 }
 
