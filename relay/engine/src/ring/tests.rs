@@ -67,6 +67,32 @@ fn a_socket_lives_in_the_table_alone_and_is_closed_when_it_leaves_it() {
     });
 }
 
+/// The sockets of a session go into the tables together; neighbours may be in two of them.
+#[test]
+fn sockets_that_are_installed_together_each_have_their_own_place() {
+    let mut ring = ring();
+    let places = [3, 0, 2, 1];
+    let addresses = places.map(|place| {
+        let address = install(&mut ring, place);
+        ring.receive(place, Intake::Single, place.into()).unwrap();
+        (place, address)
+    });
+    ring.submit().unwrap();
+    let (peer, peer_address) = socket();
+    for (place, address) in addresses {
+        peer.send_to(b"in", address).unwrap();
+        let received = next(&mut ring);
+        assert_eq!((received.operation, received.subject), (Operation::Receive, place.into()));
+        // What goes out of the place comes from the same socket.
+        let buffer = received.buffer.unwrap();
+        ring.send(place, &buffer, 0..2, Some(peer_address), 0).unwrap();
+        ring.release(buffer);
+        ring.submit().unwrap();
+        let mut bytes = [0; 8];
+        assert_eq!(peer.recv_from(&mut bytes).unwrap(), (2, address));
+    }
+}
+
 #[test]
 fn a_datagram_comes_with_its_source_and_is_sent_on_from_its_buffer() {
     in_each_table(|mut ring, place| {
