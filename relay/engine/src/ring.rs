@@ -120,10 +120,13 @@ pub(crate) struct Ring {
     addresses: Vec<SockAddr>,
     /// Buffers to give back once the kernel has taken the submissions that read them.
     spent: Vec<u16>,
-    /// Descriptors that submissions under construction name, by the index of the socket.
+    /// Sockets that are to be in their tables before the next submission, by their index there, and
+    /// whose descriptors submissions under construction name.
     fresh: Vec<(u32, OwnedFd)>,
-    /// How many of these are in their tables.
+    /// How many of these, from the first on, are in their tables.
     installed: usize,
+    /// Descriptors that submissions under construction name, of sockets that are in their tables.
+    fetched: Vec<OwnedFd>,
     /// Descriptors that were asked for and are not there yet.
     fetching: usize,
     /// Completions of the further rings.
@@ -143,8 +146,6 @@ enum Target {
 
 /// Descriptors that are kept at most until a submission: they are the process's, which has few.
 const FRESH_MAX: usize = 64;
-/// The index of no socket.
-const NO_INDEX: u32 = u32::MAX;
 
 impl Ring {
     /// A ring of the thread that calls this, which is the only one that may use it. It has room for
@@ -162,6 +163,7 @@ impl Ring {
             spent: Vec::with_capacity(usize::from(buffers.single) + usize::from(buffers.merged)),
             fresh: Vec::with_capacity(FRESH_MAX),
             installed: 0,
+            fetched: Vec::with_capacity(FRESH_MAX),
             fetching: 0,
             aside: Vec::new(),
             messages: Messages::new(),
@@ -173,10 +175,14 @@ impl Ring {
     }
 
     /// Puts a socket into the table at `index`, before the kernel takes the submissions that follow.
-    /// It holds a reference of its own then, and the descriptor is closed.
+    /// It holds a reference of its own then, and the descriptor is closed. While the kernel is short
+    /// of memory the socket waits for its place and cannot send; when too many wait, this fails.
     pub(crate) fn install(&mut self, index: u32, socket: OwnedFd) -> io::Result<()> {
         if self.fresh.len() == FRESH_MAX {
             self.submit()?;
+        }
+        if self.fresh.len() == FRESH_MAX {
+            return Err(io::ErrorKind::OutOfMemory.into());
         }
         self.tables.make_for(self.tables.place(index))?;
         self.fresh.push((index, socket));
@@ -197,9 +203,18 @@ impl Ring {
         for run in fresh.chunk_by(neighbours) {
             let Some((first, _)) = run.first() else { continue };
             let sockets: SmallVec<[RawFd; 8]> = run.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
-            self.tables.install(self.tables.place(*first), &sockets)?;
+            match self.tables.install(self.tables.place(*first), &sockets) {
+                Ok(count) => {
+                    self.installed += count;
+                    if count < sockets.len() {
+                        break;
+                    }
+                }
+                // The rest is tried again with the next submission.
+                Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => break,
+                Err(error) => return Err(error),
+            }
         }
-        self.installed = self.fresh.len();
         Ok(())
     }
 
@@ -258,8 +273,7 @@ impl Ring {
         // SAFETY: the kernel has just made this descriptor for us, and nothing else knows of it.
         let socket = unsafe { OwnedFd::from_raw_fd(result) };
         self.arm(Target::Descriptor(result), intake, subject)?;
-        self.fresh.push((NO_INDEX, socket));
-        self.installed = self.fresh.len();
+        self.fetched.push(socket);
         Ok(())
     }
 
@@ -483,8 +497,9 @@ impl Ring {
             self.messages.clear();
             self.pools.give_back(&self.spent);
             self.spent.clear();
-            self.fresh.clear();
+            self.fresh.drain(..self.installed);
             self.installed = 0;
+            self.fetched.clear();
         }
         Ok(())
     }

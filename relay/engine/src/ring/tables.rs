@@ -92,9 +92,9 @@ impl Tables {
         Ok(())
     }
 
-    /// Puts sockets into the places of a table from this one on.
-    pub(super) fn install(&self, from: Place, sockets: &[RawFd]) -> io::Result<()> {
-        self.rings[from.ring].submitter().register_files_update(from.fixed.0, sockets).map(drop)
+    /// Puts sockets into the places of a table from this one on; how many, if not all.
+    pub(super) fn install(&self, from: Place, sockets: &[RawFd]) -> io::Result<usize> {
+        self.rings[from.ring].submitter().register_files_update(from.fixed.0, sockets)
     }
 
     /// Whether there was room for the entry.
