@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
 use nix::sys::prctl;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
 
 use crate::relaybench::netns::Namespace;
@@ -62,6 +62,8 @@ impl Process {
             if nix::unistd::getppid() != parent {
                 return Err(nix::errno::Errno::ESRCH.into());
             }
+            // What this process keeps for a thread of its own, the child must hear.
+            SigSet::empty().thread_set_mask()?;
             sched_setaffinity(Pid::from_raw(0), &cores)?;
             if let Some(host) = &host {
                 setns(host, CloneFlags::CLONE_NEWNET)?;
@@ -74,7 +76,7 @@ impl Process {
             .stderr(Stdio::piped())
             // A Ctrl-C is for us to pass on, after the figures.
             .process_group(0);
-        // SAFETY: between fork and exec it makes four system calls and neither allocates nor locks.
+        // SAFETY: between fork and exec it makes five system calls and neither allocates nor locks.
         unsafe { command.pre_exec(prepare) };
         let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let log = Lines::default();
@@ -191,6 +193,18 @@ mod tests {
         }
         let error = child.check().unwrap_err().to_string();
         assert!(error.contains("a shell ended") && error.contains("no luck"), "{error}");
+    }
+
+    /// The benchmark blocks the signals by which it ends its children, for a thread that takes them.
+    #[test]
+    fn a_child_hears_the_signal_that_ends_it() {
+        let mut signals = SigSet::empty();
+        signals.add(Signal::SIGTERM);
+        let before = signals.thread_swap_mask(nix::sys::signal::SigmaskHow::SIG_BLOCK).unwrap();
+        let mut child = spawn("exec sleep 600");
+        before.thread_set_mask().unwrap();
+        child.signal(Signal::SIGTERM);
+        assert!(child.ended_within(GRACE).is_some());
     }
 
     #[test]

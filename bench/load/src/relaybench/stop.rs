@@ -20,8 +20,8 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Listens to SIGINT and SIGTERM from here on. They are blocked in this thread and those that it
-    /// starts, and taken by a thread of their own; children are started with an empty mask by the
-    /// standard library. A second signal ends the process at once.
+    /// starts, and taken by a thread of their own; children are given an empty mask
+    /// ([`crate::relaybench::process`]). A second signal ends the process at once.
     ///
     /// # Errors
     /// The kernel refuses to block them.
