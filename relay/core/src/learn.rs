@@ -13,8 +13,12 @@
 //! - after the peer is learned: nothing, from anywhere; but for 32 s after signaling has moved it, a
 //!   peer that is heard where it was before may still be replaced by a run from inside the network
 //!   (none of whose packets is relayed before the last) or by the signalled address, since it may not
-//!   have heard of the move. Its RTCP port is learned after its RTP
-//!   port, by the first packet from the same address that bears an SSRC heard in its RTP.
+//!   have heard of the move.
+//!
+//! A peer's RTCP port is learned after its RTP port, by the first packet from the same address that
+//! bears an SSRC heard in its RTP. Before its RTP has been heard, a run of RTCP alone makes its source
+//! the RTCP peer, and that source's RTCP is relayed: a peer that only listens sends nothing else.
+//! Whoever does that from inside the network gets reports, never media.
 
 use std::net::SocketAddr;
 

@@ -33,6 +33,16 @@ impl Pages {
         let start = unsafe { whole.add(whole.align_offset(PAGE_BYTES)) };
         Ok(Pages { whole, layout, start })
     }
+
+    /// Takes the memory now, so that no packet waits for it.
+    fn populate(&mut self) {
+        let end = self.layout.size() - PAGE_BYTES;
+        for page in (0..end).step_by(PAGE_BYTES) {
+            // SAFETY: within the memory, which nobody else has yet. Volatile: zeros over zeros would
+            // be left out else.
+            unsafe { self.start.add(page).write_volatile(0) };
+        }
+    }
 }
 
 impl Drop for Pages {
@@ -57,16 +67,17 @@ pub(super) struct Buffers {
 
 impl Buffers {
     /// Makes buffers of these numbers, a power of two of them, and gives all of them to the kernel
-    /// as a group. They must outlive the ring (see the drop order in [`super`]).
+    /// as a group. `populate`: their memory is taken now, not as they are first used. They must outlive the ring (see the drop order in [`super`]).
     pub(super) fn register(
         uring: &IoUring,
         group: u16,
         numbers: Range<u16>,
         buffer_bytes: u32,
+        populate: bool,
     ) -> io::Result<Buffers> {
         let count = numbers.len() as u16;
         let ring = Pages::new(usize::from(count) * size_of::<BufRingEntry>())?;
-        let data = Pages::new(usize::from(count) * buffer_bytes as usize)?;
+        let mut data = Pages::new(usize::from(count) * buffer_bytes as usize)?;
         let mut buffers =
             Buffers { ring, data, group, first: numbers.start, count, buffer_bytes, tail: 0 };
         let address = buffers.ring.start.as_ptr() as u64;

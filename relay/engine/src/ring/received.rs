@@ -88,8 +88,9 @@ impl Pools {
     /// Makes the buffers and gives all of them to the kernel. They must outlive the ring.
     pub(super) fn register(uring: &IoUring, sizes: PoolSizes) -> io::Result<Pools> {
         let PoolSizes { single, single_bytes, merged } = sizes;
-        let small = Buffers::register(uring, 0, 0..single, single_bytes)?;
-        let large = Buffers::register(uring, 1, single..single + merged, MERGED_BUFFER_BYTES)?;
+        let small = Buffers::register(uring, 0, 0..single, single_bytes, true)?;
+        let numbers = single..single + merged;
+        let large = Buffers::register(uring, 1, numbers, MERGED_BUFFER_BYTES, false)?;
         Ok(Pools { single: Pool::new(small, 0), merged: Pool::new(large, CONTROL_BYTES) })
     }
 
