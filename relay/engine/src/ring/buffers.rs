@@ -78,6 +78,9 @@ impl Buffers {
         let count = numbers.len() as u16;
         let ring = Pages::new(usize::from(count) * size_of::<BufRingEntry>())?;
         let mut data = Pages::new(usize::from(count) * buffer_bytes as usize)?;
+        if populate {
+            data.populate();
+        }
         let mut buffers =
             Buffers { ring, data, group, first: numbers.start, count, buffer_bytes, tail: 0 };
         let address = buffers.ring.start.as_ptr() as u64;
