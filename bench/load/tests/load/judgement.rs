@@ -52,10 +52,14 @@ fn a_changed_byte_is_corruption() {
     assert_eq!(broken(&report), [faults, 0, 0, 0, faults], "{report}");
 }
 
+/// The last packet that is to be swapped may find no partner, and goes on late.
 #[test]
 fn swapped_payloads_are_misdelivered() {
     let (report, faults) = suffer(Fault::Swap(20));
-    assert_eq!(broken(&report), [2 * faults, 0, 0, 2 * faults, 0], "{report}");
+    let [lost, duplicate, reordered, misdelivered, corrupt] = broken(&report);
+    let swapped = 2 * faults;
+    assert_eq!([lost, duplicate, misdelivered, corrupt], [swapped, 0, swapped, 0], "{report}");
+    assert!(reordered <= 1, "{report}");
 }
 
 #[test]
