@@ -51,6 +51,12 @@ impl Outlet {
 pub(crate) struct Mailbox {
     worker: usize,
     commands: ArrayQueue<Command>,
+    /// Held while a command is put in, so that they become ready in their order.
+    putting_in: Mutex<()>,
+    /// Commands that are in the queue completely. A worker may outrank whoever puts one in, on the
+    /// same core: it must neither wait for a command that is half in nor come back for it at once, or
+    /// the other would never get to put in the rest.
+    ready: AtomicUsize,
     commands_max: usize,
     /// Commands whose events have not been taken yet.
     outstanding: AtomicUsize,
@@ -75,6 +81,8 @@ impl Mailbox {
         Ok(Mailbox {
             worker,
             commands: ArrayQueue::new(commands_max),
+            putting_in: Mutex::new(()),
+            ready: AtomicUsize::new(0),
             commands_max,
             outstanding: AtomicUsize::new(0),
             unsolicited: AtomicUsize::new(0),
@@ -104,13 +112,23 @@ impl Mailbox {
         if room.is_err() {
             return Err(SubmitError::Overloaded(Box::new(command)));
         }
-        if let Err(command) = self.commands.push(command) {
+        if let Some(command) = self.put_in(command) {
             // Cannot be: the queue holds as many as may be outstanding.
             self.outstanding.fetch_sub(1, Ordering::AcqRel);
             return Err(SubmitError::Overloaded(Box::new(command)));
         }
         self.wake();
         Ok(())
+    }
+
+    /// Gives the command back if the queue is full.
+    fn put_in(&self, command: Command) -> Option<Command> {
+        let _order = self.putting_in.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = self.commands.push(command).err();
+        if refused.is_none() {
+            self.ready.fetch_add(1, Ordering::Release);
+        }
+        refused
     }
 
     fn wake(&self) {
@@ -140,12 +158,17 @@ impl Mailbox {
         self.woken.swap(false, Ordering::SeqCst);
     }
 
+    /// Only the worker may call this.
     pub(crate) fn next_command(&self) -> Option<Command> {
+        if !self.has_commands() {
+            return None;
+        }
+        self.ready.fetch_sub(1, Ordering::AcqRel);
         self.commands.pop()
     }
 
     pub(crate) fn has_commands(&self) -> bool {
-        !self.commands.is_empty()
+        self.ready.load(Ordering::Acquire) > 0
     }
 
     /// Hands an event out, or gives it back if it has to wait.
@@ -261,6 +284,17 @@ mod tests {
         assert!(matches!(mailbox[0].submit(close(2)), Err(SubmitError::Overloaded(_))));
         outlet.take(&mailbox).unwrap();
         mailbox[0].submit(close(2)).unwrap();
+    }
+
+    /// A worker in real time may have interrupted whoever puts it in, on its own core.
+    #[test]
+    fn a_command_that_is_half_in_is_neither_waited_for_nor_looked_for() {
+        let mailbox = Mailbox::new(0, 2).unwrap();
+        mailbox.commands.push(close(1)).unwrap();
+        assert!(!mailbox.has_commands());
+        assert_eq!(mailbox.next_command(), None);
+        assert_eq!(mailbox.put_in(close(2)), None);
+        assert_eq!(mailbox.next_command(), Some(close(1)));
     }
 
     /// The worker is woken once for any number of commands, and again after it has looked.

@@ -5,6 +5,7 @@ pub(crate) mod flow;
 mod inbox;
 pub(crate) mod layout;
 mod mmsg;
+mod orders;
 pub(crate) mod packet;
 mod rtcp;
 pub(crate) mod sockets;
@@ -16,7 +17,6 @@ use std::collections::BinaryHeap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
@@ -28,6 +28,7 @@ use crate::media::flow::Remote;
 use crate::media::inbox::Inbox;
 use crate::media::layout::Layout;
 use crate::media::mmsg::{BATCH, SendBatch};
+use crate::media::orders::{Commander, orders};
 use crate::media::packet::{Press, Shape};
 use crate::media::sockets::{Binder, Pair};
 use crate::media::stats::{Live, Snapshot, Tally};
@@ -69,7 +70,7 @@ pub(crate) struct MediaPlane {
 }
 
 struct MediaThread {
-    commands: SyncSender<Command>,
+    commands: Commander,
     live: Arc<Live>,
     handle: JoinHandle<Tally>,
 }
@@ -147,14 +148,14 @@ impl MediaPlane {
     /// Times measured so far are not to count: the warm-up is over. May be said once.
     pub(crate) fn forget_times(&self) {
         for thread in &self.threads {
-            thread.commands.send(Command::ForgetTimes).ok();
+            thread.commands.send(Command::ForgetTimes);
         }
     }
 
     fn tell(&self, session: SessionId, command: Command) {
         let thread = self.layout.thread(self.layout.group(session)) as usize;
         // A thread that is gone has panicked, which `finish` reports.
-        self.threads[thread].commands.send(command).ok();
+        self.threads[thread].commands.send(command);
     }
 
     /// The counts so far.
@@ -173,7 +174,7 @@ impl MediaPlane {
     pub(crate) fn finish(self) -> Result<Tally> {
         let mut sum = Tally::new();
         for thread in self.threads {
-            thread.commands.send(Command::Finish).ok();
+            thread.commands.send(Command::Finish);
             let tally = thread.handle.join().map_err(|_| anyhow!("a media thread panicked"))?;
             sum.add(&tally);
         }
@@ -202,7 +203,7 @@ fn spawn(
     ends: Vec<End>,
 ) -> Result<MediaThread> {
     let capacity = layout.sessions as usize * COMMANDS_PER_SESSION + COMMANDS_BESIDES;
-    let (commands, orders) = sync_channel(capacity);
+    let (commands, orders) = orders(capacity);
     let live = Arc::new(Live::default());
     let worker = Worker {
         layout,

@@ -5,7 +5,7 @@ use std::collections::BinaryHeap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::TryRecvError;
 
 use nix::sys::epoll::{Epoll, EpollEvent, EpollTimeout};
 
@@ -15,6 +15,7 @@ use crate::media::flow::{Flow, Remote};
 use crate::media::inbox::Inbox;
 use crate::media::layout::Layout;
 use crate::media::mmsg::{BATCH, SendBatch};
+use crate::media::orders::Orders;
 use crate::media::packet::Press;
 use crate::media::rtcp;
 use crate::media::stats::{Live, Tally};
@@ -89,7 +90,7 @@ pub(crate) struct Worker {
     pub(crate) layout: Layout,
     pub(crate) press: Arc<Press>,
     pub(crate) live: Arc<Live>,
-    pub(crate) commands: Receiver<Command>,
+    pub(crate) commands: Orders,
     /// Whether the streams send RTCP.
     pub(crate) reports: bool,
     pub(crate) epoll: Epoll,
@@ -130,7 +131,7 @@ impl Worker {
     /// Takes the commands that have come; `false` when it is time to end.
     fn obey(&mut self) -> bool {
         loop {
-            match self.commands.try_recv() {
+            match self.commands.try_next() {
                 Ok(Command::Start(session, remotes)) => self.start(session, &remotes),
                 Ok(Command::Stop(session)) => self.stop(session),
                 Ok(Command::ForgetTimes) => self.tally.forget_times(),
