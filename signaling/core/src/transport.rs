@@ -13,15 +13,54 @@ pub enum Transport {
     Udp,
     /// TCP (RFC 3261 18).
     Tcp,
+    /// TLS over TCP (RFC 3261 26.2.1).
+    Tls,
+    /// WebSocket (RFC 7118).
+    Ws,
+    /// WebSocket over TLS (RFC 7118).
+    Wss,
 }
 
 impl Transport {
-    /// Whether the transport retransmits by itself (RFC 3261 17.1.1.1).
+    /// Every transport that this node speaks.
+    pub const ALL: [Transport; 5] =
+        [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
+
+    /// Whether the transport retransmits by itself (RFC 3261 17.1.1.1), and hence has connections.
     #[must_use]
     pub const fn is_reliable(self) -> bool {
         match self {
             Transport::Udp => false,
-            Transport::Tcp => true,
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => true,
+        }
+    }
+
+    /// Whether messages are encrypted on the way, as `sips` wants it (RFC 3261 26.2.2).
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Ws => false,
+            Transport::Tls | Transport::Wss => true,
+        }
+    }
+
+    /// Whether only the peer can open a connection: a browser cannot be called back (RFC 7118 5).
+    #[must_use]
+    pub const fn is_web_socket(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Tls => false,
+            Transport::Ws | Transport::Wss => true,
+        }
+    }
+
+    /// The port where none is named (RFC 3261 19.1.2, RFC 7118 5.2).
+    #[must_use]
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 5060,
+            Transport::Tls => 5061,
+            Transport::Ws => 80,
+            Transport::Wss => 443,
         }
     }
 
@@ -31,15 +70,20 @@ impl Transport {
         match self {
             Transport::Udp => "UDP",
             Transport::Tcp => "TCP",
+            Transport::Tls => "TLS",
+            Transport::Ws => "WS",
+            Transport::Wss => "WSS",
         }
     }
 
-    /// As in a URI's transport parameter: `udp`.
+    /// As in a URI's transport parameter: `udp`. Both WebSocket transports are `ws` (RFC 7118 5.2.3).
     #[must_use]
     pub const fn uri_name(self) -> &'static str {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
+            Transport::Ws | Transport::Wss => "ws",
         }
     }
 }
@@ -53,21 +97,16 @@ impl fmt::Display for Transport {
 impl FromStr for Transport {
     type Err = UnknownTransport;
 
-    /// Case-insensitive, either spelling.
+    /// Case-insensitive, as in a Via or in a URI.
     fn from_str(s: &str) -> Result<Self, UnknownTransport> {
-        if s.eq_ignore_ascii_case("udp") {
-            Ok(Transport::Udp)
-        } else if s.eq_ignore_ascii_case("tcp") {
-            Ok(Transport::Tcp)
-        } else {
-            Err(UnknownTransport)
-        }
+        let is_named = |transport: &Transport| s.eq_ignore_ascii_case(transport.via_name());
+        Transport::ALL.into_iter().find(is_named).ok_or(UnknownTransport)
     }
 }
 
 /// The name is not that of a transport that this node speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown transport (this node speaks udp and tcp)")]
+#[error("unknown transport (this node speaks udp, tcp, tls, ws and wss)")]
 pub struct UnknownTransport;
 
 /// Names a listening socket: its place in the list of listeners that the node was started with.

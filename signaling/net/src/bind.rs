@@ -134,6 +134,7 @@ fn open(config: ListenerConfig, reuse: bool) -> io::Result<Bound> {
     match config.transport {
         Transport::Udp => open_udp(config.address, reuse).map(Bound::Udp),
         Transport::Tcp => open_tcp(config.address).map(Bound::Tcp),
+        Transport::Tls | Transport::Ws | Transport::Wss => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
