@@ -66,6 +66,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         trusted: Vec::new(),
         routes: Vec::new(),
         learning,
+        relay_media: true,
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },
     };

@@ -14,6 +14,11 @@ use super::values::{Seconds, not_unicast, one_of, text_values};
 settings_table! {
     /// Ports and addresses of the media that this node relays.
     section Media {
+        /// Whether media of calls passes through this node. "always": peers are told addresses and
+        /// ports of this node, which relays. "never": descriptions (SDP) pass as they are and media
+        /// goes from peer to peer; the node is a SIP proxy alone. Calls over ng are relayed anyway.
+        restart relay: RelayMode = default(RelayMode::Always);
+
         /// UDP ports for media, "FIRST-LAST", FIRST even and LAST odd: ports are used in pairs (RTP
         /// and RTCP). A call with audio and video takes 8.
         drain ports: PortRange = default(PortRange::DEFAULT);
@@ -77,7 +82,7 @@ settings_table! {
     }
 }
 
-text_values!(PortRange, Learning);
+text_values!(PortRange, Learning, RelayMode);
 
 /// Where media of a peer is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -214,6 +219,32 @@ impl Text for Learning {
             Learning::Strict => "strict".to_owned(),
             Learning::Nat => "nat".to_owned(),
             Learning::Asymmetric => "asymmetric".to_owned(),
+        }
+    }
+}
+
+/// Whether media of calls passes through the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelayMode {
+    /// Every call's media is relayed.
+    Always,
+    /// Descriptions pass as they are.
+    Never,
+}
+
+impl Text for RelayMode {
+    fn parse(text: &str) -> Result<RelayMode, Wrong> {
+        match text {
+            "always" => Ok(RelayMode::Always),
+            "never" => Ok(RelayMode::Never),
+            other => Err(one_of(other, "way of relaying", "\"always\" or \"never\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            RelayMode::Always => "always".to_owned(),
+            RelayMode::Never => "never".to_owned(),
         }
     }
 }

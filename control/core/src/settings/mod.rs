@@ -25,7 +25,7 @@ use std::net::SocketAddr;
 use toml::de::DeTable;
 
 pub use limits::Limits;
-pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange};
+pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange, RelayMode};
 pub use networks::{Network, NetworkName};
 pub use ng::{Interface, InterfaceName, Ng};
 pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};

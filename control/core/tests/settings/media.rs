@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use control_core::settings::{Learning, PortRange};
+use control_core::settings::{Learning, PortRange, RelayMode};
 
 use crate::{bad, good};
 
@@ -207,5 +207,16 @@ fn packets_are_gathered_for_at_most_ten_milliseconds() {
     assert_eq!(good("[media]\ngather_us = 0\n").media.gather_us, 0);
     assert!(
         bad("[media]\ngather_us = 10001\n").contains("10001 is out of range; choose 0 to 10000")
+    );
+}
+
+#[test]
+fn media_is_relayed_unless_the_settings_say_never() {
+    assert_eq!(good("").media.relay, RelayMode::Always);
+    assert_eq!(good("[media]\nrelay = \"never\"\n").media.relay, RelayMode::Never);
+    let problems = bad("[media]\nrelay = \"sometimes\"\n");
+    assert!(
+        problems.starts_with("2:9: media.relay: ") && problems.contains("\"always\" or \"never\""),
+        "{problems}"
     );
 }

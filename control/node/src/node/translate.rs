@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use control_core::settings::{self, Credentials, Learning, Settings, WorkerPriority};
+use control_core::settings::{self, Credentials, Learning, RelayMode, Settings, WorkerPriority};
 use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::ng::Ng;
@@ -137,6 +137,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
                 transport: transport(route.transport),
             })
             .collect(),
+        relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {

@@ -20,3 +20,4 @@ mod sipp;
 mod sipp_answers;
 mod sipp_calls;
 mod tone;
+mod unrelayed;

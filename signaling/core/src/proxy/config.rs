@@ -76,6 +76,9 @@ pub struct Config {
     pub trusted: Vec<IpNet>,
     /// Static routes to other domains.
     pub routes: Vec<Route>,
+    /// Whether media of calls is relayed; otherwise descriptions pass as they are (RFC 3261 16.6: a
+    /// proxy leaves the body alone).
+    pub relay_media: bool,
     /// When the sources of media are learned.
     pub learning: LearningPolicy,
     /// `User-Agent`/`Server` text.

@@ -209,6 +209,9 @@ impl Proxy {
         role: Role,
     ) -> Result<Prepared, DescriptionError> {
         let nothing = Ok(Prepared::Ready { body: None, offer: None });
+        if !self.config.relay_media {
+            return nothing;
+        }
         let Some(part) = description(message) else { return nothing };
         let sdp = Sdp::parse(part.of(message.body()))?;
         let taken = self.take_description(origin, &sdp, role);

@@ -51,6 +51,8 @@ pub(crate) struct Settings {
     pub(crate) outside: bool,
     /// Whether [`PROXY`] may have its calls' media relayed over ng, on [`NG_PORT`].
     pub(crate) ng: bool,
+    /// Whether media goes from peer to peer, past the node.
+    pub(crate) unrelayed: bool,
     /// Whether [`WAN`] stands before the node, and there are the networks "inside" and "outside".
     pub(crate) networks: bool,
 }
@@ -80,6 +82,9 @@ impl Settings {
         let (first, last) = (MEDIA_PORTS.start(), MEDIA_PORTS.end());
         let mut toml =
             format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n");
+        if self.unrelayed {
+            toml += "relay = \"never\"\n";
+        }
         if self.networks {
             let _ = writeln!(toml, "wan_ip = \"{WAN}\"");
         }

@@ -100,6 +100,7 @@ pub(super) struct Plan {
     pub(super) ip_routes: Vec<Family>,
     pub(super) listed: Vec<Family>,
     pub(super) places: Vec<(IpAddr, Place)>,
+    pub(super) relay_media: bool,
     pub(super) learning: LearningPolicy,
 }
 
@@ -115,6 +116,7 @@ impl Default for Plan {
             ip_routes: vec![Family::V4, Family::V6],
             listed: vec![Family::V4, Family::V6],
             places: Vec::new(),
+            relay_media: true,
             learning: LearningPolicy::Strict,
         }
     }
@@ -147,6 +149,7 @@ impl Bench {
             realm: "example.test".to_owned(),
             trusted: plan.trusted.iter().map(|t| t.parse::<IpAddr>().unwrap().into()).collect(),
             routes: plan.routes,
+            relay_media: plan.relay_media,
             learning: plan.learning,
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,

@@ -279,3 +279,27 @@ fn a_warning_about_a_call_shows_no_address_of_a_user() {
     assert!(warning.contains("call-1"), "{warning}");
     assert!(!warning.contains("198.51.100.10"), "{warning}");
 }
+
+/// RFC 3261 16.6: a proxy that does not relay media leaves bodies alone, in requests and in responses,
+/// and the call is one all the same.
+#[test]
+fn without_relaying_descriptions_pass_as_they_are() {
+    let mut bench = Bench::new(Plan { relay_media: false, ..Plan::default() });
+    let (invite, ok) = set_up(&mut bench);
+    assert_eq!(text(&invite), sdp("198.51.100.10", 4000));
+    assert_eq!(text(&ok), sdp("198.51.100.20", 6000));
+    let again = sdp("198.51.100.11", 4100);
+    bench.udp(ALICE, &from_alice("INVITE", 2, &ok, "", &again));
+    bench.expect_status(ALICE, 100);
+    let held = bench.expect_request(BOB, "INVITE");
+    assert_eq!(text(&held), again);
+    bench.udp(BOB, &reply(&held, 200, "tb", &contact(), &sdp("198.51.100.20", 6002)));
+    assert_eq!(text(&bench.expect_status(ALICE, 200)), sdp("198.51.100.20", 6002));
+    bench.udp(ALICE, &from_alice("BYE", 3, &ok, "", ""));
+    let bye = bench.expect_request(BOB, "BYE");
+    bench.udp(BOB, &reply(&bye, 200, "tb", &contact(), ""));
+    bench.expect_status(ALICE, 200);
+    assert_eq!((bench.commands.len(), bench.records.len()), (0, 1), "{:?}", bench.commands);
+    bench.pass(Duration::from_secs(60));
+    bench.proxy.assert_clean();
+}
