@@ -69,6 +69,7 @@ fn proxy(now: Instant) -> Proxy {
             next_hop: callee(),
             transport: Transport::Udp,
         }],
+        relay_media: true,
         learning: LearningPolicy::Strict,
         server_name: "ringfarm".to_owned(),
         limits: Limits::default(),
