@@ -20,6 +20,7 @@ pub mod relaybench;
 pub mod report;
 pub mod saturation;
 mod sip;
+pub mod sipbench;
 pub mod users;
 
 use std::ops::ControlFlow;

@@ -116,6 +116,17 @@ Examples:
 As root it makes network namespaces of its own, and removes them; otherwise it measures over loopback.
 Progress goes to standard error, the report to standard output.";
 
+const SIP_EXAMPLES: &str = "\
+Examples:
+  ringfarm bench sip --html sip.html                  everything, about an hour; plots in sip.html
+  ringfarm bench sip --quick                          whether it works here
+  ringfarm bench sip --parts calls --transports udp   one load
+  ringfarm bench sip --systems ringfarm               without Kamailio
+
+As root it makes network namespaces of its own, and removes them; otherwise it measures over loopback.
+Progress goes to standard error, the report to standard output. Exit code 1: something was left out, or
+a call failed through this program.";
+
 const STRANGER_EXAMPLES: &str = "\
 Examples:
   ringfarm bench stranger                                 every mode of learning, every attack
@@ -131,6 +142,9 @@ pub(crate) enum BenchCommand {
     /// Compare media relays: what a packet costs, latency, loss, set-up, memory.
     #[command(after_help = RELAY_EXAMPLES)]
     Relay(Box<load::relaybench::RelayArgs>),
+    /// Compare SIP servers: what a call and a registration cost, highest rate, latency, memory.
+    #[command(after_help = SIP_EXAMPLES)]
+    Sip(Box<load::sipbench::SipArgs>),
     /// Play the stranger: send to the media ports of other people's calls, and count what comes of it.
     #[command(after_help = STRANGER_EXAMPLES)]
     Stranger(Box<load::relaybench::StrangerArgs>),

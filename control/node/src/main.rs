@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::demo(&args),
         Command::Load(args) => return load_calls(&args),
         Command::Bench { command: BenchCommand::Relay(args) } => return compare_relays(&args),
+        Command::Bench { command: BenchCommand::Sip(args) } => return compare_servers(&args),
         Command::Bench { command: BenchCommand::Stranger(args) } => return play_stranger(&args),
         Command::Bench { command: BenchCommand::EpollRelay { a, b } } => {
             load::relaybench::floor::run([a, b]).map_err(Stop::from)
@@ -43,6 +44,11 @@ fn load_calls(args: &load::cli::LoadArgs) -> ExitCode {
 /// The benchmark decides its own exit code: 0 if it was complete and no packet was changed, else 1.
 fn compare_relays(args: &load::relaybench::RelayArgs) -> ExitCode {
     load::relaybench::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
+}
+
+/// The benchmark decides its own exit code: 0 if it was complete and no call failed, else 1.
+fn compare_servers(args: &load::sipbench::SipArgs) -> ExitCode {
+    load::sipbench::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
 }
 
 /// The stranger decides its own exit code: 0 if no more came of it than is stated, else 1.

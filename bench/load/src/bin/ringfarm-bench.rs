@@ -1,4 +1,4 @@
-//! The relay benchmark on its own, with the command line that it has within `ringfarm`:
+//! The benchmarks on their own, with the command line that it has within `ringfarm`:
 //! `cargo run --release -p ringfarm-load --bin ringfarm-bench -- bench relay --quick`.
 
 use std::net::Ipv4Addr;
@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use load::relaybench::{self, RelayArgs, StrangerArgs};
+use load::sipbench::{self, SipArgs};
 
 #[derive(Parser)]
 #[command(version, about = "Compare media relays on this machine")]
@@ -27,6 +28,8 @@ enum Command {
 enum Bench {
     /// Compare media relays.
     Relay(Box<RelayArgs>),
+    /// Compare SIP servers (give --ringfarm: this program is none).
+    Sip(Box<SipArgs>),
     /// Play the stranger (give --ringfarm: this program is none).
     Stranger(Box<StrangerArgs>),
     /// The floor that relays are compared with.
@@ -38,6 +41,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let Command::Bench { command } = Line::parse().command;
     match command {
         Bench::Relay(args) => relaybench::execute(&args),
+        Bench::Sip(args) => sipbench::execute(&args),
         Bench::Stranger(args) => relaybench::stranger::execute(&args),
         Bench::EpollRelay { a, b } => relaybench::floor::run([a, b]).map(|()| ExitCode::SUCCESS),
     }

@@ -24,6 +24,9 @@ const HALVINGS: u32 = 3;
 /// A search in progress: asks for a rate, is told what became of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Search {
+    start: u32,
+    most: u32,
+    unit: &'static str,
     good: Option<u32>,
     bad: Option<u32>,
     halvings: u32,
@@ -32,16 +35,21 @@ pub(crate) struct Search {
 
 impl Search {
     pub(crate) const fn new() -> Search {
-        Search { good: None, bad: None, halvings: 0, limit: None }
+        Search::within(START_PPS, PPS_MAX, "packets/s")
+    }
+
+    /// From `start` on, up to `most`.
+    pub(crate) const fn within(start: u32, most: u32, unit: &'static str) -> Search {
+        Search { start, most, unit, good: None, bad: None, halvings: 0, limit: None }
     }
 
     /// The rate to try next, in packets a second; `None` when the search is over.
     pub(crate) fn next_pps(&self) -> Option<u32> {
         match (self.good, self.bad) {
-            (None, None) => Some(START_PPS),
-            (Some(good), None) if good >= PPS_MAX => None,
-            (Some(good), None) => Some(((f64::from(good) * GROWTH) as u32).min(PPS_MAX)),
-            (None, Some(bad)) if bad < 2_000 => None,
+            (None, None) => Some(self.start),
+            (Some(good), None) if good >= self.most => None,
+            (Some(good), None) => Some(((f64::from(good) * GROWTH) as u32).min(self.most)),
+            (None, Some(bad)) if bad < self.start / 20 => None,
             (None, Some(bad)) => Some(bad / 2),
             (Some(_), Some(_)) if self.halvings >= HALVINGS => None,
             (Some(good), Some(bad)) => Some(u32::midpoint(good, bad)),
@@ -50,14 +58,19 @@ impl Search {
 
     /// Notes what became of `pps`.
     pub(crate) fn note(&mut self, pps: u32, outcome: Result<&Figures, String>) {
+        self.note_why(pps, why_too_much(outcome));
+    }
+
+    /// The same in other words: why `rate` was too much, or `None`.
+    pub(crate) fn note_why(&mut self, pps: u32, why: Option<String>) {
         if self.good.is_some() && self.bad.is_some() {
             self.halvings += 1;
         }
-        match why_too_much(outcome) {
+        match why {
             None => self.good = Some(pps),
             Some(why) => {
                 self.bad = Some(pps);
-                self.limit = Some(format!("{pps} packets/s: {why}"));
+                self.limit = Some(format!("{pps} {}: {why}", self.unit));
             }
         }
     }

@@ -69,27 +69,29 @@ impl Spent {
     }
 }
 
-/// Reads the accounts of one core and of the process that is measured on it.
+/// Reads the accounts of one core and of the processes that are measured on it.
 #[derive(Debug)]
 pub(crate) struct Meter {
     core: usize,
-    process: Option<u32>,
+    processes: Vec<u32>,
     ksoftirqd: Option<u32>,
     pub(crate) precision: Precision,
 }
 
 impl Meter {
-    pub(crate) fn new(core: usize, process: Option<u32>) -> Result<Meter> {
+    /// `processes`: those of the system under test, none if there is none.
+    pub(crate) fn new(core: usize, processes: impl IntoIterator<Item = u32>) -> Result<Meter> {
         let precise = timer_list(core).is_ok();
         let precision = if precise { Precision::Nanoseconds } else { Precision::Ticks };
         stat_line(core)?;
-        Ok(Meter { core, process, ksoftirqd: ksoftirqd(core), precision })
+        let processes = processes.into_iter().collect();
+        Ok(Meter { core, processes, ksoftirqd: ksoftirqd(core), precision })
     }
 
     /// # Errors
     /// The kernel's accounts cannot be read, which was possible before.
     pub(crate) fn read(&self) -> Result<Reading> {
-        let process_ns = self.process.map_or(0, threads_ns);
+        let process_ns = self.processes.iter().copied().map(threads_ns).sum();
         let ksoftirqd_ns = self.ksoftirqd.map_or(0, threads_ns);
         let foreign_ns = self.foreign_ns();
         let foreign_threads = self.foreign_threads();
@@ -111,8 +113,14 @@ impl Meter {
     }
 
     fn others(&self) -> impl Iterator<Item = u32> + use<> {
-        let ours = [Some(std::process::id()), self.process, self.ksoftirqd];
-        processes().filter(move |pid| !ours.contains(&Some(*pid)))
+        let ours: Vec<u32> = self
+            .processes
+            .iter()
+            .copied()
+            .chain([std::process::id()])
+            .chain(self.ksoftirqd)
+            .collect();
+        processes().filter(move |pid| !ours.contains(pid))
     }
 
     fn foreign_threads(&self) -> Threads {

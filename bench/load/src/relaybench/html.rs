@@ -9,7 +9,7 @@ use crate::relaybench::report::{RelayReport, Row, WorkloadReport};
 use crate::relaybench::statistics::Range;
 use crate::relaybench::systems::System;
 
-const STYLE: &str = "\
+pub(crate) const STYLE: &str = "\
 :root{color-scheme:light dark;--paper:#fff;--ink:#1c2430;--pale:#667085;--rule:#e4e7ec;\
 --ringfarm:#1f6feb;--rtpengine:#d1495b;--epoll:#2b8a3e;--forward:#8a6d1d}\
 @media(prefers-color-scheme:dark){:root{--paper:#12161c;--ink:#e6e9ef;--pale:#98a2b3;--rule:#2a313c;\
@@ -19,7 +19,7 @@ h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2.2rem}\
 .pale,.tick{color:var(--pale);fill:var(--pale)}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1rem}\
 svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .title{font-weight:600;font-size:14px}svg .tick{fill:var(--pale);font-size:11px}\
 .grid{stroke:var(--rule)}.mark{stroke:var(--pale);stroke-dasharray:4 4}polyline{fill:none;stroke-width:2;opacity:.55}svg g line{stroke-width:2}\
-.ringfarm{stroke:var(--ringfarm);fill:var(--ringfarm)}.rtpengine{stroke:var(--rtpengine);fill:var(--rtpengine)}\
+.ringfarm{stroke:var(--ringfarm);fill:var(--ringfarm)}.rtpengine,.kamailio{stroke:var(--rtpengine);fill:var(--rtpengine)}\
 .epoll{stroke:var(--epoll);fill:var(--epoll)}.forward{stroke:var(--forward);fill:var(--forward)}svg g text{stroke:none}\
 .scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
 th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}th:first-child,td:first-child{text-align:left}\

@@ -9,24 +9,24 @@
 //! by the packets that it relayed.
 
 mod bencode;
-mod capacity;
+pub(crate) mod capacity;
 mod cell;
 pub mod cli;
 mod control;
-mod cpu;
+pub(crate) mod cpu;
 mod driver;
 pub mod floor;
-mod html;
-mod lab;
-mod machine;
-mod netns;
+pub(crate) mod html;
+pub(crate) mod lab;
+pub(crate) mod machine;
+pub(crate) mod netns;
 mod ng;
-mod plot;
-mod process;
+pub(crate) mod plot;
+pub(crate) mod process;
 pub mod report;
 mod setup;
 pub mod statistics;
-mod stop;
+pub(crate) mod stop;
 pub mod stranger;
 mod systems;
 mod table;

@@ -106,8 +106,14 @@ pub struct Figures {
 impl Figures {
     /// Whether the figures are the system's own.
     fn is_quiet(&self) -> bool {
-        self.foreign_cores <= FOREIGN_CORES_MAX && self.foreign_share <= FOREIGN_SHARE_MAX
+        is_quiet(self.foreign_cores, self.foreign_share)
     }
+}
+
+/// Whether figures are a system's own: what others took of all cores, in cores, and the share that
+/// they took of what the system's core was busy.
+pub(crate) fn is_quiet(foreign_cores: f64, foreign_share: f64) -> bool {
+    foreign_cores <= FOREIGN_CORES_MAX && foreign_share <= FOREIGN_SHARE_MAX
 }
 
 /// Latency over the rounds.

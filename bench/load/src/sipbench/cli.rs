@@ -1,0 +1,333 @@
+//! The arguments of a benchmark of SIP servers.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::{Args, ValueEnum};
+
+use crate::relaybench::cli::core_plan;
+use crate::relaybench::lab::{CorePlan, Topology};
+use crate::sipbench::cell::Timing;
+use crate::sipbench::ends::Transport;
+use crate::sipbench::memory::{LINGER, What};
+use crate::sipbench::systems::Server;
+use crate::sipbench::workload::{Kind, Workload};
+
+/// Most rounds: a day of them.
+const ROUNDS_MAX: u32 = 1_000;
+
+/// Before the figures count: caches fill, and what either server does some seconds after a call
+/// (Kamailio: 5 s) has begun.
+const WARM_UP: Duration = Duration::from_secs(6);
+
+/// The transactions of the first calls have ended by then (RFC 3261: 64 T1), so that as many end as
+/// begin.
+const STEADY_WARM_UP: Duration = Duration::from_secs(34);
+
+/// Phones that register with digest in turn.
+const REGISTERING: u32 = 5_000;
+
+/// Connections a side where each phone has one of its own.
+const ONE_EACH: u32 = 500;
+
+/// What `--quick` runs: enough to see that everything works, too little to learn anything.
+const QUICK: Duration = Duration::from_millis(300);
+const QUICK_RATE: f64 = 100.0;
+const QUICK_COUNT: u32 = 200;
+
+/// Parts of the benchmark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// What a call costs.
+    Calls,
+    /// What a registration with digest costs.
+    Register,
+    /// The highest rate of calls, and latency below it.
+    Capacity,
+    /// Memory of contacts and dialogs.
+    Memory,
+}
+
+/// Compare SIP servers, call for call, on this machine.
+#[derive(Args, Clone, Debug)]
+pub struct SipArgs {
+    /// Servers to compare, in the order in which they take turns.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [Server::Ringfarm, Server::Kamailio])]
+    pub systems: Vec<Server>,
+
+    /// What to measure.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [Part::Calls, Part::Register, Part::Capacity, Part::Memory])]
+    pub parts: Vec<Part>,
+
+    /// What SIP travels on.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [Transport::Udp, Transport::Tcp, Transport::Tls])]
+    pub transports: Vec<Transport>,
+
+    /// Rounds: each measures every server once with every load [default: 6].
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+
+    /// Measured seconds of each server, load and round [default: 4].
+    #[arg(long, value_name = "T")]
+    pub seconds: Option<f64>,
+
+    /// Seconds of load before that [default: 6].
+    #[arg(long, value_name = "T")]
+    pub warm_up: Option<f64>,
+
+    /// Calls a second at which costs are compared [default: 800].
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
+
+    /// Registrations a second at which costs are compared [default: 1500].
+    #[arg(long, value_name = "N")]
+    pub register_rate: Option<f64>,
+
+    /// Phones that are called.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub phones: u32,
+
+    /// Connections of either side over TCP and TLS.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub connections: u32,
+
+    /// Contacts to register when memory is measured [default: 100000].
+    #[arg(long, value_name = "N")]
+    pub contacts: Option<u32>,
+
+    /// Calls to hold when memory is measured [default: 10000].
+    #[arg(long, value_name = "N")]
+    pub dialogs: Option<u32>,
+
+    /// What lies between generator and server.
+    #[arg(long, value_enum, default_value_t = Topology::Auto)]
+    pub topology: Topology,
+
+    /// The core of the server under test [default: the first].
+    #[arg(long, value_name = "N")]
+    pub server_core: Option<usize>,
+
+    /// The cores of the generator [default: one that is not the server's].
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub generator_cores: Vec<usize>,
+
+    /// The ringfarm to measure [default: this program].
+    #[arg(long, value_name = "FILE")]
+    pub ringfarm: Option<PathBuf>,
+
+    /// The Kamailio to measure.
+    #[arg(long, value_name = "FILE", default_value = "kamailio")]
+    pub kamailio: PathBuf,
+
+    /// Worker processes of Kamailio, for UDP and for TCP each, all on the one core.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub kamailio_children: u32,
+
+    /// Everything tiny: whether it works, not how fast.
+    #[arg(long)]
+    pub quick: bool,
+
+    /// Minutes after which the run ends with what it has.
+    #[arg(long, value_name = "T", default_value_t = 120)]
+    pub minutes_max: u32,
+
+    /// Write the report as JSON instead of a table.
+    #[arg(long)]
+    pub json: bool,
+
+    /// Also write the report as a web page with plots.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
+}
+
+/// Arguments that have been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) servers: Vec<Server>,
+    pub(crate) rounds: u32,
+    pub(crate) timing: Timing,
+    pub(crate) workloads: Vec<Workload>,
+    /// The transports whose highest rate is looked for.
+    pub(crate) capacity: Vec<Transport>,
+    pub(crate) memory: Vec<What>,
+    /// How long memory is left to settle.
+    pub(crate) linger: Duration,
+    pub(crate) cores: CorePlan,
+    pub(crate) topology: Topology,
+    pub(crate) phones: u32,
+    pub(crate) connections: u32,
+    pub(crate) quick: bool,
+}
+
+impl SipArgs {
+    /// Checks everything that can be checked before anything is started.
+    ///
+    /// # Errors
+    /// Names the option and what it may be.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 6 });
+        ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: give 1 to {ROUNDS_MAX}");
+        let measured = self.seconds.unwrap_or(if self.quick { QUICK.as_secs_f64() } else { 4.0 });
+        ensure!((0.1..=600.0).contains(&measured), "--seconds {measured}: give 0.1 to 600");
+        let quiet = if self.quick { QUICK } else { WARM_UP }.as_secs_f64();
+        let warm_up = self.warm_up.unwrap_or(quiet);
+        ensure!((0.0..=600.0).contains(&warm_up), "--warm-up {warm_up}: give 0 to 600");
+        ensure!(!self.systems.is_empty(), "--systems: none given");
+        for (at, server) in self.systems.iter().enumerate() {
+            let twice = self.systems[..at].contains(server);
+            ensure!(!twice, "--systems: {} is there twice", server.name());
+        }
+        ensure!((1..=10_000).contains(&self.phones), "--phones {}: give 1 to 10000", self.phones);
+        let connections = self.connections;
+        ensure!((1..=5_000).contains(&connections), "--connections {connections}: give 1 to 5000");
+        let children = self.kamailio_children;
+        ensure!((1..=64).contains(&children), "--kamailio-children {children}: give 1 to 64");
+        let capacity = if self.has(Part::Capacity) { self.transports.clone() } else { Vec::new() };
+        Ok(Plan {
+            servers: self.systems.clone(),
+            rounds,
+            timing: Timing {
+                warm_up: Duration::from_secs_f64(warm_up),
+                measured: Duration::from_secs_f64(measured),
+            },
+            workloads: self.workloads()?,
+            capacity,
+            memory: self.memory()?,
+            linger: if self.quick { QUICK } else { LINGER },
+            cores: core_plan(self.server_core, self.generator_cores.clone())?,
+            topology: self.topology,
+            phones: self.phones,
+            connections,
+            quick: self.quick,
+        })
+    }
+
+    fn has(&self, part: Part) -> bool {
+        self.parts.contains(&part)
+    }
+
+    fn workloads(&self) -> Result<Vec<Workload>> {
+        let rate = |given: Option<f64>, otherwise: f64, name: &str| {
+            let rate = given.unwrap_or(if self.quick { QUICK_RATE } else { otherwise });
+            ensure!((1.0..=100_000.0).contains(&rate), "--{name} {rate}: give 1 to 100000");
+            Ok(rate)
+        };
+        let calls = rate(self.rate, 800.0, "rate")?;
+        let registrations = rate(self.register_rate, 1_500.0, "register-rate")?;
+        let load = |name: &str, kind, transport| Workload {
+            name: name.to_owned(),
+            kind,
+            transport,
+            per_second: match kind {
+                Kind::Call => calls,
+                Kind::Register | Kind::Refresh => registrations,
+            },
+            phones: match kind {
+                Kind::Call => self.phones,
+                Kind::Register | Kind::Refresh if self.quick => QUICK_COUNT,
+                Kind::Register | Kind::Refresh => REGISTERING,
+            },
+            connections: self.connections,
+            is_steady: false,
+        };
+        let mut loads = Vec::new();
+        if self.has(Part::Calls) {
+            for transport in &self.transports {
+                loads.push(load(transport.name(), Kind::Call, *transport));
+            }
+            if self.transports.contains(&Transport::Tcp) {
+                let connections = if self.quick { 20 } else { ONE_EACH };
+                let tcp = load("tcp_phones", Kind::Call, Transport::Tcp);
+                loads.push(Workload { connections, phones: connections, ..tcp });
+            }
+            if self.transports.contains(&Transport::Udp) && !self.quick {
+                loads.push(Workload {
+                    is_steady: true,
+                    ..load("udp_steady", Kind::Call, Transport::Udp)
+                });
+            }
+        }
+        if self.has(Part::Register) {
+            loads.push(load("register", Kind::Register, Transport::Udp));
+            loads.push(load("refresh", Kind::Refresh, Transport::Udp));
+        }
+        Ok(loads)
+    }
+
+    fn memory(&self) -> Result<Vec<What>> {
+        if !self.has(Part::Memory) {
+            return Ok(Vec::new());
+        }
+        let contacts = self.contacts.unwrap_or(if self.quick { QUICK_COUNT } else { 100_000 });
+        ensure!((1..=900_000).contains(&contacts), "--contacts {contacts}: give 1 to 900000");
+        let dialogs = self.dialogs.unwrap_or(if self.quick { QUICK_COUNT / 4 } else { 10_000 });
+        ensure!((1..=100_000).contains(&dialogs), "--dialogs {dialogs}: give 1 to 100000");
+        Ok(vec![What::Contacts(contacts), What::Dialogs(dialogs)])
+    }
+}
+
+/// How long a load is warmed up.
+pub(crate) fn timing_of(load: &Workload, asked: Timing) -> Timing {
+    let least = if load.is_steady { STEADY_WARM_UP } else { Duration::ZERO };
+    Timing { warm_up: asked.warm_up.max(least), ..asked }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        sip: SipArgs,
+    }
+
+    fn plan(words: &str) -> Result<Plan> {
+        let words = std::iter::once("sip").chain(words.split_whitespace());
+        Line::try_parse_from(words)?.sip.plan()
+    }
+
+    fn names(words: &str) -> Vec<String> {
+        plan(words).unwrap().workloads.into_iter().map(|load| load.name).collect()
+    }
+
+    #[test]
+    fn the_default_is_every_load() {
+        assert_eq!(
+            names(""),
+            ["udp", "tcp", "tls", "tcp_phones", "udp_steady", "register", "refresh"]
+        );
+        let plan = plan("").unwrap();
+        assert_eq!((plan.rounds, plan.capacity.len(), plan.memory.len()), (6, 3, 2));
+        assert!(plan.timing.warm_up >= Duration::from_secs(5));
+    }
+
+    #[test]
+    fn parts_and_transports_are_chosen() {
+        assert_eq!(names("--parts calls --transports udp --quick"), ["udp"]);
+        assert_eq!(names("--parts register"), ["register", "refresh"]);
+        assert!(plan("--parts register").unwrap().memory.is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (words, why) in [
+            ("--rounds 0", "--rounds"),
+            ("--seconds 0", "--seconds"),
+            ("--rate 0", "--rate"),
+            ("--systems kamailio,kamailio", "twice"),
+            ("--dialogs 0", "--dialogs"),
+            ("--kamailio-children 0", "--kamailio-children"),
+            ("--server-core 9999", "core 9999"),
+        ] {
+            let error = format!("{:#}", plan(words).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
