@@ -1,5 +1,5 @@
-//! `ringfarm bench`: this program's relay against the floor, in a size that says nothing about speed,
-//! and against a stranger. It needs root for its namespaces, as the peer tests do.
+//! `ringfarm bench`: this program's relay against the floor and its SIP side beside Kamailio, in sizes
+//! that say nothing about speed, and against a stranger. It needs root for its namespaces, as the peer tests do.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use serde_json::Value;
 fn bench(words: &str) -> (i32, Value, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_ringfarm"))
         .args(["bench"])
-        .args(words.split(' '))
+        .args(words.split_whitespace())
         .output()
         .expect("the binary runs");
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -41,6 +41,44 @@ fn the_relay_is_measured_over_ng_against_the_floor() {
     assert!(set_up["setup_cpu_us"].as_f64() > Some(0.0), "{set_up}");
     let held = (&set_up["sessions_held"], &set_up["content"]["lost"], &set_up["why"]);
     assert_eq!(held, (&20.into(), &0.into(), &serde_json::json!([])), "{log}");
+}
+
+/// Calls over UDP and TCP and registrations with digest pass through the node and through Kamailio,
+/// none fails, none is repeated, what arrives is what a proxy may make of it, and the report has the
+/// figures that its targets are stated in.
+#[test]
+fn calls_and_registrations_are_measured_beside_kamailio() {
+    let words = "sip --quick --json --minutes-max 3 --rounds 1 --seconds 0.4 --transports udp,tcp \
+                 --parts calls,register,memory --topology namespaces";
+    let (code, report, log) = bench(words);
+    assert_eq!((code, &report["complete"]), (0, &Value::Bool(true)), "{log}");
+    for field in ["failures", "retransmissions", "misjudged"] {
+        assert_eq!(report[field], 0, "{field}: {log}");
+    }
+    let number = |path: &str| report.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
+    for load in ["udp", "tcp", "tcp_phones", "register", "refresh"] {
+        assert!(number(&format!("/ratios/cpu_vs_kamailio/{load}")) > 0.0, "{load}: {log}");
+        for system in ["ringfarm", "kamailio"] {
+            let row = &report["rows"][load]["systems"][system];
+            assert!(row["cpu_us_per_call"]["min"].as_f64() > Some(0.0), "{load} {system}: {row}");
+            assert!(row["started"].as_u64() > Some(50), "{load} {system}: {row}\n{log}");
+            assert_eq!(row["failures"], 0, "{load} {system}: {row}\n{log}");
+            assert!(report["configurations"][load][system].is_string(), "{load} {system}");
+            let call = !load.starts_with("re");
+            let latency = if call { "bye_200" } else { "register_200" };
+            assert!(row["latency_us"][latency]["p99"]["median"].as_f64() > Some(0.0), "{row}");
+            assert_eq!(row["judged"].as_u64() > Some(0), call, "{load} {system}: {row}");
+        }
+    }
+    for what in ["contacts", "dialogs"] {
+        for system in ["ringfarm", "kamailio"] {
+            let memory = &report["memory"][what][system];
+            assert!(memory["count"].as_u64() > Some(10), "{what} {system}: {memory}\n{log}");
+            assert_eq!(memory["why"], serde_json::json!([]), "{what} {system}: {log}");
+        }
+    }
+    let rounds = &report["rows"]["register"]["systems"]["ringfarm"]["rounds"]["1"];
+    assert_eq!(rounds["challenged"], rounds["started"], "each is asked for its credentials");
 }
 
 /// "RTP bleed" (CVE-2025-53399): what a stranger achieves against the running node is no more than is

@@ -17,13 +17,10 @@ use crate::sipbench::workload::{Kind, Workload};
 /// Most rounds: a day of them.
 const ROUNDS_MAX: u32 = 1_000;
 
-/// Before the figures count: caches fill, and what either server does some seconds after a call
-/// (Kamailio: 5 s) has begun.
-const WARM_UP: Duration = Duration::from_secs(6);
-
-/// The transactions of the first calls have ended by then (RFC 3261: 64 T1), so that as many end as
-/// begin.
-const STEADY_WARM_UP: Duration = Duration::from_secs(34);
+/// Before the figures count. The transactions of the first calls have ended by then (RFC 3261: 64 T1,
+/// whatever the transport; Kamailio: 5 s), so that as many end as begin, and memory that was used once
+/// is used again: what a server does in its first seconds costs other than what it does later.
+const WARM_UP: Duration = Duration::from_secs(34);
 
 /// Phones that register with digest in turn.
 const REGISTERING: u32 = 5_000;
@@ -75,7 +72,8 @@ pub struct SipArgs {
     #[arg(long, value_name = "T")]
     pub seconds: Option<f64>,
 
-    /// Seconds of load before that [default: 6].
+    /// Seconds of load before that: by default what the transactions of the first calls
+    /// take to end, so that as many end as begin [default: 34].
     #[arg(long, value_name = "T")]
     pub warm_up: Option<f64>,
 
@@ -232,7 +230,6 @@ impl SipArgs {
                 Kind::Register | Kind::Refresh => REGISTERING,
             },
             connections: self.connections,
-            is_steady: false,
         };
         let mut loads = Vec::new();
         if self.has(Part::Calls) {
@@ -243,12 +240,6 @@ impl SipArgs {
                 let connections = if self.quick { 20 } else { ONE_EACH };
                 let tcp = load("tcp_phones", Kind::Call, Transport::Tcp);
                 loads.push(Workload { connections, phones: connections, ..tcp });
-            }
-            if self.transports.contains(&Transport::Udp) && !self.quick {
-                loads.push(Workload {
-                    is_steady: true,
-                    ..load("udp_steady", Kind::Call, Transport::Udp)
-                });
             }
         }
         if self.has(Part::Register) {
@@ -268,12 +259,6 @@ impl SipArgs {
         ensure!((1..=100_000).contains(&dialogs), "--dialogs {dialogs}: give 1 to 100000");
         Ok(vec![What::Contacts(contacts), What::Dialogs(dialogs)])
     }
-}
-
-/// How long a load is warmed up.
-pub(crate) fn timing_of(load: &Workload, asked: Timing) -> Timing {
-    let least = if load.is_steady { STEADY_WARM_UP } else { Duration::ZERO };
-    Timing { warm_up: asked.warm_up.max(least), ..asked }
 }
 
 #[cfg(test)]
@@ -299,13 +284,10 @@ mod tests {
 
     #[test]
     fn the_default_is_every_load() {
-        assert_eq!(
-            names(""),
-            ["udp", "tcp", "tls", "tcp_phones", "udp_steady", "register", "refresh"]
-        );
+        assert_eq!(names(""), ["udp", "tcp", "tls", "tcp_phones", "register", "refresh"]);
         let plan = plan("").unwrap();
         assert_eq!((plan.rounds, plan.capacity.len(), plan.memory.len()), (6, 3, 2));
-        assert!(plan.timing.warm_up >= Duration::from_secs(5));
+        assert!(plan.timing.warm_up >= Duration::from_secs(32));
     }
 
     #[test]

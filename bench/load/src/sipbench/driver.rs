@@ -13,7 +13,7 @@ use crate::relaybench::report::Method;
 use crate::relaybench::statistics::Range;
 use crate::relaybench::stop::Stop;
 use crate::sipbench::cell::{self, Timing};
-use crate::sipbench::cli::{Plan, SipArgs, timing_of};
+use crate::sipbench::cli::{Plan, SipArgs};
 use crate::sipbench::ends::Transport;
 use crate::sipbench::memory::{self, What};
 use crate::sipbench::report::{
@@ -27,7 +27,7 @@ const LONG_ROUNDS_MAX: u32 = 3;
 
 /// Steps of a search are no longer than this: there are many.
 const STEP_MAX: Timing =
-    Timing { warm_up: Duration::from_millis(1_500), measured: Duration::from_millis(2_000) };
+    Timing { warm_up: Duration::from_millis(2_500), measured: Duration::from_millis(2_000) };
 
 /// How long the empty core is watched at the start of each round.
 const BACKGROUND: Duration = Duration::from_secs(1);
@@ -124,9 +124,6 @@ impl Driver {
                 Err(error) => return eprintln!("round {round}: {error:#}"),
             }
             for load in self.plan.workloads.clone() {
-                if load.is_steady && round > LONG_ROUNDS_MAX {
-                    continue;
-                }
                 for server in self.plan.servers.clone() {
                     if self.stop.is_set() {
                         return;
@@ -147,8 +144,7 @@ impl Driver {
     }
 
     fn round_of(&mut self, round: u32, load: &Workload, server: Server) {
-        let timing = timing_of(load, self.plan.timing);
-        let outcome = self.cell(round, server, load, timing);
+        let outcome = self.cell(round, server, load, self.plan.timing);
         let Some(report) = self.report.rows.get_mut(&load.name) else { return };
         let row = report.systems.entry(server).or_default();
         match outcome {
@@ -230,7 +226,6 @@ impl Driver {
             per_second,
             phones: self.plan.phones,
             connections: self.plan.connections,
-            is_steady: false,
         }
     }
 
@@ -386,7 +381,6 @@ fn method(lab: &Lab, precision: Precision, programs: &Programs) -> Method {
         programs.kamailio_children
     ));
     notes.push("Memory is the proportional set size of all processes of a server (/proc/PID/smaps_rollup, shared memory counted once): with the contacts or dialogs, when the transactions of their set-up have ended, less that of the started server. Contacts come over TCP on 10 connections, dialogs over UDP at 150 a second. shared_bytes_each is what Kamailio itself says of its shared memory (core.shmmem).".into());
-    notes.push("A load with `_steady` in its name is warmed up for 34 s, so that as many transactions end as begin.".into());
     Method { topology: lab.topology(), notes }
 }
 

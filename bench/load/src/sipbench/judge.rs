@@ -80,9 +80,9 @@ fn hops(message: &SipMessage) -> Option<u32> {
 }
 
 fn wrong_length(message: &SipMessage) -> bool {
-    let length = message.headers().iter().find_map(|header| match header {
-        Header::ContentLength(length) => length.value().trim().parse::<usize>().ok(),
-        _ => None,
+    let length = message.headers().iter().find_map(|header| {
+        let Header::ContentLength(length) = header else { return None };
+        length.value().trim().parse::<usize>().ok()
     });
     length.is_some_and(|length| length != message.body().len())
 }

@@ -9,9 +9,6 @@ use crate::sipbench::registrations::PASSWORD;
 use crate::sipbench::systems::{Needs, Ports};
 use crate::sipbench::texts::DOMAIN;
 
-/// Where Debian keeps the modules, by machine.
-const MODULES: &str = concat!("/usr/lib/", "x86_64", "-linux-gnu/kamailio/modules/");
-
 /// Buckets of the location table, as a power of two: enough for 100,000 contacts.
 const LOCATION_BUCKETS: u32 = 16;
 
@@ -39,7 +36,9 @@ pub(crate) fn configuration(
             ports.tls
         );
     }
-    let _ = writeln!(text, "alias=\"{DOMAIN}\"\nmpath=\"{MODULES}\"");
+    // Where Debian keeps them.
+    let modules = format!("/usr/lib/{}-linux-gnu/kamailio/modules/", std::env::consts::ARCH);
+    let _ = writeln!(text, "alias=\"{DOMAIN}\"\nmpath=\"{modules}\"");
     let mut modules = vec![
         "kex",
         "tm",

@@ -157,15 +157,11 @@ mod tests {
         let request = rsip::Request::try_from(bytes).unwrap();
         assert_eq!(request.uri.to_string(), "sip:u000003@bench.test");
         assert_eq!(request.call_id_header().unwrap().value(), "0000000100000002@10.77.1.2");
-        let length: usize = request
-            .headers
-            .iter()
-            .find_map(|header| match header {
-                rsip::Header::ContentLength(length) => length.value().trim().parse().ok(),
-                _ => None,
-            })
-            .unwrap();
-        assert_eq!(length, request.body.len());
+        let length = request.headers.iter().find_map(|header| {
+            let rsip::Header::ContentLength(length) = header else { return None };
+            length.value().trim().parse::<usize>().ok()
+        });
+        assert_eq!(length, Some(request.body.len()));
     }
 
     #[test]

@@ -43,10 +43,8 @@ impl UdpEnd {
             .with_context(|| format!("binding a UDP socket of {address}"))?;
         socket.set_nonblocking(true).context("a socket that does not block")?;
         // Beyond what the system allows everybody, if this process may.
-        for size in [BUFFER_BYTES] {
-            let _ = setsockopt(&socket, sockopt::RcvBufForce, &size);
-            let _ = setsockopt(&socket, sockopt::SndBufForce, &size);
-        }
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES);
+        let _ = setsockopt(&socket, sockopt::SndBufForce, &BUFFER_BYTES);
         let std::net::SocketAddr::V4(address) =
             socket.local_addr().context("a socket's address")?
         else {

@@ -61,8 +61,6 @@ pub(crate) struct Workload {
     pub(crate) phones: u32,
     /// Of either side.
     pub(crate) connections: u32,
-    /// It is warmed up until the transactions of the first call are forgotten.
-    pub(crate) is_steady: bool,
 }
 
 impl Workload {
@@ -87,13 +85,8 @@ impl Workload {
                 format!(" on {} connections a side", self.connections)
             }
         };
-        let steady = if self.is_steady {
-            ", after so long a warm-up that transactions end as fast as they begin"
-        } else {
-            ""
-        };
         format!(
-            "{:.0} {what} over {}{way}, {} phones{steady}",
+            "{:.0} {what} over {}{way}, {} phones",
             self.per_second,
             self.transport.name(),
             self.phones
