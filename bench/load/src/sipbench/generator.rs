@@ -2,7 +2,7 @@
 
 use std::net::SocketAddrV4;
 use std::sync::Arc;
-use std::sync::mpsc::{Sender, channel, sync_channel};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -20,6 +20,9 @@ use crate::sipbench::registrations::{Habit, Registrations};
 
 /// How long the generator may take to answer: it looks each 2 ms.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Orders that wait to be read: who gives them waits for an answer after a few.
+const ORDERS_MAX: usize = 16;
 
 /// How often somebody who waits for the generator looks again.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -46,7 +49,7 @@ pub(crate) struct Shape {
 }
 
 pub(crate) struct Generator {
-    orders: Sender<Order>,
+    orders: SyncSender<Order>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
@@ -77,7 +80,7 @@ impl Generator {
             hold_ns: shape.hold.map(|hold| hold.as_nanos() as u64),
             places: shape.calls_max.next_power_of_two(),
         };
-        let (orders, receiver) = channel();
+        let (orders, receiver) = sync_channel(ORDERS_MAX);
         let engine = Engine {
             calls: Calls::new(run, manner, &caller, &callee),
             registrations: Registrations::new(run, shape.transport, shape.phones, &callee),
