@@ -16,6 +16,7 @@ use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Transports};
 
 use super::alarm::Alarm;
+use super::gather::Gather;
 use super::ng::{self as ng_side, NgSide};
 use super::notices::Notices;
 use super::pressure::Pressure;
@@ -40,6 +41,7 @@ pub(super) struct EventLoop {
     /// Answers made up here for commands that the relay did not take.
     answers: VecDeque<Event>,
     alarm: Alarm,
+    gather: Gather,
     notices: Notices,
     pressure: Pressure,
 }
@@ -66,6 +68,7 @@ impl EventLoop {
             closes_waiting: VecDeque::new(),
             answers: VecDeque::new(),
             alarm: Alarm::default(),
+            gather: Gather::new(Instant::now(), parts.gather),
             notices: Notices::default(),
             pressure: Pressure::default(),
         })
@@ -137,6 +140,7 @@ impl EventLoop {
             let due = [self.due(), stopping].into_iter().flatten().min();
             self.wait(due, &mut inputs).await;
             let now = Instant::now();
+            let handled = inputs.len();
             for input in inputs.drain(..) {
                 self.take(now, input);
             }
@@ -145,6 +149,10 @@ impl EventLoop {
             }
             self.handle_timeout(now);
             self.deliver(now);
+            if let Some(window) = self.gather.after(now, handled) {
+                // Whatever else runs on this thread (connections) is to wait, too.
+                std::thread::sleep(window);
+            }
         }
         let now = Instant::now();
         self.proxy.handle_stopped(now);

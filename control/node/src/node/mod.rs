@@ -3,6 +3,7 @@
 mod alarm;
 mod calls_log;
 mod event_loop;
+mod gather;
 mod kernel;
 mod media_addresses;
 mod ng;

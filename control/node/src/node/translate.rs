@@ -28,6 +28,8 @@ pub(super) struct SignalingParts {
     pub(super) listeners: Vec<ListenerConfig>,
     pub(super) limits: signaling_net::Limits,
     pub(super) proxy: MakeProxy,
+    /// How long messages are let come together under load.
+    pub(super) gather: Duration,
     /// Of the last listener, if there is an ng socket.
     pub(super) ng: Option<Box<dyn FnOnce() -> Ng + Send>>,
 }
@@ -91,6 +93,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     };
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
     let users = users(settings)?;
+    let gather = Duration::from_micros(settings.sip.gather_us.into());
     let settings = settings.clone();
     let ng = ng.map(|_| -> Box<dyn FnOnce() -> Ng + Send> {
         let settings = settings.clone();
@@ -108,7 +111,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         };
         Proxy::new(now, proxy_config(&settings, bound), parts)
     };
-    Ok(SignalingParts { listeners, limits, proxy: Box::new(proxy), ng })
+    Ok(SignalingParts { listeners, limits, proxy: Box::new(proxy), gather, ng })
 }
 
 fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {

@@ -1,0 +1,151 @@
+//! Under load messages are let come together, so that they share a wake-up of the signaling thread,
+//! its system calls and the interrupts that sending makes.
+//!
+//! At some thousand messages a second a wake-up for each costs more than what is done for it. So while
+//! messages come that fast the thread sleeps for a window between its turns; what comes meanwhile is
+//! handled in one turn and leaves in one batch. A message adds little to that: it waits for half a
+//! window on average. Whoever sends one message and waits for its answer before the next would wait
+//! for a window each time: a few windows that bring next to nothing end the gathering, and it is not
+//! tried again for a while that doubles with each time in vain.
+
+use std::time::{Duration, Instant};
+
+/// Messages that make a window worth its while, on average.
+const WORTH: f64 = 2.0;
+
+/// Messages of one turn after which more may be waiting already: a batch of a UDP socket.
+const FULL: usize = 32;
+
+/// How long messages are counted before it is judged whether they come fast enough: messages of few
+/// calls come unevenly.
+const PERIOD: Duration = Duration::from_millis(10);
+
+/// How long gathering rests after it was in vain, the first time and at most.
+const REST_MIN: Duration = Duration::from_millis(20);
+const REST_MAX: Duration = Duration::from_secs(1);
+
+/// Whether and how long to let messages come together.
+#[derive(Debug)]
+pub(super) struct Gather {
+    /// Zero: never.
+    window: Duration,
+    is_gathering: bool,
+    /// Messages are counted from here on; until then it rests.
+    since: Instant,
+    messages: usize,
+    rest: Duration,
+}
+
+impl Gather {
+    pub(super) const fn new(now: Instant, window: Duration) -> Gather {
+        Gather { window, is_gathering: false, since: now, messages: 0, rest: REST_MIN }
+    }
+
+    /// A turn has handled so many messages. How long to sleep before the next; `None`: not at all.
+    pub(super) fn after(&mut self, now: Instant, handled: usize) -> Option<Duration> {
+        // A turn without messages was for something else, and messages may be waiting.
+        if self.window.is_zero() || handled == 0 {
+            return None;
+        }
+        let time = now.checked_duration_since(self.since)?;
+        self.messages += handled;
+        if time >= PERIOD.max(self.window) {
+            self.judge(now, time);
+        }
+        (self.is_gathering && handled < FULL).then_some(self.window)
+    }
+
+    fn judge(&mut self, now: Instant, time: Duration) {
+        let windows = time.as_secs_f64() / self.window.as_secs_f64();
+        let is_fast = self.messages as f64 >= windows * WORTH;
+        (self.since, self.messages) = (now, 0);
+        match (self.is_gathering, is_fast) {
+            (true, false) => {
+                self.since = now + self.rest;
+                self.rest = (self.rest * 2).min(REST_MAX);
+            }
+            // It has been worth its while: what comes to a stop later is another matter.
+            (true, true) => self.rest = REST_MIN,
+            (false, _) => {}
+        }
+        self.is_gathering = is_fast;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WINDOW: Duration = Duration::from_millis(1);
+
+    /// Takes turns for `time`, each `every` and with `handled` messages, and returns how many of them
+    /// were followed by sleep.
+    fn slept(
+        gather: &mut Gather,
+        now: &mut Instant,
+        time: Duration,
+        every: Duration,
+        handled: usize,
+    ) -> usize {
+        let end = *now + time;
+        let mut slept = 0;
+        while *now < end {
+            *now += every;
+            slept += usize::from(gather.after(*now, handled).is_some());
+        }
+        slept
+    }
+
+    #[test]
+    fn few_messages_go_at_once_and_many_are_let_come_together() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now, WINDOW);
+        let second = Duration::from_secs(1);
+        assert_eq!(slept(&mut gather, &mut now, second, Duration::from_millis(2), 1), 0);
+        // 5,000 a second, one a turn: gathering begins within two periods, and goes on.
+        let before = slept(&mut gather, &mut now, 2 * PERIOD, Duration::from_micros(200), 1);
+        assert!(before > 0);
+        assert_eq!(slept(&mut gather, &mut now, second, WINDOW, 5), 1_000);
+        assert_eq!(gather.after(now, 5), Some(WINDOW));
+        assert_eq!(gather.after(now, FULL), None, "more are waiting already");
+        assert_eq!(gather.after(now, 0), None, "the turn was for something else");
+    }
+
+    #[test]
+    fn messages_that_come_unevenly_are_let_come_together_all_the_same() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now, WINDOW);
+        let mut slept = 0;
+        for _ in 0..1_000 {
+            now += 4 * WINDOW;
+            slept += usize::from(gather.after(now, 9).is_some());
+        }
+        assert!(slept > 990, "{slept}");
+    }
+
+    /// One request after the other, each a third of a millisecond after its answer if nothing is
+    /// gathered: the windows in vain become rare.
+    #[test]
+    fn who_waits_for_each_answer_is_hardly_ever_kept_waiting() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now, WINDOW);
+        let (mut turns, mut slept) = (0, 0);
+        for _ in 0..30_000 {
+            turns += 1;
+            now += Duration::from_micros(300);
+            if let Some(window) = gather.after(now, 1) {
+                now += window;
+                slept += 1;
+            }
+        }
+        assert!(slept * 100 < turns, "{slept} of {turns}");
+    }
+
+    #[test]
+    fn a_window_of_zero_is_never_waited_for() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now, Duration::ZERO);
+        let every = Duration::from_micros(10);
+        assert_eq!(slept(&mut gather, &mut now, Duration::from_millis(50), every, 30), 0);
+    }
+}
