@@ -11,6 +11,7 @@ pub mod call;
 pub mod ng;
 pub mod proxy;
 pub mod registrar;
+pub mod resolve;
 pub mod sdp;
 pub mod table;
 pub mod timer;
