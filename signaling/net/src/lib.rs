@@ -5,12 +5,13 @@
 //! puts one on the wire and never waits.
 //!
 //! What is absent, as a rule of this crate: it parses no SIP beyond what framing a stream needs,
-//! retransmits nothing, and resolves no names.
+//! and retransmits nothing. [`Resolver`] looks names up beside the transports, which know addresses alone.
 
 mod bind;
 mod config;
 mod counters;
 mod input;
+pub mod resolver;
 pub mod route;
 mod tcp;
 mod transports;
@@ -20,4 +21,5 @@ pub use bind::BindError;
 pub use config::{Limits, ListenerConfig};
 pub use counters::Counters;
 pub use input::{CloseReason, Input, SendError};
+pub use resolver::{Resolver, ResolverConfig};
 pub use transports::{ShutdownReport, Transports};
