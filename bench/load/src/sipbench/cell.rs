@@ -164,7 +164,7 @@ impl Window {
             started: end.started - base.started,
             completed: end.completed - base.completed,
             failures: end.failed - base.failed,
-            retransmissions: again(end) - again(base),
+            retransmissions: again(end) - again(before),
             challenged: end.challenged - base.challenged,
             judged: end.judged - base.judged,
             misjudged: end.misjudged - base.misjudged,

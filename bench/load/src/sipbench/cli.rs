@@ -81,7 +81,7 @@ pub struct SipArgs {
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
 
-    /// Registrations a second at which costs are compared [default: 1500].
+    /// Registrations a second at which costs are compared [default: 3000].
     #[arg(long, value_name = "N")]
     pub register_rate: Option<f64>,
 
@@ -122,7 +122,7 @@ pub struct SipArgs {
     pub kamailio: PathBuf,
 
     /// Worker processes of Kamailio, for UDP and for TCP each, all on the one core.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 2)]
     pub kamailio_children: u32,
 
     /// Everything tiny: whether it works, not how fast.
@@ -215,7 +215,7 @@ impl SipArgs {
             Ok(rate)
         };
         let calls = rate(self.rate, 800.0, "rate")?;
-        let registrations = rate(self.register_rate, 1_500.0, "register-rate")?;
+        let registrations = rate(self.register_rate, 3_000.0, "register-rate")?;
         let load = |name: &str, kind, transport| Workload {
             name: name.to_owned(),
             kind,

@@ -319,9 +319,10 @@ fn why_too_much(figures: &Figures) -> Option<String> {
 
 fn line_of(figures: &Figures, kind: Kind) -> String {
     let mut line = format!(
-        "{:.0} us/{} at {:.0}/s, core {:.0} % busy, {} failed, {} retransmissions, generator {:.0} % busy",
+        "{:.0} us/{} (processes {:.0}) at {:.0}/s, core {:.0} % busy, {} failed, {} retransmissions, generator {:.0} % busy",
         figures.cpu_us_per_call,
         kind.unit(),
+        figures.cpu_us_per_call_processes,
         figures.completed_per_second,
         figures.core_busy_share * 100.0,
         figures.failures,

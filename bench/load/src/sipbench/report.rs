@@ -53,7 +53,7 @@ pub struct Figures {
     pub completed: u64,
     /// Of them, failed.
     pub failures: u64,
-    /// Messages that were sent once more by either end, or came once more.
+    /// Messages that were sent once more by either end, or came once more; warm-up not included.
     pub retransmissions: u64,
     /// Registrations that were challenged.
     pub challenged: u64,
