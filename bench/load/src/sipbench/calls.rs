@@ -159,6 +159,11 @@ impl Calls {
         }
     }
 
+    /// Calls that are answered from now on are held until told to hang up.
+    pub(crate) fn hold_on(&mut self) {
+        self.manner.hold_ns = None;
+    }
+
     /// Calls that have begun and have not ended.
     pub(crate) const fn live(&self) -> u32 {
         self.live

@@ -71,7 +71,7 @@ pub(crate) fn measure(
         connections: load.connections,
         phones: load.phones,
         ring: RING,
-        hold: Some(HOLD),
+        hold: HOLD,
         calls_max: CALLS_MAX,
         tls: running.tls.clone(),
     };

@@ -41,8 +41,7 @@ pub(crate) struct Shape {
     /// Phones that register, and are called.
     pub(crate) phones: u32,
     pub(crate) ring: Duration,
-    /// `None`: until told to hang up.
-    pub(crate) hold: Option<Duration>,
+    pub(crate) hold: Duration,
     /// Most calls at once.
     pub(crate) calls_max: u32,
     pub(crate) tls: Option<Arc<ClientConfig>>,
@@ -77,7 +76,7 @@ impl Generator {
             transport: shape.transport,
             phones: shape.phones,
             ring_ns: shape.ring.as_nanos() as u64,
-            hold_ns: shape.hold.map(|hold| hold.as_nanos() as u64),
+            hold_ns: Some(shape.hold.as_nanos() as u64),
             places: shape.calls_max.next_power_of_two(),
         };
         let (orders, receiver) = sync_channel(ORDERS_MAX);
@@ -111,6 +110,11 @@ impl Generator {
     /// Nothing more begins.
     pub(crate) fn enough(&self) -> Result<()> {
         self.order(Order::Enough)
+    }
+
+    /// Calls that are answered from now on are held until told to hang up.
+    pub(crate) fn hold_on(&self) -> Result<()> {
+        self.order(Order::HoldOn)
     }
 
     pub(crate) fn forget_times(&self) -> Result<()> {

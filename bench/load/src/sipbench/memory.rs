@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 
 use crate::relaybench::lab::Lab;
 use crate::relaybench::stop::Stop;
-use crate::sipbench::cell::{DRAIN, RING, fill, server_of};
+use crate::sipbench::cell::{DRAIN, HOLD, RING, fill, server_of};
 use crate::sipbench::ends::Transport;
 use crate::sipbench::engine::Work;
 use crate::sipbench::generator::{Generator, Shape};
@@ -80,13 +80,20 @@ pub(crate) fn measure(
             What::Dialogs(_) => CALLED,
         },
         ring: RING,
-        hold: None,
-        calls_max: what.count(),
+        hold: HOLD,
+        // The places of the short calls are free again.
+        calls_max: what.count().max(1_024) * 2,
         tls: None,
     };
     let generator = Generator::start(lab, &shape)?;
     if let What::Dialogs(_) = what {
         generator.prepare(CALLED, stop)?;
+        // What transactions take at this rate is taken before and is not the dialogs': short calls.
+        let count = (linger.as_secs_f64() * DIALOGS_PER_SECOND).ceil();
+        generator.begin(Work::Calls, DIALOGS_PER_SECOND, count as u64)?;
+        generator.settle(linger + DRAIN, stop)?;
+        stop.sleep(linger)?;
+        generator.hold_on()?;
     }
     let before_bytes = running.memory_bytes()?;
     let shared_before = running.shared_memory_bytes();
@@ -100,9 +107,10 @@ pub(crate) fn measure(
             let limit = Duration::from_secs_f64(f64::from(count) / DIALOGS_PER_SECOND) + DRAIN;
             let told = generator.wait(limit, stop, |told| {
                 let counts = &told.tally.counts;
-                counts.answered + (counts.failed - done_before.failed) >= u64::from(count)
+                let answered = counts.answered - done_before.answered;
+                answered + (counts.failed - done_before.failed) >= u64::from(count)
             })?;
-            told.tally.counts.answered
+            told.tally.counts.answered - done_before.answered
         }
     };
     stop.sleep(linger)?;
@@ -111,8 +119,10 @@ pub(crate) fn measure(
     let shared_with = running.shared_memory_bytes();
     if let What::Dialogs(count) = what {
         // They were live if they can be ended.
-        generator.begin(Work::HangUps, HANG_UPS_PER_SECOND, count.into())?;
-        let limit = Duration::from_secs_f64(f64::from(count) / HANG_UPS_PER_SECOND) + DRAIN;
+        // It goes through all calls that have begun, the short ones too.
+        generator.begin(Work::HangUps, HANG_UPS_PER_SECOND, u32::MAX.into())?;
+        let begun = f64::from(count) + linger.as_secs_f64() * DIALOGS_PER_SECOND;
+        let limit = Duration::from_secs_f64(begun / HANG_UPS_PER_SECOND) + DRAIN;
         let told = generator.settle(limit, stop)?;
         let ended = told.tally.counts.completed - done_before.completed;
         ensure!(ended == done, "{ended} of {done} calls could be ended: {:?}", told.tally.reasons);
