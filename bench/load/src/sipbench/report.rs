@@ -195,8 +195,8 @@ impl Row {
         self.latency_us = latency_us;
     }
 
-    fn costs(&self) -> Vec<(u32, f64)> {
-        self.rounds.iter().map(|(round, figures)| (*round, figures.cpu_us_per_call)).collect()
+    fn costs(&self, value: fn(&Figures) -> f64) -> Vec<(u32, f64)> {
+        self.rounds.iter().map(|(round, figures)| (*round, value(figures))).collect()
     }
 }
 
@@ -251,13 +251,16 @@ pub struct MemoryReport {
 pub struct Ratios {
     /// Processor time of a call, by load: `udp`, `tcp`, `tls`; of a registration: `register`.
     pub cpu_vs_kamailio: BTreeMap<String, f64>,
+    /// The same of the time that the kernel charged to the servers' processes: without what arrives
+    /// while the core is idle, and without other programs.
+    pub processes_vs_kamailio: BTreeMap<String, f64>,
     /// Memory of a registered contact.
     pub memory_contacts: Option<f64>,
     /// Memory of a live dialog.
     pub memory_dialogs: Option<f64>,
     /// Highest rate of calls, by transport.
     pub highest_rate: BTreeMap<String, f64>,
-    /// Minimum, median and maximum of `cpu_vs_kamailio`.
+    /// Minimum, median and maximum of `cpu_vs_kamailio` and `processes_vs_kamailio`.
     pub ranges: BTreeMap<String, Range>,
 }
 
@@ -331,13 +334,17 @@ impl SipReport {
         self.quiet = all().flat_map(|row| row.rounds.values()).all(Figures::is_quiet);
         let mut ratios = Ratios::default();
         for (name, report) in &self.rows {
-            let of = |server| report.systems.get(&server).map(Row::costs);
-            let (Some(ours), Some(theirs)) = (of(Server::Ringfarm), of(Server::Kamailio)) else {
-                continue;
+            let quotient = |value: fn(&Figures) -> f64| {
+                let of = |server| report.systems.get(&server).map(|row| row.costs(value));
+                paired(&of(Server::Ringfarm)?, &of(Server::Kamailio)?)
             };
-            if let Some(range) = paired(&ours, &theirs) {
+            if let Some(range) = quotient(|figures| figures.cpu_us_per_call) {
                 ratios.cpu_vs_kamailio.insert(name.clone(), range.median);
                 ratios.ranges.insert(format!("cpu_vs_kamailio.{name}"), range);
+            }
+            if let Some(range) = quotient(|figures| figures.cpu_us_per_call_processes) {
+                ratios.processes_vs_kamailio.insert(name.clone(), range.median);
+                ratios.ranges.insert(format!("processes_vs_kamailio.{name}"), range);
             }
         }
         ratios.memory_contacts = memory_ratio(self.memory.get("contacts"));
@@ -361,4 +368,73 @@ fn memory_ratio(found: Option<&BTreeMap<Server, MemoryReport>>) -> Option<f64> {
         (report.why.is_empty() && report.bytes_each > 0.0).then_some(report.bytes_each)
     };
     Some(each(Server::Ringfarm)? / each(Server::Kamailio)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(costs: &[f64]) -> Row {
+        let mut row = Row::default();
+        for (round, cost) in (1..).zip(costs) {
+            let figures = Figures { cpu_us_per_call: *cost, failures: 1, ..Figures::default() };
+            row.add(round, figures);
+        }
+        row
+    }
+
+    /// Rounds are paired, failures are summed up.
+    #[test]
+    fn quotients_are_those_of_the_same_round() {
+        let systems = BTreeMap::from([
+            (Server::Ringfarm, row(&[100.0, 200.0])),
+            (Server::Kamailio, row(&[400.0, 800.0])),
+        ]);
+        let report = RowReport {
+            description: String::new(),
+            kind: Kind::Call,
+            transport: Transport::Udp,
+            per_second: 1.0,
+            systems,
+        };
+        let mut whole = SipReport {
+            version: SIP_REPORT_VERSION,
+            complete: true,
+            quick: false,
+            quiet: false,
+            machine: Machine::default(),
+            method: Method {
+                topology: crate::relaybench::lab::Topology::Loopback,
+                notes: Vec::new(),
+            },
+            rounds: 2,
+            seconds: 1.0,
+            warm_up_seconds: 0.0,
+            ratios: Ratios::default(),
+            failures: 0,
+            retransmissions: 0,
+            misjudged: 0,
+            rows: BTreeMap::from([("udp".into(), report)]),
+            capacity: BTreeMap::new(),
+            memory: BTreeMap::from([(
+                "contacts".into(),
+                BTreeMap::from([
+                    (Server::Ringfarm, MemoryReport { bytes_each: 1.0, ..Default::default() }),
+                    (Server::Kamailio, MemoryReport { bytes_each: 4.0, ..Default::default() }),
+                ]),
+            )]),
+            configurations: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            background_core_share: Vec::new(),
+            order: Vec::new(),
+            elapsed_seconds: 0.0,
+        };
+        whole.conclude();
+        let json = serde_json::to_value(&whole).unwrap();
+        assert_eq!(json["ratios"]["cpu_vs_kamailio"]["udp"], 0.25);
+        assert_eq!(json["ratios"]["memory_contacts"], 0.25);
+        assert_eq!(json["ratios"]["memory_dialogs"], serde_json::Value::Null);
+        assert_eq!((&json["failures"], &json["quiet"]), (&2.into(), &true.into()));
+        assert_eq!(json["rows"]["udp"]["systems"]["kamailio"]["cpu_us_per_call"]["median"], 600.0);
+    }
 }
