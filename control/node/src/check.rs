@@ -4,9 +4,11 @@ use std::path::Path;
 
 use control_core::settings::{Overrides, Problem, check_with};
 use serde_json::json;
+use signaling_net::tls::TlsError;
 
 use crate::cli::CheckArgs;
 use crate::exit::Stop;
+use crate::node::certificates;
 use crate::output;
 use crate::settings_io::{self, Content};
 
@@ -29,7 +31,21 @@ fn problems(args: &CheckArgs) -> Result<Vec<Problem>, Stop> {
     match check_with(&text, &Overrides::default()) {
         Err(problems) => Ok(problems),
         Ok(_) if args.elsewhere => Ok(Vec::new()),
-        Ok(checked) => settings_io::misfits(&checked),
+        Ok(checked) => {
+            let mut problems = settings_io::misfits(&checked)?;
+            problems.extend(certificates::load(&checked.settings).err().map(unusable));
+            Ok(problems)
+        }
+    }
+}
+
+/// A file that TLS needs is not what it should be.
+fn unusable(error: TlsError) -> Problem {
+    Problem {
+        position: None,
+        key: "sip.tls".to_owned(),
+        what: format!("{}: {}", error.file.display(), error.what),
+        fix: error.fix.to_owned(),
     }
 }
 

@@ -31,7 +31,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
     };
     let node = Node::start(&settings)?;
     print!("{}", welcome(&settings, node.bound(), node.ng(), local_address()));
-    let ended = runtime.block_on(until_told(&node, &mut signals));
+    let ended = runtime.block_on(until_told(&node, &settings, &mut signals));
     tracing::info!(calls = node.load().calls, "stopping");
     std::thread::spawn(move || {
         let again = runtime.block_on(signals.next());
@@ -44,14 +44,21 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
 }
 
 /// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.
-async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()> {
+async fn until_told(
+    node: &Node,
+    settings: &Settings,
+    signals: &mut StopSignals,
+) -> anyhow::Result<()> {
     let mut health = tokio::time::interval(HEALTH_EVERY);
     loop {
         tokio::select! {
-            signal = signals.next() => {
-                tracing::info!(signal, "told to stop");
-                return Ok(());
-            }
+            told = signals.told() => match told {
+                Told::Stop(signal) => {
+                    tracing::info!(signal, "told to stop");
+                    return Ok(());
+                }
+                Told::Reload => node.reload(settings),
+            },
             _ = health.tick() => {
                 if let Some(failure) = node.failure() {
                     return Err(anyhow!(failure));
@@ -61,10 +68,19 @@ async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()
     }
 }
 
-/// The signals that stop a node: the first lets it end its calls, the second ends it at once.
+/// The signals that stop a node (the first lets it end its calls, the second ends it at once) and
+/// SIGHUP, which has it read its certificates anew.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
+}
+
+/// What a signal says.
+enum Told {
+    /// By the signal of this name.
+    Stop(&'static str),
+    Reload,
 }
 
 impl StopSignals {
@@ -72,9 +88,19 @@ impl StopSignals {
         Ok(StopSignals {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
         })
     }
 
+    async fn told(&mut self) -> Told {
+        tokio::select! {
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.hang_up.recv() => Told::Reload,
+        }
+    }
+
+    /// The next one that stops.
     async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "SIGINT",

@@ -133,8 +133,8 @@ fn shares_port(configs: &[ListenerConfig], config: ListenerConfig) -> bool {
 fn open(config: ListenerConfig, reuse: bool) -> io::Result<Bound> {
     match config.transport {
         Transport::Udp => open_udp(config.address, reuse).map(Bound::Udp),
-        Transport::Tcp => open_tcp(config.address).map(Bound::Tcp),
-        Transport::Tls | Transport::Ws | Transport::Wss => Err(io::ErrorKind::Unsupported.into()),
+        Transport::Tcp | Transport::Tls => open_tcp(config.address).map(Bound::Tcp),
+        Transport::Ws | Transport::Wss => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 

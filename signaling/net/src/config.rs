@@ -45,6 +45,11 @@ pub struct Limits {
     pub write_stall: Duration,
     /// A connection that we open must be established within this time.
     pub connect: Duration,
+    /// A TLS handshake must be complete within this time.
+    pub handshake: Duration,
+    /// Most TLS handshakes of accepted connections in progress; above it a new connection is closed at
+    /// once.
+    pub handshakes_max: usize,
 }
 
 impl Default for Limits {
@@ -72,6 +77,11 @@ impl Default for Limits {
             // SYNs are repeated after 1 and 3 s: two losses are survived, and another target can
             // still be tried within the 32 s that a transaction lasts.
             connect: Duration::from_secs(5),
+            // Two round trips and a lost segment of each on a satellite link.
+            handshake: Duration::from_secs(5),
+            // A handshake takes some 0.2 ms of this thread's time (ECDSA; four times that with RSA):
+            // the last of so many waits for a fifth of a second, a fraction of `handshake`.
+            handshakes_max: 1_024,
         }
     }
 }

@@ -25,6 +25,12 @@ pub struct Counters {
     pub tcp_refused: u64,
     /// Connections that were opened by us.
     pub tcp_opened: u64,
+    /// TLS handshakes completed, in either direction.
+    pub tls_handshakes: u64,
+    /// Those of them that resumed an earlier session.
+    pub tls_resumed: u64,
+    /// TLS handshakes that failed or were not complete in time.
+    pub tls_failed: u64,
     /// Times that accepting paused because the process or the system had no descriptors left.
     pub tcp_accept_paused: u64,
     /// Messages reported as [`Input::SendFailed`](crate::Input::SendFailed).

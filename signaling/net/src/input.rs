@@ -65,6 +65,9 @@ pub enum CloseReason {
     /// [`Limits::write_stall`](crate::Limits::write_stall) was reached.
     #[error("the peer does not read what is sent to it")]
     SlowReader,
+    /// The peer and this node did not agree on TLS, or not in time.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(String),
     /// The system reported an error on the connection.
     #[error("connection lost: {0}")]
     Lost(io::ErrorKind),
@@ -76,6 +79,9 @@ pub enum SendError {
     /// The connection could not be opened; `ConnectionRefused` and `TimedOut` are the usual kinds.
     #[error("cannot connect: {0}")]
     Connect(io::ErrorKind),
+    /// The connection was opened, but not secured: the peer could not be verified, say.
+    #[error("cannot secure the connection: {0}")]
+    Tls(String),
     /// The connection ended before the message was written.
     #[error("connection ended: {0}")]
     Closed(CloseReason),

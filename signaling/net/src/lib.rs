@@ -1,4 +1,4 @@
-//! UDP and TCP transports for the SIP core.
+//! UDP, TCP and TLS transports for the SIP core.
 //!
 //! [`Transports`] owns every SIP socket of a node. It runs on the tokio `current_thread` runtime of
 //! the node's signaling thread: [`Transports::recv_batch`] waits for messages, [`Transports::send`]
@@ -14,6 +14,7 @@ mod input;
 pub mod resolver;
 pub mod route;
 mod tcp;
+pub mod tls;
 mod transports;
 mod udp;
 

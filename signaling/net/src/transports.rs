@@ -14,6 +14,7 @@ use crate::config::{Limits, ListenerConfig};
 use crate::counters::Counters;
 use crate::input::{Input, SendError, fail};
 use crate::tcp::Streams;
+use crate::tls::Tls;
 use crate::udp::{Block, Scratch, UdpListener};
 
 /// Every SIP socket of a node.
@@ -60,6 +61,19 @@ impl Transports {
     /// The first listener that could not be opened, in words that name the address and what to do.
     /// Nothing is left open then.
     pub fn bind(listeners: Vec<ListenerConfig>, limits: Limits) -> Result<Transports, BindError> {
+        Transports::bind_secure(listeners, limits, None)
+    }
+
+    /// As [`bind`](Transports::bind), with what TLS needs. Without it connections that want TLS are
+    /// closed at once.
+    ///
+    /// # Errors
+    /// As [`bind`](Transports::bind).
+    pub fn bind_secure(
+        listeners: Vec<ListenerConfig>,
+        limits: Limits,
+        tls: Option<Tls>,
+    ) -> Result<Transports, BindError> {
         let opened = bind::bind_all(&listeners)?;
         let refuse = |place: usize, source: io::Error| bind::error(&listeners, place, source);
         let mut places = Vec::with_capacity(opened.len());
@@ -77,13 +91,14 @@ impl Transports {
                 }
                 Bound::Tcp(socket) => {
                     let bound = socket.local_addr().map_err(|e| refuse(place, e))?;
-                    tcp.push((listener, socket));
-                    (Transport::Tcp, bound, None)
+                    let transport = listeners[place].transport;
+                    tcp.push((listener, transport, socket));
+                    (transport, bound, None)
                 }
             };
             places.push(Place { transport, bound, udp: udp_place });
         }
-        let tcp = Streams::new(limits, tcp).map_err(|(id, e)| refuse(usize::from(id.0), e))?;
+        let tcp = Streams::new(limits, tcp, tls).map_err(|(id, e)| refuse(usize::from(id.0), e))?;
         Ok(Transports {
             places,
             udp,
@@ -152,6 +167,11 @@ impl Transports {
         for listener in &mut self.udp {
             let _ = listener.flush(&mut self.counters, &mut self.outcomes);
         }
+    }
+
+    /// New connections use these certificates and rules; those that there are stay as they are.
+    pub fn set_tls(&mut self, tls: Tls) {
+        self.tcp.set_tls(tls);
     }
 
     /// Closes a connection once what waits for it is written; an [`Input::Closed`] follows. A

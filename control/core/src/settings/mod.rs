@@ -17,6 +17,7 @@ mod routing;
 mod rules;
 mod sip;
 mod table;
+mod tls;
 mod users;
 mod values;
 
@@ -36,6 +37,7 @@ pub use routing::{Peers, Route};
 pub use rules::Host;
 pub use sip::{Listen, Realm, Registrar, Sip};
 pub use table::{Effect, Key, Shape};
+pub use tls::{Certificate, ClientCertificates, FilePath, Tls};
 pub use users::{Credentials, Open, User, UserName, Users};
 pub use values::{Digest, Domain, Seconds, Secret, Transport};
 
@@ -138,14 +140,14 @@ fn parse(text: &str, reader: &mut Reader) -> Option<Settings> {
 }
 
 fn everywhere(addresses: &[SocketAddr]) -> Vec<Listen> {
-    let on = |address| Transport::ALL.map(|transport| Listen::on(transport, address));
+    let on = |address| Transport::PLAIN.map(|transport| Listen::on(transport, address));
     addresses.iter().copied().flat_map(on).collect()
 }
 
 /// What reading an entry of the text would have checked. UDP and TCP have the same address, so
 /// every second entry is enough.
 fn check_overridden(listen: &[Listen], reader: &mut Reader) {
-    for (index, entry) in listen.iter().enumerate().step_by(Transport::ALL.len()) {
+    for (index, entry) in listen.iter().enumerate().step_by(Transport::PLAIN.len()) {
         entry.check(&reader.places.entry("sip.listen", index), reader);
     }
 }

@@ -18,7 +18,7 @@ settings_table! {
         /// Address and port of the server that takes its calls.
         live next_hop: SocketAddr = required("\"192.0.2.7:5060\"");
 
-        /// "udp" or "tcp".
+        /// "udp", "tcp" or "tls". Over TLS the server's certificate has to name its address.
         live transport: Transport = default(Transport::Udp);
     }
 }

@@ -20,6 +20,9 @@ impl Rules for Settings {
         if reader.sound(&[LISTEN]) {
             listeners_do_not_collide(&self.sip.listen, reader);
         }
+        if reader.sound(&[LISTEN, "sip.tls"]) {
+            tls_has_a_certificate(self, reader);
+        }
         if reader.sound(&[LISTEN, "media.ports", "media.addresses", "media.networks"]) {
             media_ports_avoid_sip(self, reader);
             media_has_each_family(self, reader);
@@ -76,14 +79,29 @@ fn listeners_do_not_collide(listen: &[Listen], reader: &mut Reader) {
     }
 }
 
+/// Nobody can connect over TLS to a node that has no certificate.
+fn tls_has_a_certificate(settings: &Settings, reader: &mut Reader) {
+    let secure = |listen: &Listen| listen.transport == Transport::Tls;
+    if let Some(index) = settings.sip.listen.iter().position(secure)
+        && settings.sip.tls.certificates.is_empty()
+    {
+        let at = format!("{}.transport", reader.places.entry(LISTEN, index));
+        let fix = "name its files under [[sip.tls.certificates]]";
+        reader.tell(&at, Wrong::new("TLS needs a certificate, and none is listed", fix));
+    }
+}
+
 fn collide(a: &Listen, b: &Listen) -> bool {
     let (ours, theirs) = (a.address, b.address);
-    if a.transport != b.transport || ours.port() != theirs.port() || ours.port() == 0 {
+    if a.transport.is_stream() != b.transport.is_stream()
+        || ours.port() != theirs.port()
+        || ours.port() == 0
+    {
         return false;
     }
     let covered = ours.is_ipv4() == theirs.is_ipv4()
         && (ours.ip().is_unspecified() || theirs.ip().is_unspecified());
-    ours.ip() == theirs.ip() || (covered && a.transport == Transport::Tcp)
+    ours.ip() == theirs.ip() || (covered && a.transport.is_stream())
 }
 
 /// A UDP socket for SIP takes its port from media on the same address.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
 use super::table::{Rules, settings_table};
+use super::tls::Tls;
 use super::values::{Digest, Domain, Seconds, Transport, not_unicast, text_values};
 
 settings_table! {
@@ -36,6 +37,9 @@ settings_table! {
         /// For how long registrations hold.
         table registrar: Registrar = default(Registrar::default());
 
+        /// TLS: certificates, and whose are believed.
+        table tls: Tls = default(Tls::default());
+
         /// The sockets that SIP is received on, at least one. An IPv6 wildcard, "[::]:5060", receives
         /// IPv6 alone.
         restart listen: Vec<Listen> = default(vec![
@@ -62,7 +66,7 @@ settings_table! {
 settings_table! {
     /// One socket that SIP is received on.
     entry Listen {
-        /// "udp" or "tcp".
+        /// "udp", "tcp" or "tls" (see sip.tls).
         restart transport: Transport = required("\"udp\"");
 
         /// Address and port; "0.0.0.0" and "[::]" stand for every address of the host. Port 0: any

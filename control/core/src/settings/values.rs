@@ -126,11 +126,25 @@ pub enum Transport {
     Udp,
     /// TCP.
     Tcp,
+    /// TLS over TCP.
+    Tls,
 }
 
 impl Transport {
     /// Every transport that a node speaks.
-    pub const ALL: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+    pub const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
+
+    /// Those that need nothing but an address.
+    pub const PLAIN: [Transport; 2] = [Transport::Udp, Transport::Tcp];
+
+    /// Whether it runs over TCP, whose ports all such transports share.
+    #[must_use]
+    pub const fn is_stream(self) -> bool {
+        match self {
+            Transport::Udp => false,
+            Transport::Tcp | Transport::Tls => true,
+        }
+    }
 }
 
 impl fmt::Display for Transport {
@@ -138,6 +152,7 @@ impl fmt::Display for Transport {
         f.write_str(match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         })
     }
 }
@@ -145,7 +160,7 @@ impl fmt::Display for Transport {
 impl Text for Transport {
     fn parse(text: &str) -> Result<Transport, Wrong> {
         let found = Transport::ALL.into_iter().find(|transport| transport.to_string() == text);
-        found.ok_or_else(|| one_of(text, "transport", "\"udp\" or \"tcp\""))
+        found.ok_or_else(|| one_of(text, "transport", "\"udp\", \"tcp\" or \"tls\""))
     }
 
     fn show(&self) -> String {

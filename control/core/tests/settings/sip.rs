@@ -36,10 +36,11 @@ fn an_address_needs_a_port_and_numbers() {
 
 #[test]
 fn an_unknown_transport_is_told_the_known_ones() {
-    let problems = bad(&listen(&[("tls", "0.0.0.0:5061")]));
+    let problems = bad(&listen(&[("sctp", "0.0.0.0:5061")]));
     assert_eq!(
         problems,
-        "2:13: sip.listen[0].transport: unknown transport \"tls\"; write \"udp\" or \"tcp\""
+        "2:13: sip.listen[0].transport: unknown transport \"sctp\"; \
+         write \"udp\", \"tcp\" or \"tls\""
     );
 }
 
@@ -214,4 +215,32 @@ fn digest_algorithms_are_offered_as_listed_and_md5_alone_by_default() {
     assert!(bad("[sip]\ndigest = [\"sha1\"]\n").contains("digest algorithm"));
     assert!(bad("[sip]\ndigest = [\"md5\", \"md5\"]\n").contains("md5 is listed twice"));
     assert!(bad("[sip]\ndigest = []\n").contains("nobody could authenticate"));
+}
+
+/// RFC 3261 26.3.1: a server that accepts TLS has a certificate.
+#[test]
+fn a_tls_listener_needs_a_certificate_by_the_full_names_of_its_files() {
+    let tls = listen(&[("tls", "0.0.0.0:5061")]);
+    let problems = bad(&tls);
+    assert!(problems.starts_with("2:13: sip.listen[0].transport: TLS needs a cert"), "{problems}");
+    let with = |chain: &str| {
+        format!("{tls}[[sip.tls.certificates]]\nchain = \"{chain}\"\nkey = \"/etc/key.pem\"\n")
+    };
+    let settings = good(&with("/etc/chain.pem"));
+    assert_eq!(settings.sip.tls.certificates[0].key.as_path().to_str(), Some("/etc/key.pem"));
+    let problems = bad(&with("chain.pem"));
+    assert!(problems.contains("\"chain.pem\" is not the full name of a file"), "{problems}");
+}
+
+#[test]
+fn tls_and_tcp_share_their_ports() {
+    let problems = bad(&listen(&[("tcp", "192.0.2.1:5061"), ("tls", "0.0.0.0:5061")]));
+    assert!(problems.contains("tls 0.0.0.0:5061 is taken by 192.0.2.1:5061"), "{problems}");
+}
+
+#[test]
+fn certificates_of_clients_are_asked_for_together_with_their_authorities() {
+    let problems = bad("[sip.tls]\nclient_certificates = \"required\"\n");
+    assert!(problems.contains("add client_ca, or write \"none\""), "{problems}");
+    good("[sip.tls]\nclient_certificates = \"optional\"\nclient_ca = \"/etc/ca.pem\"\n");
 }

@@ -54,7 +54,7 @@ impl EventLoop {
         shared: Arc<Shared>,
     ) -> anyhow::Result<EventLoop> {
         let transports_of = parts.listeners.iter().map(|l| l.transport).collect();
-        let transports = Transports::bind(parts.listeners, parts.limits)?;
+        let transports = Transports::bind_secure(parts.listeners, parts.limits, parts.tls)?;
         let proxy = (parts.proxy)(Instant::now(), &transports.bound());
         let last = u16::try_from(transports.bound().len().saturating_sub(1)).unwrap_or(u16::MAX);
         let ng = parts.ng.map(|core| NgSide { listener: ListenerId(last), core: core() });
@@ -91,6 +91,14 @@ impl EventLoop {
     fn due(&self) -> Option<Instant> {
         let ng = self.ng.as_ref().and_then(|ng| ng.core.poll_timeout());
         [self.proxy.poll_timeout(), ng].into_iter().flatten().min()
+    }
+
+    /// Uses the certificates that were read anew, if there are any.
+    fn take_certificates(&mut self) {
+        let new = self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tls) = new {
+            self.transports.set_tls(tls);
+        }
     }
 
     fn handle_stop(&mut self, now: Instant) {
@@ -137,6 +145,7 @@ impl EventLoop {
             {
                 break;
             }
+            self.take_certificates();
             let due = [self.due(), stopping].into_iter().flatten().min();
             self.wait(due, &mut inputs).await;
             let now = Instant::now();

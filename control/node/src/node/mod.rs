@@ -2,6 +2,7 @@
 
 mod alarm;
 mod calls_log;
+pub(crate) mod certificates;
 mod event_loop;
 mod gather;
 mod kernel;
@@ -22,6 +23,7 @@ use control_core::settings::Settings;
 use relay_engine::{Engine, WorkerCounters, WorkerState};
 use signaling_core::proxy::Load;
 use signaling_core::transport::Transport;
+use signaling_net::tls::Tls;
 use tokio::sync::Notify;
 
 use crate::exit::Stop;
@@ -45,6 +47,8 @@ struct Shared {
     wake: Notify,
     stopping: Mutex<Option<Instant>>,
     load: Mutex<Load>,
+    /// Certificates that were read anew, until the signaling thread takes them.
+    tls: Mutex<Option<Tls>>,
 }
 
 impl Shared {
@@ -120,6 +124,20 @@ impl Node {
             }
         }
         Some(format!("no media worker is left ({})", lost.join("; ")))
+    }
+
+    /// Reads the certificates anew; new connections use them. What cannot be read leaves the old ones
+    /// in use, and is logged.
+    pub(crate) fn reload(&self, settings: &Settings) {
+        match certificates::load(settings) {
+            Ok(Some(tls)) => {
+                tracing::info!(certificates = tls.certificates().len(), "certificates read anew");
+                *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls);
+                self.shared.wake.notify_one();
+            }
+            Ok(None) => tracing::info!("told to reload: there are no certificates to read anew"),
+            Err(error) => tracing::error!("the certificates in use stay: {error}"),
+        }
     }
 
     /// Releases every call, writes their records, closes every socket.

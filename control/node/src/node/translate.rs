@@ -16,8 +16,9 @@ use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::Transport;
 use signaling_net::ListenerConfig;
+use signaling_net::tls::Tls;
 
-use super::ng;
+use super::{certificates, ng};
 use crate::exit::Stop;
 
 /// Builds the proxy core at an instant, given the addresses that the listeners are bound to.
@@ -27,6 +28,7 @@ type MakeProxy = Box<dyn FnOnce(Instant, &[SocketAddr]) -> Proxy + Send>;
 pub(super) struct SignalingParts {
     pub(super) listeners: Vec<ListenerConfig>,
     pub(super) limits: signaling_net::Limits,
+    pub(super) tls: Option<Tls>,
     pub(super) proxy: MakeProxy,
     /// How long messages are let come together under load.
     pub(super) gather: Duration,
@@ -91,6 +93,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         connections_max: settings.limits.tcp_connections,
         ..signaling_net::Limits::default()
     };
+    let tls = certificates::load(settings)?;
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
     let users = users(settings)?;
     let gather = Duration::from_micros(settings.sip.gather_us.into());
@@ -111,7 +114,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         };
         Proxy::new(now, proxy_config(&settings, bound), parts)
     };
-    Ok(SignalingParts { listeners, limits, proxy: Box::new(proxy), gather, ng })
+    Ok(SignalingParts { listeners, limits, tls, proxy: Box::new(proxy), gather, ng })
 }
 
 fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
@@ -165,6 +168,7 @@ const fn transport(transport: settings::Transport) -> Transport {
     match transport {
         settings::Transport::Udp => Transport::Udp,
         settings::Transport::Tcp => Transport::Tcp,
+        settings::Transport::Tls => Transport::Tls,
     }
 }
 

@@ -9,7 +9,7 @@ use super::inbound::{Answer, Routed};
 use crate::call::Party;
 use crate::registrar::{Binding, Lookup};
 use crate::transport::{Arrival, Target, Transport};
-use crate::wire::{Host, Message, NameAddr, SIP_PORT_DEFAULT, Scheme, Uri};
+use crate::wire::{Host, Message, NameAddr, Scheme, Uri};
 
 /// One target of a request.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl Proxy {
             }
             (None, Some(ip)) => {
                 let transport = uri_transport(uri)?;
-                (transport, SocketAddr::new(ip, uri.port().unwrap_or(SIP_PORT_DEFAULT)))
+                (transport, SocketAddr::new(ip, uri.port().unwrap_or(transport.default_port())))
             }
             (None, None) => return Err(Answer::new(404, "No Route To Domain")),
         };
@@ -164,7 +164,7 @@ fn flow_of(arrival: &Arrival, contact: Option<&Uri<'_>>) -> Target {
         && uri.host().is_ip(arrival.remote.ip())
         && uri_transport(uri).is_ok_and(|t| t == arrival.transport)
     {
-        flow.remote.set_port(uri.port().unwrap_or(SIP_PORT_DEFAULT));
+        flow.remote.set_port(uri.port().unwrap_or(arrival.transport.default_port()));
     }
     flow
 }

@@ -19,7 +19,7 @@ pub(super) fn reply_target(arrival: &Arrival, request: &Message) -> Target {
     let via = request.top_via();
     let mut target = arrival.reply();
     if arrival.transport.is_reliable() || via.rport() == Rport::Absent {
-        target.remote.set_port(via.port_or_default());
+        target.remote.set_port(via.port().unwrap_or(arrival.transport.default_port()));
     }
     target
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use signaling_core::transport::ListenerId;
+use signaling_core::transport::{ListenerId, Transport};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
@@ -23,6 +23,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A listening socket.
 pub(super) struct Acceptor {
     listener: ListenerId,
+    transport: Transport,
     socket: TcpListener,
     bound: SocketAddr,
     pause: Option<Pin<Box<Sleep>>>,
@@ -31,10 +32,15 @@ pub(super) struct Acceptor {
 }
 
 impl Acceptor {
-    pub(super) fn new(listener: ListenerId, socket: std::net::TcpListener) -> io::Result<Acceptor> {
+    pub(super) fn new(
+        listener: ListenerId,
+        transport: Transport,
+        socket: std::net::TcpListener,
+    ) -> io::Result<Acceptor> {
         let bound = socket.local_addr()?;
         Ok(Acceptor {
             listener,
+            transport,
             socket: TcpListener::from_std(socket)?,
             bound,
             pause: None,
@@ -44,6 +50,10 @@ impl Acceptor {
 
     pub(super) const fn listener(&self) -> ListenerId {
         self.listener
+    }
+
+    pub(super) const fn transport(&self) -> Transport {
+        self.transport
     }
 
     pub(super) const fn bound(&self) -> SocketAddr {

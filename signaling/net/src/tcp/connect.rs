@@ -4,14 +4,25 @@ use std::io;
 use std::net::SocketAddr;
 
 use nix::sys::socket::{setsockopt, sockopt};
+use rustls::Connection;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use super::connection::{self, Link};
+use super::pipe::Pipe;
 use super::{End, Event};
+use crate::input::SendError;
 
-/// The task of a connection that we open from `local`'s IP address.
-pub(super) async fn run(mut link: Link, local: SocketAddr) {
+/// The task of a connection that we open from `local`'s IP address; `session` is what TLS begins with.
+pub(super) async fn run(
+    mut link: Link,
+    local: SocketAddr,
+    session: Option<Result<Connection, String>>,
+) {
+    let session = match session.transpose() {
+        Ok(session) => session,
+        Err(why) => return link.end(End::NotOpened(SendError::Tls(why))).await,
+    };
     let (limit, remote) = (link.limits.connect, link.arrival.remote);
     let opened = tokio::select! {
         biased;
@@ -21,13 +32,25 @@ pub(super) async fn run(mut link: Link, local: SocketAddr) {
             Err(_) => Err(io::ErrorKind::TimedOut),
         },
     };
-    match opened {
-        Ok(stream) => {
-            link.report(Event::Opened).await;
-            connection::run(link, stream).await;
+    let stream = match opened {
+        Ok(stream) => stream,
+        Err(kind) => return link.end(End::NotOpened(SendError::Connect(kind))).await,
+    };
+    connection::prepare(&stream, &link.limits);
+    let (pipe, early) = match session {
+        None => (Pipe::plain(stream), Vec::new()),
+        Some(session) => {
+            let pipe = Pipe::tls(stream, session);
+            match link.shake_hands(&pipe).await {
+                Ok(early) => (pipe, early),
+                Err(why) => {
+                    return link.end(End::NotOpened(SendError::Tls(why.to_string()))).await;
+                }
+            }
         }
-        Err(kind) => link.end(End::NotOpened(kind)).await,
-    }
+    };
+    link.report(Event::Opened).await;
+    connection::run(link, pipe, early).await;
 }
 
 async fn open(local: SocketAddr, remote: SocketAddr) -> io::Result<TcpStream> {

@@ -8,11 +8,11 @@ use std::time::Duration;
 use signaling_core::transport::{Arrival, ConnectionId};
 use signaling_core::wire::FramingError;
 use socket2::SockRef;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::pipe::{Pipe, Progress};
 use super::reader::{self, Stop};
 use super::table::Controls;
 use super::writer::Writer;
@@ -52,13 +52,30 @@ impl Link {
         let _ = (&mut self.cut).await;
     }
 
+    /// Shakes hands within the time for it; returns what has arrived behind the handshake.
+    pub(super) async fn shake_hands(&mut self, pipe: &Pipe) -> Result<Vec<u8>, CloseReason> {
+        let limit = self.limits.handshake;
+        let done = tokio::select! {
+            biased;
+            () = self.cut() => return Err(CloseReason::Asked),
+            done = timeout(limit, pipe.handshake()) => done,
+        };
+        match done {
+            Ok(Ok((early, resumed))) => {
+                self.report(Event::Secured { resumed }).await;
+                Ok(early)
+            }
+            Ok(Err(error)) => Err(CloseReason::Handshake(error.to_string())),
+            Err(_) => Err(CloseReason::Handshake(format!("not complete within {limit:?}"))),
+        }
+    }
+
     /// Refuses what could not be framed, if enough of a request is left to be answered; `true` if it
     /// was.
-    async fn refuse(&mut self, stream: &mut TcpStream, error: &FramingError) -> bool {
+    async fn refuse(&mut self, pipe: &Pipe, error: &FramingError) -> bool {
         let Some(answer) = error.0.answer() else { return false };
         let last = answer.write(&self.tag(), self.arrival.remote);
-        let (_, sending) = stream.split();
-        let refusal = self.writer.finish(sending, last);
+        let refusal = self.writer.finish(pipe, last);
         tokio::select! {
             biased;
             _ = &mut self.cut => false,
@@ -115,42 +132,71 @@ impl Activity {
     }
 }
 
-/// Carries messages both ways until the connection ends, then reports why.
-pub(super) async fn run(mut link: Link, mut stream: TcpStream) {
+/// Sets what every connection has.
+pub(super) fn prepare(stream: &TcpStream, limits: &Limits) {
     // A connection that fails at this is broken, and reading says so in a moment.
     let _ = stream.set_nodelay(true);
     // How long what is written may stay unacknowledged, or wait for a closed window (RFC 5482, tcp(7)).
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(link.limits.write_stall));
-    let stop = carry(&mut link, &mut stream).await;
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(limits.write_stall));
+}
+
+/// The task of a connection that was accepted.
+pub(super) async fn accepted(mut link: Link, stream: TcpStream, guard: Option<Guard>) {
+    prepare(&stream, &link.limits);
+    let Some(Guard { session, place }) = guard else {
+        return run(link, Pipe::plain(stream), Vec::new()).await;
+    };
+    let pipe = Pipe::tls(stream, session);
+    match link.shake_hands(&pipe).await {
+        Ok(early) => {
+            drop(place);
+            run(link, pipe, early).await;
+        }
+        Err(why) => link.end(End::Closed(why)).await,
+    }
+}
+
+/// What an accepted connection needs besides for TLS.
+pub(super) struct Guard {
+    pub(super) session: rustls::Connection,
+    /// Its place among the handshakes in progress.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// Carries messages both ways until the connection ends, then reports why. `early` has arrived before.
+pub(super) async fn run(mut link: Link, pipe: Pipe, early: Vec<u8>) {
+    let stop = carry(&mut link, &pipe, early).await;
     let (reason, orderly) = match stop {
         Stop::Closed(reason) => {
             let asked = reason == CloseReason::Asked;
             (reason, asked)
         }
         Stop::Malformed(error) => {
-            let refused = link.refuse(&mut stream, &error).await;
+            let refused = link.refuse(&pipe, &error).await;
             (CloseReason::Malformed(error.0.to_string()), refused)
         }
     };
     if orderly {
         tokio::select! {
-            () = linger(&mut stream) => {}
+            () = linger(&pipe) => {}
             () = link.cut() => {}
         }
+    } else {
+        // What becomes of it does not matter: the connection ends either way.
+        let _ = pipe.end();
     }
-    drop(stream);
+    drop(pipe);
     link.end(End::Closed(reason)).await;
 }
 
-async fn carry(link: &mut Link, stream: &mut TcpStream) -> Stop {
+async fn carry(link: &mut Link, pipe: &Pipe, early: Vec<u8>) -> Stop {
     let Link { arrival, limits, writer, cut, reports, .. } = link;
     let (activity, ping) = (Activity::new(), Notify::new());
-    let (receiving, sending) = stream.split();
     tokio::select! {
         biased;
         _ = cut => Stop::Closed(CloseReason::SlowReader),
-        reason = writer.run(sending, &ping, &activity) => Stop::Closed(reason),
-        stop = reader::run(receiving, *arrival, limits, reports, &ping, &activity) => stop,
+        reason = writer.run(pipe, &ping, &activity) => Stop::Closed(reason),
+        stop = reader::run(pipe, &early, *arrival, limits, reports, &ping, &activity) => stop,
         () = activity.idle(limits.idle) => Stop::Closed(CloseReason::Idle),
     }
 }
@@ -165,12 +211,18 @@ pub(super) fn lost(error: &io::Error) -> CloseReason {
 }
 
 /// Ends our side and waits for the peer to end its own.
-async fn linger(stream: &mut TcpStream) {
-    if stream.shutdown().await.is_err() {
+async fn linger(pipe: &Pipe) {
+    if pipe.end().is_err() {
         return;
     }
-    let mut waste = [0; 1_024];
-    let until_end =
-        async { while matches!(stream.read(&mut waste).await, Ok(count) if count > 0) {} };
+    let until_end = async {
+        while pipe.readable().await.is_ok() {
+            match pipe.read(|_| {}) {
+                Ok(Progress::Some) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(Progress::End) | Err(_) => return,
+            }
+        }
+    };
     let _ = timeout(LINGER, until_end).await;
 }

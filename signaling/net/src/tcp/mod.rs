@@ -1,4 +1,4 @@
-//! TCP listeners and connections.
+//! TCP and TLS listeners and connections.
 //!
 //! Each connection is a task of its own, so that a slow or malformed one delays no other. The tasks
 //! report into one bounded channel; at its bound they stop reading (and TCP slows the peers down),
@@ -9,27 +9,30 @@ mod accept;
 mod connect;
 mod connection;
 mod outbound;
+mod pipe;
 mod reader;
 mod table;
 mod writer;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use signaling_core::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Transport};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use self::accept::Acceptor;
-use self::connection::Link;
+use self::connection::{Guard, Link};
 use self::outbound::Offer;
 use self::table::{Origin, Table};
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::input::{CloseReason, Input, SendError, fail};
+use crate::tls::Tls;
 
 /// Reports that wait for the core: some 5 ms of work at 200,000 messages a second. A connection's
 /// task that finds no place waits, and reads no more meanwhile.
@@ -42,6 +45,11 @@ const EVENTS_BATCH: usize = 64;
 enum Event {
     /// A connection that we opened is established.
     Opened,
+    /// A TLS handshake is complete.
+    Secured {
+        /// An earlier session was resumed.
+        resumed: bool,
+    },
     Message {
         arrival: Arrival,
         bytes: Bytes,
@@ -57,13 +65,16 @@ enum Event {
 /// How a connection's task ended.
 #[derive(Clone, Debug)]
 enum End {
-    NotOpened(io::ErrorKind),
+    NotOpened(SendError),
     Closed(CloseReason),
 }
 
-/// Every TCP socket of the node.
+/// Every TCP socket of the node, with or without TLS.
 pub(crate) struct Streams {
     limits: Limits,
+    tls: Option<Tls>,
+    /// Places for handshakes of accepted connections.
+    handshakes: Arc<Semaphore>,
     acceptors: Vec<Acceptor>,
     table: Table,
     /// For the tasks; also keeps the channel open while there are none.
@@ -76,16 +87,24 @@ impl Streams {
     /// Needs a running tokio runtime.
     pub(crate) fn new(
         limits: Limits,
-        listeners: Vec<(ListenerId, TcpListener)>,
+        listeners: Vec<(ListenerId, Transport, TcpListener)>,
+        tls: Option<Tls>,
     ) -> Result<Streams, (ListenerId, io::Error)> {
         let mut acceptors = Vec::with_capacity(listeners.len());
-        for (listener, socket) in listeners {
-            acceptors.push(Acceptor::new(listener, socket).map_err(|error| (listener, error))?);
+        for (listener, transport, socket) in listeners {
+            let acceptor = Acceptor::new(listener, transport, socket);
+            acceptors.push(acceptor.map_err(|error| (listener, error))?);
         }
         let (reports, events) = mpsc::channel(EVENTS_MAX);
         let table = Table::new(limits);
         let taken = Vec::with_capacity(EVENTS_BATCH);
-        Ok(Streams { limits, acceptors, table, reports, events, taken })
+        let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
+        Ok(Streams { limits, tls, handshakes, acceptors, table, reports, events, taken })
+    }
+
+    /// New connections use these certificates; those that there are stay as they are.
+    pub(crate) fn set_tls(&mut self, tls: Tls) {
+        self.tls = Some(tls);
     }
 
     /// The listener's address.
@@ -117,19 +136,29 @@ impl Streams {
     }
 
     fn poll_accept(&mut self, context: &mut Context<'_>, counters: &mut Counters) {
-        let (table, limits, reports) = (&mut self.table, self.limits, &self.reports);
-        for acceptor in &mut self.acceptors {
+        let Streams { limits, tls, handshakes, acceptors, table, reports, .. } = self;
+        let mut adoption = Adoption { limits, tls: tls.as_ref(), handshakes, table, reports };
+        for acceptor in acceptors {
             let (listener, bound) = (acceptor.listener(), acceptor.bound());
+            let transport = acceptor.transport();
             acceptor.poll(context, counters, |stream, remote, counters| {
                 let local = stream.local_addr().unwrap_or(bound);
                 let arrival = Arrival {
-                    transport: Transport::Tcp,
+                    transport,
                     listener,
                     local: SocketAddr::new(local.ip(), bound.port()),
                     remote,
                     connection: None,
                 };
-                adopt(table, limits, reports, stream, arrival, counters);
+                match adoption.adopt(stream, arrival) {
+                    Ok(()) => counters.tcp_accepted += 1,
+                    Err(stream) => {
+                        counters.tcp_refused += 1;
+                        // A reset leaves nothing behind, where an orderly end would leave TIME_WAIT
+                        // with us.
+                        let _ = stream.set_zero_linger();
+                    }
+                }
             });
         }
     }
@@ -137,6 +166,10 @@ impl Streams {
     fn digest(&mut self, event: Event, counters: &mut Counters, out: &mut Vec<Input>) {
         match event {
             Event::Opened => counters.tcp_opened += 1,
+            Event::Secured { resumed } => {
+                counters.tls_handshakes += 1;
+                counters.tls_resumed += u64::from(resumed);
+            }
             Event::Message { arrival, bytes } => {
                 counters.tcp_received += 1;
                 out.push(Input::Message { arrival, bytes });
@@ -144,14 +177,15 @@ impl Streams {
             Event::Ended { connection, end, unsent } => {
                 let remote = self.table.remove(connection);
                 let error = match &end {
-                    End::NotOpened(kind) => SendError::Connect(*kind),
+                    End::NotOpened(error) => error.clone(),
                     End::Closed(reason) => SendError::Closed(reason.clone()),
                 };
+                counters.tls_failed += u64::from(is_tls_failure(&error));
                 for transmit in unsent {
                     fail(transmit, error.clone(), counters, out);
                 }
                 if let (Some(remote), End::Closed(reason)) = (remote, end) {
-                    tracing::debug!(connection = connection.0, %remote, %reason, "TCP connection ended");
+                    tracing::debug!(connection = connection.0, %remote, %reason, "connection ended");
                     out.push(Input::Closed { connection, remote, reason });
                 }
             }
@@ -203,7 +237,7 @@ impl Streams {
         counters: &mut Counters,
         out: &mut Vec<Input>,
     ) {
-        let Target { listener, local, remote, .. } = transmit.target;
+        let Target { transport, listener, local, remote, .. } = transmit.target;
         let Some((connection, controls)) = self.table.insert(listener, remote, Origin::Opened)
         else {
             let error = SendError::TooManyConnections(self.limits.connections_max);
@@ -217,14 +251,18 @@ impl Streams {
             }
         }
         let arrival = Arrival {
-            transport: Transport::Tcp,
+            transport,
             listener,
             local: SocketAddr::new(local.ip(), bound.port()),
             remote,
             connection: Some(connection),
         };
+        let session = transport.is_secure().then(|| match &self.tls {
+            Some(tls) => tls.connect(remote.ip()),
+            None => Err("this node has no TLS settings".to_owned()),
+        });
         let link = Link::new(connection, arrival, self.limits, controls, self.reports.clone());
-        tokio::spawn(connect::run(link, local));
+        tokio::spawn(connect::run(link, local, session));
     }
 
     /// Closes a connection once what waits for it is written.
@@ -256,7 +294,7 @@ impl Streams {
 
     fn count_down(&mut self, event: Event) -> usize {
         match event {
-            Event::Opened | Event::Message { .. } => 0,
+            Event::Opened | Event::Secured { .. } | Event::Message { .. } => 0,
             Event::Ended { connection, unsent, .. } => {
                 self.table.remove(connection);
                 unsent.len()
@@ -265,25 +303,38 @@ impl Streams {
     }
 }
 
-/// Gives an accepted connection its task, or closes it if a limit says so.
-fn adopt(
-    table: &mut Table,
-    limits: Limits,
-    reports: &mpsc::Sender<Event>,
-    stream: TcpStream,
-    mut arrival: Arrival,
-    counters: &mut Counters,
-) {
-    let Some((connection, controls)) =
-        table.insert(arrival.listener, arrival.remote, Origin::Accepted)
-    else {
-        counters.tcp_refused += 1;
-        // A reset leaves nothing behind, where an orderly end would leave TIME_WAIT with us.
-        let _ = stream.set_zero_linger();
-        return;
-    };
-    counters.tcp_accepted += 1;
-    arrival.connection = Some(connection);
-    let link = Link::new(connection, arrival, limits, controls, reports.clone());
-    tokio::spawn(connection::run(link, stream));
+fn is_tls_failure(error: &SendError) -> bool {
+    matches!(error, SendError::Tls(_) | SendError::Closed(CloseReason::Handshake(_)))
+}
+
+/// What an accepted connection meets.
+struct Adoption<'s> {
+    limits: &'s Limits,
+    tls: Option<&'s Tls>,
+    handshakes: &'s Arc<Semaphore>,
+    table: &'s mut Table,
+    reports: &'s mpsc::Sender<Event>,
+}
+
+impl Adoption<'_> {
+    /// Gives an accepted connection its task; gives the stream back if a limit forbids it.
+    fn adopt(&mut self, stream: TcpStream, mut arrival: Arrival) -> Result<(), TcpStream> {
+        let Ok(guard) = self.guard(arrival.transport) else { return Err(stream) };
+        let inserted = self.table.insert(arrival.listener, arrival.remote, Origin::Accepted);
+        let Some((connection, controls)) = inserted else { return Err(stream) };
+        arrival.connection = Some(connection);
+        let link = Link::new(connection, arrival, *self.limits, controls, self.reports.clone());
+        tokio::spawn(connection::accepted(link, stream, guard));
+        Ok(())
+    }
+
+    /// What TLS begins with, where there is TLS; an error if it cannot.
+    fn guard(&self, transport: Transport) -> Result<Option<Guard>, ()> {
+        if !transport.is_secure() {
+            return Ok(None);
+        }
+        let place = self.handshakes.clone().try_acquire_owned().map_err(|_| ())?;
+        let session = self.tls.and_then(Tls::accept).ok_or(())?;
+        Ok(Some(Guard { session, place }))
+    }
 }

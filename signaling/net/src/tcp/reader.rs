@@ -5,17 +5,14 @@ use std::time::Duration;
 
 use signaling_core::transport::Arrival;
 use signaling_core::wire::{Frame, FramingError, StreamFramer};
-use tokio::net::tcp::ReadHalf;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::Event;
 use super::connection::{Activity, lost};
+use super::pipe::{Pipe, Progress};
 use crate::config::Limits;
 use crate::input::CloseReason;
-
-/// Bytes read at a time: some ten messages.
-const READ_BYTES: usize = 8 * 1_024;
 
 /// What may wait in the framer without being part of a message: a CRLF of which it is not known yet
 /// whether another follows (RFC 5626 3.5.1). Phones send one alone as a keep-alive.
@@ -28,10 +25,11 @@ pub(super) enum Stop {
     Malformed(FramingError),
 }
 
-/// Frames what arrives and reports each message, in order, until the connection ends or its stream
-/// cannot be framed. Notifies `ping` of each ping.
+/// Frames what arrives, behind what has arrived `early`, and reports each message, in order, until the
+/// connection ends or its stream cannot be framed. Notifies `ping` of each ping.
 pub(super) async fn run(
-    receiving: ReadHalf<'_>,
+    pipe: &Pipe,
+    early: &[u8],
     arrival: Arrival,
     limits: &Limits,
     reports: &mpsc::Sender<Event>,
@@ -40,16 +38,8 @@ pub(super) async fn run(
 ) -> Stop {
     let mut framer = StreamFramer::new(limits.framing);
     let mut partial = Partial { limit: limits.partial_message, due: None };
+    framer.push(early);
     loop {
-        if partial.wait(&receiving).await.is_err() {
-            return Stop::Closed(CloseReason::SlowSender);
-        }
-        match read(&receiving, &mut framer) {
-            Ok(0) => return Stop::Closed(CloseReason::Peer),
-            Ok(_) => activity.touch(),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => return Stop::Closed(lost(&error)),
-        }
         loop {
             match framer.next() {
                 Ok(Some(Frame::Message(bytes))) => {
@@ -63,16 +53,16 @@ pub(super) async fn run(
             }
         }
         partial.note(framer.pending());
+        if partial.wait(pipe).await.is_err() {
+            return Stop::Closed(CloseReason::SlowSender);
+        }
+        match pipe.read(|bytes| framer.push(bytes)) {
+            Ok(Progress::End) => return Stop::Closed(CloseReason::Peer),
+            Ok(Progress::Some) => activity.touch(),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Stop::Closed(lost(&error)),
+        }
     }
-}
-
-/// Reads what is there into the framer; the buffer lives no longer than that, so that an idle
-/// connection holds none.
-fn read(receiving: &ReadHalf<'_>, framer: &mut StreamFramer) -> io::Result<usize> {
-    let mut buffer = [0; READ_BYTES];
-    let count = receiving.try_read(&mut buffer)?;
-    framer.push(&buffer[..count]);
-    Ok(count)
 }
 
 /// When the message that has begun must be complete. Bytes that trickle in do not move it.
@@ -83,12 +73,12 @@ struct Partial {
 
 impl Partial {
     /// Waits until there is something to read; fails when the message is overdue.
-    async fn wait(&self, receiving: &ReadHalf<'_>) -> Result<(), tokio::time::error::Elapsed> {
+    async fn wait(&self, pipe: &Pipe) -> Result<(), tokio::time::error::Elapsed> {
         // An error of the socket is met, and reported, by the read that follows.
         match self.due {
-            Some(due) => timeout_at(due, receiving.readable()).await.map(|_| ()),
+            Some(due) => timeout_at(due, pipe.readable()).await.map(|_| ()),
             None => {
-                let _ = receiving.readable().await;
+                let _ = pipe.readable().await;
                 Ok(())
             }
         }

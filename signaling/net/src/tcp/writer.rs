@@ -5,12 +5,11 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use signaling_core::transport::Transmit;
-use tokio::io::AsyncWriteExt;
-use tokio::net::tcp::WriteHalf;
 use tokio::sync::Notify;
 
 use super::connection::{Activity, lost};
 use super::outbound::Outgoing;
+use super::pipe::Pipe;
 use crate::input::CloseReason;
 
 /// Messages in one write: they share system calls and segments, while the queue is looked at often.
@@ -44,7 +43,7 @@ impl Writer {
     /// can be answered share a pong.
     pub(super) async fn run(
         &mut self,
-        mut sending: WriteHalf<'_>,
+        pipe: &Pipe,
         ping: &Notify,
         activity: &Activity,
     ) -> CloseReason {
@@ -53,7 +52,7 @@ impl Writer {
                 return CloseReason::Asked;
             }
             while !self.pending.is_empty() {
-                match self.write(&mut sending).await {
+                match self.write(pipe).await {
                     Ok(count) => self.advance(count),
                     Err(error) => return lost(&error),
                 }
@@ -66,17 +65,13 @@ impl Writer {
     ///
     /// # Errors
     /// The system's; what was not written stays unsent.
-    pub(super) async fn finish(
-        &mut self,
-        mut sending: WriteHalf<'_>,
-        last: Bytes,
-    ) -> io::Result<()> {
+    pub(super) async fn finish(&mut self, pipe: &Pipe, last: Bytes) -> io::Result<()> {
         while let Ok(transmit) = self.outgoing.queue.try_recv() {
             self.take(transmit);
         }
         self.pending.push_back(Pending { rest: last, transmit: None });
         while !self.pending.is_empty() {
-            let count = self.write(&mut sending).await?;
+            let count = self.write(pipe).await?;
             self.advance(count);
         }
         Ok(())
@@ -103,13 +98,13 @@ impl Writer {
         self.pending.push_back(Pending { rest: transmit.bytes.clone(), transmit: Some(transmit) });
     }
 
-    async fn write(&self, sending: &mut WriteHalf<'_>) -> io::Result<usize> {
+    async fn write(&self, pipe: &Pipe) -> io::Result<usize> {
         let mut slices = [IoSlice::new(&[]); WRITE_BATCH];
         for (slice, pending) in slices.iter_mut().zip(&self.pending) {
             *slice = IoSlice::new(&pending.rest);
         }
         let count = self.pending.len().min(WRITE_BATCH);
-        sending.write_vectored(&slices[..count]).await
+        pipe.write_vectored(&slices[..count]).await
     }
 
     fn advance(&mut self, mut count: usize) {

@@ -1,0 +1,321 @@
+//! TLS transports against real sockets: what is shown, who is believed, what is bounded.
+#![expect(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod common;
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{
+    address, beside, closed, failed, in_time, inputs, message, request, target, transmit,
+};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use signaling_core::transport::Transport;
+use signaling_net::tls::{CertificateFiles, ClientCertificates, Tls, TlsFiles};
+use signaling_net::{CloseReason, Input, Limits, ListenerConfig, SendError, Transports};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+/// An authority, and a folder with what it has signed.
+struct Authority {
+    issuer: Issuer<'static, KeyPair>,
+    folder: tempfile::TempDir,
+}
+
+impl Authority {
+    fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let own = params.self_signed(&key).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ca.pem"), own.pem()).unwrap();
+        Authority { issuer: Issuer::new(params, key), folder }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Signs a certificate for these names and addresses.
+    fn sign(&self, name: &str, names: &[&str]) -> CertificateFiles {
+        let key = KeyPair::generate().unwrap();
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let signed = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        let (chain, own) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
+        fs::write(&chain, signed.pem()).unwrap();
+        fs::write(&own, key.serialize_pem()).unwrap();
+        CertificateFiles { chain, key: own }
+    }
+
+    fn files(&self, certificates: Vec<CertificateFiles>) -> TlsFiles {
+        TlsFiles {
+            certificates,
+            clients: ClientCertificates::None,
+            client_ca: None,
+            trust: Some(self.path("ca.pem")),
+            verify: true,
+        }
+    }
+
+    fn roots(&self) -> RootCertStore {
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(self.path("ca.pem")).unwrap()).unwrap();
+        roots
+    }
+
+    fn client(&self) -> Arc<ClientConfig> {
+        let builder = ClientConfig::builder().with_root_certificates(self.roots());
+        Arc::new(builder.with_no_client_auth())
+    }
+
+    fn client_with(&self, own: &CertificateFiles) -> Arc<ClientConfig> {
+        let chain = vec![CertificateDer::from_pem_file(&own.chain).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(&own.key).unwrap();
+        let builder = ClientConfig::builder().with_root_certificates(self.roots());
+        Arc::new(builder.with_client_auth_cert(chain, key).unwrap())
+    }
+}
+
+fn bind(tls: Tls, limits: Limits) -> (Transports, SocketAddr) {
+    let listener = ListenerConfig { transport: Transport::Tls, address: address("127.0.0.1:0") };
+    let transports = Transports::bind_secure(vec![listener], limits, Some(tls)).unwrap();
+    let bound = transports.bound()[0];
+    (transports, bound)
+}
+
+async fn connect(
+    bound: SocketAddr,
+    config: Arc<ClientConfig>,
+    name: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let stream = TcpStream::connect(bound).await?;
+    stream.set_nodelay(true)?;
+    let name = ServerName::try_from(name.to_owned()).unwrap();
+    TlsConnector::from(config).connect(name, stream).await
+}
+
+fn shown(stream: &TlsStream<TcpStream>) -> Vec<u8> {
+    stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
+}
+
+fn der(files: &CertificateFiles) -> Vec<u8> {
+    CertificateDer::from_pem_file(&files.chain).unwrap().to_vec()
+}
+
+/// RFC 3261 26.2.1: messages go both ways through TLS, many in one record and one over many records,
+/// in order.
+#[tokio::test]
+async fn messages_of_a_tls_connection_keep_their_order_both_ways() {
+    let authority = Authority::new();
+    let tls = authority.files(vec![authority.sign("a", &["a.test"])]).load().unwrap();
+    let (mut transports, bound) = bind(tls, Limits::default());
+    let sent: Vec<_> =
+        (0..200).map(|n| request(n, if n == 99 { 40_000 } else { n * 97 % 900 })).collect();
+    let stream = sent.concat();
+    let (length, wanted) = (stream.len(), stream.clone());
+    let phone = tokio::spawn(async move {
+        let phone = connect(bound, authority.client(), "a.test").await.unwrap();
+        let (mut receiving, mut sending) = tokio::io::split(phone);
+        let write = tokio::spawn(async move {
+            sending.write_all(&stream).await.unwrap();
+            sending
+        });
+        let mut echo = vec![0; length];
+        receiving.read_exact(&mut echo).await.unwrap();
+        write.await.unwrap();
+        echo
+    });
+    let mut received = Vec::new();
+    in_time(async {
+        while received.len() < sent.len() {
+            for input in inputs(&mut transports, 1).await {
+                let Input::Message { arrival, bytes } = input else { panic!("{input:?}") };
+                assert_eq!(arrival.transport, Transport::Tls);
+                transports.send(transmit(arrival.reply(), bytes.clone()));
+                received.push(bytes);
+            }
+        }
+    })
+    .await;
+    assert!(received == sent);
+    let mut out = Vec::new();
+    let echo = beside(&mut transports, &mut out, phone).await.unwrap();
+    assert!(echo == wanted);
+    assert_eq!(transports.counters().tls_handshakes, 1);
+}
+
+/// RFC 6066 3: a client that names a domain gets the certificate that is for it, any other the first.
+#[tokio::test]
+async fn the_certificate_for_the_named_domain_is_shown() {
+    let authority = Authority::new();
+    let first = authority.sign("first", &["a.test", "127.0.0.1"]);
+    let second = authority.sign("second", &["b.test", "*.c.test"]);
+    let tls = authority.files(vec![first.clone(), second.clone()]).load().unwrap();
+    let (mut transports, bound) = bind(tls, Limits::default());
+    for (name, wanted) in
+        [("a.test", &first), ("b.test", &second), ("x.c.test", &second), ("127.0.0.1", &first)]
+    {
+        let connecting = connect(bound, authority.client(), name);
+        let phone = beside(&mut transports, &mut Vec::new(), connecting).await.unwrap();
+        assert_eq!(shown(&phone), der(wanted), "{name}");
+    }
+}
+
+/// A client whose certificate is required, and that has none, does not get in; one that has one does.
+#[tokio::test]
+async fn a_client_without_the_required_certificate_is_refused() {
+    let authority = Authority::new();
+    let own = authority.sign("phone", &["phone.test"]);
+    let files = TlsFiles {
+        clients: ClientCertificates::Required,
+        client_ca: Some(authority.path("ca.pem")),
+        ..authority.files(vec![authority.sign("a", &["a.test"])])
+    };
+    let (mut transports, bound) = bind(files.load().unwrap(), Limits::default());
+    let nobody = tokio::spawn(connect(bound, authority.client(), "a.test"));
+    let (_, reason) = closed(&mut transports).await;
+    assert!(
+        matches!(&reason, CloseReason::Handshake(why) if why.contains("ertificate")),
+        "{reason}"
+    );
+    assert_eq!(transports.counters().tls_failed, 1);
+    drop(nobody);
+
+    let client = authority.client_with(&own);
+    let phone = tokio::spawn(async move {
+        let mut phone = connect(bound, client, "a.test").await.unwrap();
+        phone.write_all(&request(1, 0)).await.unwrap();
+        phone
+    });
+    assert_eq!(message(&mut transports).await.1, request(1, 0));
+    drop(phone);
+}
+
+/// A peer that connects and says nothing, or something else, holds its place no longer than the
+/// handshake may take.
+#[tokio::test]
+async fn a_handshake_is_bounded_in_time_and_number() {
+    let authority = Authority::new();
+    let tls = authority.files(vec![authority.sign("a", &["a.test"])]).load().unwrap();
+    let limits =
+        Limits { handshake: Duration::from_millis(200), handshakes_max: 1, ..Limits::default() };
+    let (mut transports, bound) = bind(tls, limits);
+    let _silent = TcpStream::connect(bound).await.unwrap();
+    let mut second = TcpStream::connect(bound).await.unwrap();
+    let (_, reason) = closed(&mut transports).await;
+    assert!(matches!(&reason, CloseReason::Handshake(why) if why.contains("200ms")), "{reason}");
+    let mut nothing = [0; 1];
+    let refused = in_time(second.read(&mut nothing)).await;
+    assert!(matches!(refused, Ok(0) | Err(_)), "{refused:?}");
+    assert_eq!(transports.counters().tcp_refused, 1);
+
+    let mut plain = TcpStream::connect(bound).await.unwrap();
+    plain.write_all(&request(1, 0)).await.unwrap();
+    let (_, reason) = closed(&mut transports).await;
+    assert!(matches!(reason, CloseReason::Handshake(_)), "{reason}");
+}
+
+/// RFC 8446 2.2: a client that comes back resumes its session.
+#[tokio::test]
+async fn a_session_is_resumed() {
+    let authority = Authority::new();
+    let tls = authority.files(vec![authority.sign("a", &["a.test"])]).load().unwrap();
+    let (mut transports, bound) = bind(tls, Limits::default());
+    let client = authority.client();
+    for number in 0..2 {
+        let client = client.clone();
+        let phone = tokio::spawn(async move {
+            let mut phone = connect(bound, client, "a.test").await.unwrap();
+            phone.write_all(&request(number, 0)).await.unwrap();
+            // The ticket comes before the answer.
+            let mut answer = [0; 2];
+            phone.read_exact(&mut answer).await.unwrap();
+        });
+        let (arrival, _) = message(&mut transports).await;
+        transports.send(transmit(arrival.reply(), "ok"));
+        beside(&mut transports, &mut Vec::new(), phone).await.unwrap();
+        assert_eq!(closed(&mut transports).await.1, CloseReason::Peer);
+    }
+    let counters = transports.counters();
+    assert_eq!((counters.tls_handshakes, counters.tls_resumed), (2, 1));
+}
+
+/// New connections see a new certificate; one that is there goes on.
+#[tokio::test]
+async fn a_certificate_is_replaced_without_dropping_connections() {
+    let authority = Authority::new();
+    let (old, new) = (authority.sign("old", &["a.test"]), authority.sign("new", &["a.test"]));
+    let (mut transports, bound) =
+        bind(authority.files(vec![old.clone()]).load().unwrap(), Limits::default());
+    let mut out = Vec::new();
+    let connecting = connect(bound, authority.client(), "a.test");
+    let mut phone = beside(&mut transports, &mut out, connecting).await.unwrap();
+    transports.set_tls(authority.files(vec![new.clone()]).load().unwrap());
+    let connecting = connect(bound, authority.client(), "a.test");
+    let other = beside(&mut transports, &mut out, connecting).await.unwrap();
+    assert_eq!((shown(&phone), shown(&other)), (der(&old), der(&new)));
+    phone.write_all(&request(1, 0)).await.unwrap();
+    assert_eq!(message(&mut transports).await.1, request(1, 0));
+}
+
+/// RFC 5922 7: a server that we connect to has to show a certificate for the address that we went to,
+/// from an authority that we trust.
+#[tokio::test]
+async fn a_server_is_verified_before_anything_is_sent_to_it() {
+    let (authority, stranger) = (Authority::new(), Authority::new());
+    let good = authority.sign("good", &["127.0.0.1"]);
+    for (server, why) in [
+        (authority.files(vec![good.clone()]), None),
+        (
+            authority.files(vec![authority.sign("other", &["other.test"])]),
+            Some("not valid for name"),
+        ),
+        (stranger.files(vec![stranger.sign("good", &["127.0.0.1"])]), Some("BadSignature")),
+    ] {
+        let files = authority.files(vec![good.clone()]);
+        let (mut ours, own) = bind(files.load().unwrap(), Limits::default());
+        let (mut theirs, remote) = bind(server.load().unwrap(), Limits::default());
+        ours.send(transmit(target(Transport::Tls, own, remote), request(1, 0)));
+        let mut out = Vec::new();
+        match why {
+            None => {
+                let got = beside(&mut ours, &mut out, message(&mut theirs)).await;
+                assert_eq!(got.1, request(1, 0));
+            }
+            Some(why) => {
+                let mut met = Vec::new();
+                let (_, bytes, error) = beside(&mut theirs, &mut met, failed(&mut ours)).await;
+                assert_eq!(bytes, request(1, 0));
+                assert!(matches!(&error, SendError::Tls(said) if said.contains(why)), "{error}");
+            }
+        }
+    }
+}
+
+/// A bad file is named, with what to do.
+#[test]
+fn a_file_that_cannot_be_used_is_named() {
+    let authority = Authority::new();
+    let (a, b) = (authority.sign("a", &["a.test"]), authority.sign("b", &["b.test"]));
+    let refusal = |files: TlsFiles| files.load().unwrap_err().to_string();
+    let mixed = CertificateFiles { chain: a.chain.clone(), key: b.key };
+    let error = refusal(authority.files(vec![mixed]));
+    assert!(error.contains("b.key") && error.contains("belongs to the certificate"), "{error}");
+    let absent = CertificateFiles { chain: authority.path("none.pem"), ..a.clone() };
+    assert!(refusal(authority.files(vec![absent])).contains("none.pem: No such file"));
+    let swapped = CertificateFiles { chain: a.key.clone(), key: a.key.clone() };
+    assert!(refusal(authority.files(vec![swapped])).contains("there is no certificate in it"));
+    let tls = authority.files(vec![a]).load().unwrap();
+    let [certificate] = tls.certificates() else { panic!("one") };
+    assert_eq!(certificate.names, ["a.test"]);
+    assert!(certificate.seconds_left(std::time::SystemTime::now()) > 0);
+}
