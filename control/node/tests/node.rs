@@ -1,7 +1,7 @@
 //! The node as a process: `ringfarm run` and `ringfarm demo` as a user or a script meets them.
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::UdpSocket;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -168,4 +168,70 @@ fn the_demo_relays_every_packet_of_every_call() {
     for quantile in ["p50", "p99", "p999", "max"] {
         assert!(report["relay_latency_us"][quantile].as_f64().is_some_and(|us| us > 0.0));
     }
+}
+
+/// What `GET path` is answered: status and body.
+fn get(address: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).expect("metrics are served");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").expect("it is sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+    (status.expect("a status"), body.to_owned())
+}
+
+/// Figures can be scraped beside the calls, and count what has happened.
+#[test]
+fn a_node_tells_its_figures_and_its_health_over_http() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "[metrics]\nlisten = \"127.0.0.1:0\"\n").expect("it is written");
+    let mut command = ringfarm();
+    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(file.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.expect("the binary runs");
+    let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut node = Node { child, stdout };
+    let mut ready = String::new();
+    node.stdout.read_line(&mut ready).expect("a line");
+    let sip = ready.split_whitespace().find_map(|word| word.strip_prefix("udp:"));
+    let line =
+        log.by_ref().lines().map_while(Result::ok).find(|l| l.contains("metrics are served"));
+    let line = line.expect("the address is logged");
+    let address = line.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next());
+    let address = address.expect("an address").to_owned();
+
+    assert_eq!(get(&address, "/healthz"), (200, "alive\n".to_owned()));
+    assert_eq!(get(&address, "/readyz"), (200, "ready\n".to_owned()));
+    assert_eq!(get(&address, "/else").0, 404);
+
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    socket.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    let from = socket.local_addr().expect("an address");
+    let damaged = format!(
+        "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKx\r\nCSeq: 1 OPTIONS\r\n\r\n"
+    );
+    socket.send_to(damaged.as_bytes(), sip.expect("an address")).expect("it is sent");
+    socket.recv(&mut [0; 2048]).expect("a refusal");
+    let counted = "ringfarm_sip_malformed_total{kind=\"header\"} 1\n";
+    let end = Instant::now() + PATIENCE;
+    let mut page = get(&address, "/metrics").1;
+    // The answer leaves before the snapshot is handed over.
+    while !page.contains(counted) && Instant::now() < end {
+        page = get(&address, "/metrics").1;
+    }
+    for line in [
+        counted,
+        "ringfarm_ready 1\n",
+        "ringfarm_sip_responses_sent_total{class=\"4xx\"} 1\n",
+        "ringfarm_transport_udp_received_total 1\n",
+        "ringfarm_calls_ended_total{reason=\"refused\"} 0\n",
+        "ringfarm_media_worker_sessions{worker=\"0\"} 0\n",
+    ] {
+        assert!(page.contains(line), "{line} is missing in {page}");
+    }
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), 0);
 }

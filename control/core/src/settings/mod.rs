@@ -6,6 +6,7 @@
 mod hint;
 mod limits;
 mod media;
+mod metrics;
 mod networks;
 mod ng;
 mod node;
@@ -27,6 +28,7 @@ use toml::de::DeTable;
 
 pub use limits::Limits;
 pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange, RelayMode};
+pub use metrics::Metrics;
 pub use networks::{Network, NetworkName};
 pub use ng::{Interface, InterfaceName, Ng};
 pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
@@ -71,6 +73,9 @@ settings_table! {
 
         /// The ng control protocol: other SIP servers have this node relay the media of their calls.
         table ng: Ng = default(Ng::default());
+
+        /// Figures and health over HTTP.
+        table metrics: Metrics = default(Metrics::default());
 
         /// How much the node takes on. At each bound new work is refused and what exists goes on.
         table limits: Limits = default(Limits::default());

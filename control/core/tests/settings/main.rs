@@ -2,6 +2,7 @@
 
 mod default_file;
 mod media;
+mod metrics;
 mod networks;
 mod ng;
 mod node;

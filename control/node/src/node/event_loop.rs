@@ -11,12 +11,13 @@ use relay_engine::{Engine, SubmitError};
 use signaling_core::call::Owner;
 use signaling_core::ng;
 use signaling_core::proxy::Proxy;
-use signaling_core::proxy::output::Output;
+use signaling_core::proxy::output::{Notice, Output};
 use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Transports};
 
 use super::alarm::Alarm;
 use super::gather::Gather;
+use super::metrics::{Figures, Tally};
 use super::ng::{self as ng_side, NgSide};
 use super::notices::Notices;
 use super::pressure::Pressure;
@@ -44,6 +45,7 @@ pub(super) struct EventLoop {
     gather: Gather,
     notices: Notices,
     pressure: Pressure,
+    tally: Tally,
 }
 
 impl EventLoop {
@@ -71,6 +73,7 @@ impl EventLoop {
             gather: Gather::new(Instant::now(), parts.gather),
             notices: Notices::default(),
             pressure: Pressure::default(),
+            tally: Tally::default(),
         })
     }
 
@@ -209,10 +212,21 @@ impl EventLoop {
         loop {
             while let Some(output) = self.proxy.poll_output() {
                 match output {
-                    Output::Transmit(transmit) => self.transports.send(transmit),
+                    Output::Transmit(transmit) => {
+                        self.tally.sent(&transmit.bytes);
+                        self.transports.send(transmit);
+                    }
                     Output::Media(command) => self.submit(*command),
-                    Output::Record(record) => calls_log::record(&record),
-                    Output::Notice(notice) => self.notices.proxy(now, &notice),
+                    Output::Record(record) => {
+                        self.tally.ended(record.end);
+                        calls_log::record(&record);
+                    }
+                    Output::Notice(notice) => {
+                        if let Notice::Malformed { kind, .. } = &notice {
+                            self.tally.malformed(kind);
+                        }
+                        self.notices.proxy(now, &notice);
+                    }
                 }
             }
             while let Some(output) = self.ng.as_mut().and_then(|ng| ng.core.poll_output()) {
@@ -227,7 +241,14 @@ impl EventLoop {
             self.handle_media(now, answer);
         }
         self.transports.flush();
-        *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner) = self.proxy.load();
+        let figures = Figures {
+            load: self.proxy.load(),
+            net: self.transports.counters(),
+            transactions: self.proxy.transaction_counters(),
+            registrations: self.proxy.registrar().len(),
+            tally: self.tally,
+        };
+        *self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }
 
     /// Looks, now and then, at whether the media ports run short.

@@ -7,6 +7,7 @@ mod event_loop;
 mod gather;
 mod kernel;
 mod media_addresses;
+mod metrics;
 mod ng;
 mod notices;
 mod pressure;
@@ -33,6 +34,9 @@ use kernel::Kernel;
 /// How long the signaling thread may take to release calls and close connections at the end.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
 
+/// Far longer than it takes to read the counters once.
+const SCRAPED_WITHIN: Duration = Duration::from_secs(1);
+
 /// The addresses of a node's sockets, with the ports that the system chose.
 #[derive(Clone, Debug)]
 struct Bound {
@@ -46,7 +50,7 @@ struct Shared {
     /// Wakes the signaling thread: the relay has events, or the node is to stop.
     wake: Notify,
     stopping: Mutex<Option<Instant>>,
-    load: Mutex<Load>,
+    figures: Mutex<metrics::Figures>,
     /// Certificates that were read anew, until the signaling thread takes them.
     tls: Mutex<Option<Tls>>,
 }
@@ -82,12 +86,29 @@ impl Node {
             tracing::warn!("{line}");
         }
         match spawn_signaling(settings, &engine, &shared) {
-            Ok((signaling, bound)) => Ok(Node { engine, shared, signaling, bound }),
+            Ok((signaling, bound)) => {
+                let node = Node { engine, shared, signaling, bound };
+                match node.serve_metrics(settings) {
+                    Ok(()) => Ok(node),
+                    Err(error) => {
+                        // What is wrong with the address is the news.
+                        let _ = node.stop();
+                        Err(Stop::CannotStart(error))
+                    }
+                }
+            }
             Err(error) => {
                 stop_engine(engine);
                 Err(Stop::CannotStart(error))
             }
         }
+    }
+
+    fn serve_metrics(&self, settings: &Settings) -> anyhow::Result<()> {
+        let Some(listen) = settings.metrics.listen else { return Ok(()) };
+        let address = metrics::serve(listen, Arc::clone(&self.shared), &self.engine)?;
+        tracing::info!(%address, "metrics are served at /metrics, health at /healthz and /readyz");
+        Ok(())
     }
 
     /// The addresses that SIP is received on, with the ports that the system chose.
@@ -107,7 +128,7 @@ impl Node {
 
     /// How busy the signaling side was when it last went round.
     pub(crate) fn load(&self) -> Load {
-        *self.shared.load.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner).load
     }
 
     /// Whether so much of the node has ended by itself that it cannot go on: its signaling thread, or
@@ -151,10 +172,17 @@ impl Node {
     }
 }
 
-fn stop_engine(engine: Arc<Engine>) {
-    // The signaling thread has ended and given its share back.
-    if let Some(engine) = Arc::into_inner(engine) {
-        engine.stop();
+fn stop_engine(mut engine: Arc<Engine>) {
+    // The signaling thread has ended and given its share back; a scrape may hold one for the moment
+    // that it takes to read counters.
+    let end = Instant::now() + SCRAPED_WITHIN;
+    loop {
+        match Arc::try_unwrap(engine) {
+            Ok(engine) => return engine.stop(),
+            Err(_) if Instant::now() >= end => return,
+            Err(shared) => engine = shared,
+        }
+        thread::sleep(Duration::from_millis(1));
     }
 }
 

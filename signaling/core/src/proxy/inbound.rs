@@ -56,7 +56,11 @@ impl Proxy {
         if let Some(answer) = malformed.answer() {
             self.transmit(arrival.reply(), answer.write(&tag, arrival.remote));
         }
-        self.notice(Notice::Malformed { source: arrival.remote, reason: malformed.reason() });
+        self.notice(Notice::Malformed {
+            source: arrival.remote,
+            kind: malformed.defect().kind(),
+            reason: malformed.reason(),
+        });
     }
 
     pub(super) fn handle_request(

@@ -212,6 +212,12 @@ impl Proxy {
         assert_eq!(self.load(), Load::default());
     }
 
+    /// What the transaction layer has counted.
+    #[must_use]
+    pub const fn transaction_counters(&self) -> crate::transaction::Counters {
+        self.transactions.counters()
+    }
+
     /// The location service.
     #[must_use]
     pub const fn registrar(&self) -> &Registrar {

@@ -43,6 +43,35 @@ pub enum CallEnd {
     NodeStopped,
 }
 
+impl CallEnd {
+    /// Every word that [`CallEnd::kind`] gives, in a fixed order.
+    pub const KINDS: [&'static str; 8] = [
+        "caller_hung_up",
+        "callee_hung_up",
+        "refused",
+        "cancelled",
+        "media_idle",
+        "media_lost",
+        "lifetime_exceeded",
+        "node_stopped",
+    ];
+
+    /// The kind of end as counters name it, one of [`CallEnd::KINDS`].
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            CallEnd::CallerHungUp => "caller_hung_up",
+            CallEnd::CalleeHungUp => "callee_hung_up",
+            CallEnd::Refused(_) => "refused",
+            CallEnd::Cancelled => "cancelled",
+            CallEnd::MediaIdle => "media_idle",
+            CallEnd::MediaLost => "media_lost",
+            CallEnd::LifetimeExceeded => "lifetime_exceeded",
+            CallEnd::NodeStopped => "node_stopped",
+        }
+    }
+}
+
 impl fmt::Display for CallEnd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -107,6 +136,8 @@ pub enum Notice {
     Malformed {
         /// Where it came from.
         source: std::net::SocketAddr,
+        /// The kind of defect ([`Defect::kind`](crate::wire::Defect::kind)).
+        kind: &'static str,
         /// What is wrong with it.
         reason: String,
     },
@@ -127,7 +158,7 @@ impl fmt::Display for Notice {
                     "answered 503: all {limit} {what} are in use; raise [limits] or add a member"
                 )
             }
-            Notice::Malformed { source, reason } => {
+            Notice::Malformed { source, reason, .. } => {
                 write!(f, "malformed message from {source}: {reason}")
             }
         }

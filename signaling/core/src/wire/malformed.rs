@@ -74,6 +74,32 @@ impl Defect {
     }
 }
 
+impl Defect {
+    /// Every word that [`Defect::kind`] gives, in a fixed order.
+    pub const KINDS: [&'static str; 6] =
+        ["not_sip", "start_line", "framing", "header", "too_large", "version"];
+
+    /// The kind of defect as counters name it, one of [`Defect::KINDS`].
+    #[must_use]
+    pub const fn kind(self) -> &'static str {
+        match self {
+            Defect::Empty | Defect::NotSip => "not_sip",
+            Defect::RequestLine
+            | Defect::RequestUri
+            | Defect::RequestUriHeaders
+            | Defect::StatusLine => "start_line",
+            Defect::LineEnd | Defect::HeadEnd | Defect::BodyShort => "framing",
+            Defect::HeaderLine
+            | Defect::Missing(_)
+            | Defect::Repeated(_)
+            | Defect::Bad(_)
+            | Defect::CSeqMethod => "header",
+            Defect::HeaderCount | Defect::HeadSize | Defect::BodySize => "too_large",
+            Defect::Version => "version",
+        }
+    }
+}
+
 impl fmt::Display for Defect {
     /// A reason phrase, for example `Missing CSeq Header`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

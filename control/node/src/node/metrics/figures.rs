@@ -1,0 +1,77 @@
+//! What the signaling thread counts and hands over once each time round.
+
+use signaling_core::proxy::Load;
+use signaling_core::proxy::output::CallEnd;
+use signaling_core::transaction;
+use signaling_core::wire::Defect;
+
+/// A snapshot of the signaling side. Small and plain: it is copied under a lock that is held for
+/// nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) load: Load,
+    pub(crate) net: signaling_net::Counters,
+    pub(crate) transactions: transaction::Counters,
+    pub(crate) registrations: usize,
+    pub(crate) tally: Tally,
+}
+
+/// What the event loop itself counts.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// By the place in [`CallEnd::KINDS`].
+    pub(crate) ends: [u64; CallEnd::KINDS.len()],
+    /// By the place in [`Defect::KINDS`].
+    pub(crate) malformed: [u64; Defect::KINDS.len()],
+    /// Responses sent, 1xx to 6xx, repetitions included.
+    pub(crate) responses: [u64; 6],
+}
+
+impl Tally {
+    pub(crate) fn ended(&mut self, end: CallEnd) {
+        count(&CallEnd::KINDS, &mut self.ends, end.kind());
+    }
+
+    pub(crate) fn malformed(&mut self, kind: &str) {
+        count(&Defect::KINDS, &mut self.malformed, kind);
+    }
+
+    /// A message goes out.
+    pub(crate) fn sent(&mut self, message: &[u8]) {
+        if let Some(&class @ b'1'..=b'6') =
+            message.strip_prefix(b"SIP/2.0 ").and_then(|m| m.first())
+        {
+            self.responses[usize::from(class - b'1')] += 1;
+        }
+    }
+}
+
+fn count(kinds: &[&str], counts: &mut [u64], kind: &str) {
+    if let Some((_, count)) = kinds.iter().zip(counts).find(|(name, _)| **name == kind) {
+        *count += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responses_are_counted_by_class_and_requests_are_not() {
+        let mut tally = Tally::default();
+        for message in ["SIP/2.0 200 OK", "SIP/2.0 180 Ringing", "BYE sip:a SIP/2.0", "SIP/2.0 9"] {
+            tally.sent(message.as_bytes());
+        }
+        assert_eq!(tally.responses, [1, 1, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn every_kind_of_end_and_defect_has_a_counter() {
+        let mut tally = Tally::default();
+        tally.ended(CallEnd::Refused(486));
+        tally.ended(CallEnd::NodeStopped);
+        assert_eq!(tally.ends, [0, 0, 1, 0, 0, 0, 0, 1]);
+        tally.malformed(Defect::BodyShort.kind());
+        assert_eq!(tally.malformed, [0, 0, 1, 0, 0, 0]);
+    }
+}
