@@ -122,12 +122,14 @@ fn welcome(
         // Writing to a String does not fail.
         let _ = write!(text, " {}:{address}", transport.uri_name());
     }
+    let spoken = Transport::ALL.into_iter().filter(|t| bound.iter().any(|(bound, _)| bound == t));
+    let transports = spoken.map(Transport::uri_name).collect::<Vec<_>>().join(" or ");
     let media = &settings.media;
     let server = bound.first().map(|(_, address)| reachable(*address, local));
     let server = server.map_or_else(|| "this host".to_owned(), |s| s.to_string());
     let _ = write!(
         text,
-        "\n  media ports  {}-{} (udp)\n  phone        server {server}, transport udp or tcp, ",
+        "\n  media ports  {}-{} (udp)\n  phone        server {server}, transport {transports}, ",
         media.ports.first(),
         media.ports.last(),
     );
@@ -175,7 +177,7 @@ mod tests {
         let bound = [(Transport::Udp, "0.0.0.0:5060".parse().unwrap())];
         let text = welcome(&Settings::default(), &bound, None, "192.0.2.9".parse().unwrap());
         assert!(text.starts_with("ringfarm: ready, listening on udp:0.0.0.0:5060\n"), "{text}");
-        assert!(text.contains("server 192.0.2.9:5060"), "{text}");
+        assert!(text.contains("server 192.0.2.9:5060, transport udp, "), "{text}");
         assert!(text.contains("open test domain"), "{text}");
     }
 

@@ -319,3 +319,25 @@ fn a_file_that_cannot_be_used_is_named() {
     assert_eq!(certificate.names, ["a.test"]);
     assert!(certificate.seconds_left(std::time::SystemTime::now()) > 0);
 }
+
+/// RFC 5626 3.5.1: a double CRLF is answered with one through TLS, too; RFC 3261 18.3: what is no SIP
+/// ends the connection.
+#[tokio::test]
+async fn keep_alives_and_framing_hold_within_tls() {
+    let authority = Authority::new();
+    let tls = authority.files(vec![authority.sign("a", &["a.test"])]).load().unwrap();
+    let (mut transports, bound) = bind(tls, Limits::default());
+    let mut out = Vec::new();
+    let ping = async {
+        let mut phone = connect(bound, authority.client(), "a.test").await.unwrap();
+        phone.write_all(b"\r\n\r\n").await.unwrap();
+        let mut pong = [0; 2];
+        phone.read_exact(&mut pong).await.unwrap();
+        phone.write_all(b"\0no SIP").await.unwrap();
+        (phone, pong)
+    };
+    let (_phone, pong) = beside(&mut transports, &mut out, ping).await;
+    assert_eq!(&pong, b"\r\n");
+    let (_, reason) = closed(&mut transports).await;
+    assert!(matches!(reason, CloseReason::Malformed(_)), "{reason}");
+}
