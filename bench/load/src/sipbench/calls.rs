@@ -35,8 +35,7 @@ pub(crate) struct Manner {
     /// Phones that are called in turn.
     pub(crate) phones: u32,
     pub(crate) ring_ns: u64,
-    /// `None`: until told to hang up.
-    pub(crate) hold_ns: Option<u64>,
+    pub(crate) hold_ns: u64,
     /// Most calls at once; a power of two.
     pub(crate) places: u32,
 }
@@ -117,6 +116,7 @@ pub(crate) struct Calls {
     holding: Waits<u32>,
     checks: Waits<Check>,
     judge: Judge,
+    is_holding: bool,
 }
 
 impl Calls {
@@ -152,16 +152,17 @@ impl Calls {
             next: 0,
             live: 0,
             ringing: Waits::new(manner.ring_ns),
-            holding: Waits::new(manner.hold_ns.unwrap_or(0)),
+            holding: Waits::new(manner.hold_ns),
             checks: Waits::new(T1_NS),
             judge: Judge::default(),
+            is_holding: false,
             manner,
         }
     }
 
-    /// Calls that are answered from now on are held until told to hang up.
-    pub(crate) fn hold_on(&mut self) {
-        self.manner.hold_ns = None;
+    /// Calls that are answered from now on are held until told to hang up, or as long as at first.
+    pub(crate) fn hold(&mut self, on: bool) {
+        self.is_holding = on;
     }
 
     /// Calls that have begun and have not ended.
@@ -400,7 +401,7 @@ impl Calls {
             call.within = address_of(next).map_or(call.link, Link::Udp);
         }
         self.send_within(number, Within::Ack, world);
-        if self.manner.hold_ns.is_some() {
+        if !self.is_holding {
             self.holding.add(world.now_ns, number);
         }
     }

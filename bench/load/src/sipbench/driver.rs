@@ -381,7 +381,7 @@ fn method(lab: &Lab, precision: Precision, programs: &Programs) -> Method {
         "Kamailio has {} worker process(es) for UDP and as many for TCP, on the one core; it answers REGISTER without a transaction and keeps its locations in memory. Ringfarm has media.relay = \"never\" and keeps track of calls in any case. For live dialogs, Kamailio's module dialog is loaded, without it nothing of a call is left once it is up.",
         programs.kamailio_children
     ));
-    notes.push("Memory is the proportional set size of all processes of a server (/proc/PID/smaps_rollup, shared memory counted once): with the contacts or dialogs, when the transactions of their set-up have ended, less that of the server before: for contacts just started, for dialogs after 34 s of short calls at the same rate, so that what their transactions take is there before. Contacts come over TCP on 10 connections, dialogs over UDP at 150 a second. shared_bytes_each is what Kamailio itself says of its shared memory (core.shmmem).".into());
+    notes.push("Memory is the proportional set size of all processes of a server (/proc/PID/smaps_rollup, shared memory counted once): with the contacts or dialogs, when the transactions of their set-up have ended, less that of the server before: for contacts just started, for dialogs with short calls at the same rate going on before as after, so that what transactions take is in both. Contacts come over TCP on 10 connections, dialogs over UDP at 150 a second. shared_bytes_each is what Kamailio itself says of its shared memory (core.shmmem).".into());
     Method { topology: lab.topology(), notes }
 }
 

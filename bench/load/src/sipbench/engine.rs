@@ -43,8 +43,8 @@ pub(crate) enum Order {
     Begin { work: Work, per_second: f64, count: u64 },
     /// To begin no more.
     Enough,
-    /// To hold calls until told to hang up.
-    HoldOn,
+    /// To hold calls until told to hang up, or as long as at first.
+    Hold(bool),
     /// To measure times anew.
     ForgetTimes,
     /// To tell what it has counted.
@@ -142,7 +142,7 @@ impl Turns {
                         schedule.end();
                     }
                 }
-                Ok(Order::HoldOn) => self.engine.calls.hold_on(),
+                Ok(Order::Hold(on)) => self.engine.calls.hold(on),
                 Ok(Order::ForgetTimes) => self.tally.forget_times(),
                 // Whoever asked may have gone.
                 Ok(Order::Tell(to)) => drop(to.send(self.told())),

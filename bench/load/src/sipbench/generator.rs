@@ -76,7 +76,7 @@ impl Generator {
             transport: shape.transport,
             phones: shape.phones,
             ring_ns: shape.ring.as_nanos() as u64,
-            hold_ns: Some(shape.hold.as_nanos() as u64),
+            hold_ns: shape.hold.as_nanos() as u64,
             places: shape.calls_max.next_power_of_two(),
         };
         let (orders, receiver) = sync_channel(ORDERS_MAX);
@@ -112,9 +112,9 @@ impl Generator {
         self.order(Order::Enough)
     }
 
-    /// Calls that are answered from now on are held until told to hang up.
-    pub(crate) fn hold_on(&self) -> Result<()> {
-        self.order(Order::HoldOn)
+    /// Calls that are answered from now on are held until told to hang up, or as long as at first.
+    pub(crate) fn hold(&self, on: bool) -> Result<()> {
+        self.order(Order::Hold(on))
     }
 
     pub(crate) fn forget_times(&self) -> Result<()> {
