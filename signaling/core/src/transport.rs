@@ -114,7 +114,7 @@ pub struct UnknownTransport;
 pub struct ListenerId(pub u16);
 
 /// Names a stream connection, accepted or opened by us; never used twice in the life of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
 /// Where a message came from.

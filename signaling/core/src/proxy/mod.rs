@@ -156,6 +156,7 @@ impl Proxy {
 
     /// A stream connection has closed.
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.registrar.remove_flow(connection);
         self.transactions.handle_connection_closed(now, connection);
         self.process_events(now);
     }

@@ -6,12 +6,13 @@
 //! Bindings that have expired are never looked up; [`Registrar::purge`] takes them out of memory.
 
 mod binding;
+mod flows;
 mod process;
 #[cfg(test)]
 mod tests;
 mod users;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use smallvec::SmallVec;
 use crate::auth::Secret;
 use crate::timer::Wheel;
 use crate::transaction::hash::Keyed;
+use crate::transport::ConnectionId;
 use crate::wire::HeaderName;
 
 pub use binding::Binding;
@@ -93,7 +95,8 @@ struct Expiry {
 ///
 /// Getters: [`lookup`](Self::lookup), [`len`](Self::len), [`secret`](Self::secret),
 /// [`is_open`](Self::is_open), [`next_expiry`](Self::next_expiry). Input:
-/// [`process`](Self::process). Mutator: [`purge`](Self::purge).
+/// [`process`](Self::process). Mutators: [`purge`](Self::purge),
+/// [`remove_flow`](Self::remove_flow).
 #[derive(Debug)]
 pub struct Registrar {
     config: Config,
@@ -103,6 +106,8 @@ pub struct Registrar {
     /// How many bindings there are in all records.
     len: usize,
     expiries: Wheel<Expiry>,
+    /// Who has bindings that came over which connection; at most one entry a binding.
+    flows: BTreeSet<(ConnectionId, Arc<str>)>,
     last_serial: u64,
 }
 
@@ -120,6 +125,7 @@ impl Registrar {
             len: 0,
             // A binding that is refreshed has its old timer cancelled first.
             expiries: Wheel::new(now, config.bindings_max),
+            flows: BTreeSet::new(),
             last_serial: 0,
         }
     }
@@ -190,9 +196,13 @@ impl Registrar {
     pub fn purge(&mut self, now: Instant) {
         while let Some(Expiry { aor, serial }) = self.expiries.pop_expired(now) {
             let Some(record) = self.records.get_mut(&aor) else { continue };
-            let before = record.bindings.len();
-            record.bindings.retain(|binding| binding.serial != serial);
-            self.len -= before - record.bindings.len();
+            let Some(at) = record.bindings.iter().position(|binding| binding.serial == serial)
+            else {
+                continue;
+            };
+            let expired = record.bindings.remove(at);
+            self.len -= 1;
+            record.forget_flow(&mut self.flows, &aor, &expired);
             if record.bindings.is_empty() {
                 self.records.remove(&aor);
             }

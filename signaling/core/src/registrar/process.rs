@@ -146,6 +146,12 @@ impl Registrar {
             let timer = self.expiries.schedule(binding.expires, expiry);
             binding.timer = Some(timer.expect("the wheel has room for a timer of each binding"));
         }
+        for connection in old.iter().filter_map(|binding| binding.arrival.connection) {
+            self.flows.remove(&(connection, aor.clone()));
+        }
+        for connection in bindings.iter().filter_map(|binding| binding.arrival.connection) {
+            self.flows.insert((connection, aor.clone()));
+        }
         if !bindings.is_empty() {
             self.records.insert(aor, super::Record { bindings });
         }

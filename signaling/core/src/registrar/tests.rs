@@ -373,3 +373,64 @@ fn bindings_of_a_user_that_is_gone_are_not_looked_up() {
     bench.registrar.set_users(Box::new(UserTable::default()));
     assert!(matches!(bench.registrar.lookup(bench.now, ALICE), Lookup::UnknownUser));
 }
+
+fn over(connection: u64, remote: &str) -> Arrival {
+    let connection = Some(crate::transport::ConnectionId(connection));
+    Arrival { transport: Transport::Tcp, connection, ..arrival(remote) }
+}
+
+impl Bench {
+    fn register_over(&mut self, arrival: Arrival, call_id: &str, headers: &str) {
+        self.cseq += 1;
+        let request = register(call_id, self.cseq, headers);
+        let outcome = self.registrar.process(self.now, ALICE, arrival, &request);
+        assert_eq!(outcome.status, 200, "{outcome:?}");
+    }
+
+    fn close(&mut self, connection: u64) -> usize {
+        self.registrar.remove_flow(crate::transport::ConnectionId(connection))
+    }
+}
+
+/// RFC 5626 5.3: with its connection a flow is gone, and with it what nothing else leads to.
+#[test]
+fn a_closed_connection_takes_along_the_bindings_that_only_it_could_reach() {
+    let mut bench = Bench::new();
+    let remote = "198.51.100.7:40000";
+    let outbound = "Contact: <sip:alice@198.51.100.7:5060>;reg-id=1;+sip.instance=\"<urn:a>\"\n";
+    bench.register_over(over(1, remote), "flow", outbound);
+    bench.register_over(over(1, remote), "nat", "Contact: <sip:alice@10.0.0.5:5060>\n");
+    bench.register_over(over(1, remote), "open", "Contact: <sip:desk@198.51.100.7:5070>\n");
+    bench.register_over(over(2, remote), "other", "Contact: <sip:alice@10.0.0.6:5060>\n");
+    assert_eq!(bench.close(1), 2);
+    assert_eq!(bench.uris(), ["sip:alice@10.0.0.6:5060", "sip:desk@198.51.100.7:5070"]);
+    assert_eq!((bench.registrar.len(), bench.close(1), bench.close(3)), (2, 0, 0));
+}
+
+/// A phone that has registered anew over another connection stays when the old one closes.
+#[test]
+fn a_binding_that_was_refreshed_over_another_connection_outlives_the_old_one() {
+    let mut bench = Bench::new();
+    let contact = "Contact: <sip:alice@10.0.0.5:5060>\n";
+    bench.register_over(over(1, "198.51.100.7:40000"), "phone1", contact);
+    bench.register_over(over(2, "198.51.100.7:40001"), "phone1", contact);
+    assert_eq!(bench.close(1), 0);
+    assert_eq!(bench.uris(), ["sip:alice@10.0.0.5:5060"]);
+}
+
+/// The index of connections holds nothing of bindings that are gone, however they went.
+#[test]
+fn no_connection_is_remembered_without_a_binding() {
+    let mut bench = Bench::new();
+    let contact = "Contact: <sip:alice@10.0.0.5:5060>;expires=60\n";
+    bench.register_over(over(1, "198.51.100.7:40000"), "phone1", contact);
+    bench.now += secs(61);
+    bench.registrar.purge(bench.now);
+    assert!(bench.registrar.flows.is_empty());
+    bench.register_over(over(2, "198.51.100.7:40000"), "phone1", contact);
+    bench.register_over(over(3, "198.51.100.7:40000"), "phone2", "Contact: *\nExpires: 0\n");
+    assert!(bench.registrar.flows.is_empty() && bench.registrar.is_empty());
+    bench.register_over(over(4, "198.51.100.7:40000"), "phone1", contact);
+    assert_eq!(bench.close(4), 1);
+    assert!(bench.registrar.flows.is_empty() && bench.registrar.next_expiry().is_none());
+}

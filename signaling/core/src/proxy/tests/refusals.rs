@@ -330,3 +330,19 @@ fn a_full_table_refuses_new_calls_and_keeps_the_old_ones() {
     bench.udp(ALICE, &super::calls::from_alice("BYE", 2, &ok, "", ""));
     bench.expect_request(BOB, "BYE");
 }
+
+/// RFC 5626 5.3: a phone behind NAT that has lost its connection is on no device, at once.
+#[test]
+fn a_phone_that_only_its_closed_connection_led_to_is_not_registered() {
+    let mut bench = Bench::new(Plan::default());
+    let register = "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/TCP 10.0.0.5;branch=z9hG4bKc1\r\n\
+                    From: <sip:bob@example.test>;tag=r\r\nTo: <sip:bob@example.test>\r\nCall-ID: c\r\n\
+                    CSeq: 1 REGISTER\r\nContact: <sip:bob@10.0.0.5;transport=tcp>\r\n\
+                    Max-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
+    bench.tcp(BOB, 7, register);
+    bench.expect_status(BOB, 200);
+    bench.proxy.handle_closed(bench.now, crate::transport::ConnectionId(7));
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 480);
+    assert!(bench.proxy.registrar().is_empty());
+}

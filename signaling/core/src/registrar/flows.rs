@@ -1,0 +1,73 @@
+//! Bindings whose connection closes (RFC 5626 5.3: a flow that has failed is of no use any more).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::{Binding, Record, Registrar};
+use crate::transport::ConnectionId;
+use crate::wire::Uri;
+
+impl Registrar {
+    /// A connection has closed: takes out the bindings that only it could reach. Returns how many
+    /// those were.
+    ///
+    /// Those are the flows of RFC 5626, clients of a WebSocket, and phones whose Contact is not at
+    /// the address that they sent from. One that listens where it says is called there anew.
+    ///
+    /// Costs a search in the index and the user's bindings, not a walk through all of them.
+    pub fn remove_flow(&mut self, connection: ConnectionId) -> usize {
+        let mut removed = 0;
+        while let Some(aor) = self.take_flow(connection) {
+            let Some(record) = self.records.get_mut(&aor) else { continue };
+            for at in (0..record.bindings.len()).rev() {
+                if !record.bindings[at].is_reached_only_by(connection) {
+                    continue;
+                }
+                let gone = record.bindings.remove(at);
+                if let Some(timer) = gone.timer {
+                    self.expiries.cancel(timer);
+                }
+                removed += 1;
+            }
+            if record.bindings.is_empty() {
+                self.records.remove(&aor);
+            }
+        }
+        self.len -= removed;
+        removed
+    }
+
+    /// The next user with a binding that came over `connection`, out of the index.
+    fn take_flow(&mut self, connection: ConnectionId) -> Option<Arc<str>> {
+        let from = (connection, Arc::from(""));
+        let first = self.flows.range(from..).next().filter(|(own, _)| *own == connection)?.clone();
+        self.flows.take(&first).map(|(_, aor)| aor)
+    }
+}
+
+impl Record {
+    /// `gone` has been taken out: so is its connection's entry, unless another binding of the user
+    /// came over the same.
+    pub(super) fn forget_flow(
+        &self,
+        flows: &mut BTreeSet<(ConnectionId, Arc<str>)>,
+        aor: &Arc<str>,
+        gone: &Binding,
+    ) {
+        if let Some(connection) = gone.arrival.connection
+            && self.bindings.iter().all(|other| other.arrival.connection != Some(connection))
+        {
+            flows.remove(&(connection, Arc::clone(aor)));
+        }
+    }
+}
+
+impl Binding {
+    fn is_reached_only_by(&self, connection: ConnectionId) -> bool {
+        let is_elsewhere = |uri: Uri<'_>| !uri.host().is_ip(self.arrival.remote.ip());
+        self.arrival.connection == Some(connection)
+            && (self.reg_id.is_some() && self.instance.is_some()
+                || self.arrival.transport.is_web_socket()
+                || Uri::parse(&self.uri).map_or(true, is_elsewhere))
+    }
+}
