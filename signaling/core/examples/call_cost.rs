@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use signaling_core::auth::{self, Authenticator};
 use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, Route,
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Route,
 };
 use signaling_core::proxy::output::Output;
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
@@ -66,11 +66,12 @@ fn proxy(now: Instant) -> Proxy {
         trusted: vec!["192.0.2.0/24".parse().expect("a network")],
         routes: vec![Route {
             domain: "callee.example".to_owned(),
-            next_hop: callee(),
-            transport: Transport::Udp,
+            next_hops: vec![NextHop::Address(callee())],
+            transport: None,
         }],
         relay_media: true,
         learning: LearningPolicy::Strict,
+        fork_time: Duration::from_secs(20),
         server_name: "ringfarm".to_owned(),
         limits: Limits::default(),
     };
@@ -117,7 +118,9 @@ fn pass(
                 last = Some(transmit.bytes);
             }
             Output::Record(_) => {}
-            Output::Media(_) | Output::Notice(_) => panic!("unexpected: {output:?}"),
+            Output::Media(_) | Output::Resolve(_) | Output::Notice(_) => {
+                panic!("unexpected: {output:?}")
+            }
         }
     }
     last

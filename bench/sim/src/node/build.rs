@@ -67,6 +67,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         routes: Vec::new(),
         learning,
         relay_media: true,
+        fork_time: Duration::from_secs(20),
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },
     };

@@ -15,6 +15,7 @@ use relay_core::api::{Command, Event};
 use relay_core::{Action, Relay};
 use signaling_core::proxy::Proxy;
 use signaling_core::proxy::output::{CallRecord, Notice, Output};
+use signaling_core::resolve::ResolveError;
 use signaling_core::transport::{Arrival, ConnectionId, Target, Transmit};
 
 use crate::NodeId;
@@ -32,6 +33,8 @@ const THREAD_DELAY_MAX_US: u64 = 3000;
 enum Work {
     /// From signaling to the relay.
     Command(Command),
+    /// To signaling: a name has no server. The scenarios have a DNS without zones.
+    Unresolved(u64),
     /// From the relay to its engine.
     Action(Action),
     /// From the relay to signaling.
@@ -181,6 +184,9 @@ impl Node {
                     self.effects.push(Effect::Wrong(wrong));
                 }
             }
+            Some(Work::Unresolved(token)) => {
+                self.proxy.handle_resolved(now, token, Err(ResolveError::NotFound));
+            }
             Some(Work::Event(event)) => self.proxy.handle_media(now, event),
             None => {}
         }
@@ -240,6 +246,7 @@ impl Node {
             match output {
                 Output::Transmit(transmit) => self.effects.push(Effect::Sip(transmit)),
                 Output::Media(command) => self.push(now, Work::Command(*command)),
+                Output::Resolve(ask) => self.push(now, Work::Unresolved(ask.token)),
                 Output::Record(record) => self.effects.push(Effect::Record(record)),
                 Output::Notice(notice) => self.effects.push(Effect::Notice(notice)),
             }

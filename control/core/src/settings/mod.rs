@@ -62,7 +62,7 @@ settings_table! {
         /// Who may register and call.
         table users: Users = default(Users::default());
 
-        /// The way to other domains: no other domain is reached (there is no DNS yet).
+        /// The way to domains that DNS is not asked for; any other is looked up (RFC 3263).
         live routes: Vec<Route> = default(Vec::new());
 
         /// Other SIP servers.

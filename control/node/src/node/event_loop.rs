@@ -13,7 +13,7 @@ use signaling_core::ng;
 use signaling_core::proxy::Proxy;
 use signaling_core::proxy::output::{Notice, Output};
 use signaling_core::transport::{ListenerId, Transport};
-use signaling_net::{Input, Transports};
+use signaling_net::{Input, Resolver, ResolverConfig, Transports};
 
 use super::alarm::Alarm;
 use super::gather::Gather;
@@ -35,6 +35,7 @@ pub(super) struct EventLoop {
     ng: Option<NgSide>,
     transports: Transports,
     transports_of: Vec<Transport>,
+    resolver: Resolver,
     engine: Arc<Engine>,
     shared: Arc<Shared>,
     /// Sessions to close once the relay takes commands again: a close must not be lost.
@@ -65,6 +66,7 @@ impl EventLoop {
             ng,
             transports,
             transports_of,
+            resolver: Resolver::new(&ResolverConfig::default())?,
             engine,
             shared,
             closes_waiting: VecDeque::new(),
@@ -173,12 +175,19 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Waits for something to do; what DNS has found is taken at once.
     async fn wait(&mut self, due: Option<Instant>, inputs: &mut Vec<Input>) {
         self.alarm.set(due);
         tokio::select! {
             () = self.transports.recv_batch(inputs) => {}
             () = self.shared.wake.notified() => {}
             () = self.alarm.ring() => {}
+            (tokens, found) = self.resolver.next() => {
+                let now = Instant::now();
+                for token in tokens {
+                    self.proxy.handle_resolved(now, token, found.clone());
+                }
+            }
         }
     }
 
@@ -217,6 +226,7 @@ impl EventLoop {
                         self.transports.send(transmit);
                     }
                     Output::Media(command) => self.submit(*command),
+                    Output::Resolve(ask) => self.resolver.ask(ask.token, ask.query, ask.seed),
                     Output::Record(record) => {
                         self.tally.ended(record.end);
                         calls_log::record(&record);

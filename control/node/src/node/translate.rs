@@ -9,7 +9,7 @@ use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Place, Route,
 };
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -23,6 +23,9 @@ use crate::exit::Stop;
 
 /// Builds the proxy core at an instant, given the addresses that the listeners are bound to.
 type MakeProxy = Box<dyn FnOnce(Instant, &[SocketAddr]) -> Proxy + Send>;
+
+/// How long phones of one preference ring before those of the next are called.
+const FORK_TIME: Duration = Duration::from_secs(20);
 
 /// What the signaling thread is made of. The proxy core is built once the ports are known.
 pub(super) struct SignalingParts {
@@ -139,12 +142,13 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             .iter()
             .map(|route| Route {
                 domain: route.domain.as_str().to_owned(),
-                next_hop: route.next_hop,
-                transport: transport(route.transport),
+                next_hops: vec![NextHop::Address(route.next_hop)],
+                transport: Some(transport(route.transport)),
             })
             .collect(),
         relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
+        fork_time: FORK_TIME,
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {
             calls: settings.limits.sessions,

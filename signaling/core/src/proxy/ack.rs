@@ -1,16 +1,29 @@
 //! The ACK for a 2xx: forwarded without a transaction (RFC 3261 16.11), and the answer of a call
 //! whose 2xx carried the offer.
 
+use std::time::Instant;
+
 use bytes::Bytes;
 
 use super::Proxy;
-use super::in_call::Passage;
+use super::in_call::{Onward, Passage};
 use super::inbound::Routed;
 use super::media::{Origin, Prepared, Role};
 use super::relay::Continuation;
+use super::way::{Step, Waiter, Way};
 use crate::call::LateOffer;
+use crate::resolve::{Hop, Standing};
 use crate::transport::{Arrival, Target};
 use crate::wire::{HeaderName, Message};
+
+/// An ACK whose next hop is being looked up.
+#[derive(Debug)]
+pub(super) struct WaitingAck {
+    arrival: Arrival,
+    request: Message,
+    routed: Routed,
+    passage: Passage,
+}
 
 impl Proxy {
     /// An ACK is never answered: one that belongs to no call is dropped.
@@ -20,8 +33,50 @@ impl Proxy {
             return;
         }
         let Ok(passage) = self.passage(arrival, request, &routed) else { return };
-        let Some(ack) = self.outgoing_ack(request, &routed, &passage.target) else { return };
-        let Passage { call, branch, from, target } = passage;
+        match passage.to.clone() {
+            Onward::Target(target) => self.pass_ack(request, &routed, &passage, target),
+            Onward::Way(way) => self.ack_along(arrival, request, routed, passage, &way),
+        }
+    }
+
+    /// An ACK has no transaction that could try one server after another: it goes to the first.
+    fn ack_along(
+        &mut self,
+        arrival: &Arrival,
+        request: &Message,
+        routed: Routed,
+        passage: Passage,
+        way: &Way,
+    ) {
+        match way.ahead.front() {
+            Some(Step::Hop(hop)) => {
+                if let Some(target) = self.target_of(arrival, hop) {
+                    self.pass_ack(request, &routed, &passage, target);
+                }
+            }
+            Some(Step::Name(query)) => {
+                let ack =
+                    WaitingAck { arrival: *arrival, request: request.clone(), routed, passage };
+                self.ask(query.clone(), Waiter::Ack(Box::new(ack)));
+            }
+            None => {}
+        }
+    }
+
+    /// The name that an ACK goes to has been looked up. Without an answer it is dropped; the 2xx that
+    /// comes again brings another.
+    pub(super) fn ack_resolved(&mut self, now: Instant, ack: WaitingAck, hops: &[Hop]) {
+        let is_good = |hop: &&Hop| self.resting.standing(now, hop) == Standing::Good;
+        let Some(hop) = hops.iter().find(is_good).or(hops.first()).cloned() else { return };
+        let WaitingAck { arrival, request, routed, passage } = ack;
+        if let Some(target) = self.target_of(&arrival, &hop) {
+            self.pass_ack(&request, &routed, &passage, target);
+        }
+    }
+
+    fn pass_ack(&mut self, request: &Message, routed: &Routed, passage: &Passage, target: Target) {
+        let Some(ack) = self.outgoing_ack(request, routed, &target) else { return };
+        let Passage { call, branch, from, .. } = *passage;
         let origin = Origin { call, branch, leg: from };
         // The answer where the 2xx that it acknowledges carried the offer. Any other description in an
         // ACK has no meaning (RFC 3264, RFC 6337), or is one that comes again.

@@ -39,7 +39,7 @@ impl Proxy {
     }
 
     /// A branch that was not sent yet is over at once; one that was is asked to end, if it can be.
-    fn cancel_branch(&mut self, now: Instant, key: Key, index: usize) {
+    pub(super) fn cancel_branch(&mut self, now: Instant, key: Key, index: usize) {
         let Some(context) = self.contexts.get_mut(key) else { return };
         let is_invite = context.method == Method::Invite;
         let Some(branch) = context.branches.get_mut(index) else { return };
@@ -49,7 +49,7 @@ impl Proxy {
                 self.transactions.cancel(now, tx, None);
                 self.start_branch_timer(now + CANCEL_GRACE, key, index);
             }
-            (Progress::Preparing, _) => {
+            (Progress::Waiting | Progress::Resolving | Progress::Preparing, _) => {
                 self.fail_branch(now, key, index, 487, "Request Terminated");
             }
             (Progress::Pending | Progress::Finished, _) => {}

@@ -33,10 +33,24 @@ impl Listener {
 pub struct Route {
     /// The domain, compared without regard to case.
     pub domain: String,
-    /// Where its proxy listens.
-    pub next_hop: SocketAddr,
-    /// How it is spoken to.
-    pub transport: Transport,
+    /// Its proxies, in the order in which they are tried.
+    pub next_hops: Vec<NextHop>,
+    /// How they are spoken to; `None`: UDP to an address, what DNS says to a name.
+    pub transport: Option<Transport>,
+}
+
+/// A proxy of another domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NextHop {
+    /// By its address.
+    Address(SocketAddr),
+    /// By a name, which is looked up as RFC 3263 says.
+    Name {
+        /// The name.
+        host: Box<str>,
+        /// The port, which leaves out SRV.
+        port: Option<u16>,
+    },
 }
 
 /// Bounds of the proxy core's tables. At each bound new work is answered 503 and what exists goes on.
@@ -81,6 +95,8 @@ pub struct Config {
     pub relay_media: bool,
     /// When the sources of media are learned.
     pub learning: LearningPolicy,
+    /// How long each group of contacts of one q rings before the next one is tried.
+    pub fork_time: Duration,
     /// `User-Agent`/`Server` text.
     pub server_name: String,
     /// Bounds.

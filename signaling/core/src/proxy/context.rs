@@ -6,6 +6,10 @@ use std::collections::VecDeque;
 use relay_core::api::Leg;
 use smallvec::SmallVec;
 
+use super::inbound::Routed;
+use super::routing::Destination;
+use super::way::Way;
+
 use crate::call::{CallId, OfferId};
 use crate::timer::TimerId;
 use crate::transaction::{ClientTx, ServerTx};
@@ -31,6 +35,10 @@ pub(super) enum Purpose {
 /// How far a branch has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Progress {
+    /// Waits for the failure of contacts that are preferred.
+    Waiting,
+    /// Waits for DNS.
+    Resolving,
     /// Waits for the relay before the request can be sent.
     Preparing,
     /// Sent; no final response yet.
@@ -42,9 +50,21 @@ pub(super) enum Progress {
 /// One target that the request is sent to.
 #[derive(Debug)]
 pub(super) struct Branch {
-    /// The request as it will be sent, but for its body.
-    pub(super) request: Message,
+    /// The new Request-URI; `None`: it stays as it is.
+    pub(super) uri: Option<String>,
+    /// The request as it will be sent, but for its body; once its target is known.
+    pub(super) request: Option<Message>,
     pub(super) target: Target,
+    /// The group of equal preference that it belongs to; the lowest goes first.
+    pub(super) group: usize,
+    /// The servers that may be tried, for a target outside.
+    pub(super) way: Option<Box<Way>>,
+    /// The look-up that it waits for.
+    pub(super) lookup: Option<u64>,
+    /// Anything has been heard from the present target.
+    pub(super) heard: bool,
+    /// A provisional response of the present target's has gone upstream.
+    pub(super) rang: bool,
     pub(super) tx: Option<ClientTx>,
     pub(super) progress: Progress,
     /// RFC 3261 16.6 step 11, INVITE only.
@@ -61,12 +81,18 @@ pub(super) struct Branch {
 }
 
 impl Branch {
-    pub(super) fn new(request: Message, target: Target) -> Self {
+    pub(super) fn new(destination: Destination, group: usize) -> Self {
         Branch {
-            request,
-            target,
+            uri: destination.uri,
+            request: None,
+            target: destination.party.flow,
+            group,
+            way: destination.way,
+            lookup: None,
+            heard: false,
+            rang: false,
             tx: None,
-            progress: Progress::Preparing,
+            progress: Progress::Waiting,
             timer_c: None,
             media_busy: false,
             waiting: VecDeque::new(),
@@ -95,7 +121,7 @@ impl Branch {
 }
 
 /// A final response that is not a 2xx, without our Via.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Failure {
     pub(super) response: Message,
     /// It was made up here: no one below has sent it.
@@ -111,6 +137,12 @@ pub(super) struct Context {
     pub(super) method: Method,
     pub(super) purpose: Purpose,
     pub(super) branches: SmallVec<[Branch; 1]>,
+    /// Kept where branches are still to be made.
+    pub(super) routed: Option<Box<Routed>>,
+    /// The group of branches that is being tried.
+    pub(super) group: usize,
+    /// Ends the time of the present group.
+    pub(super) group_timer: Option<TimerId>,
     /// The best final response so far that is not a 2xx.
     pub(super) best: Option<Failure>,
     /// Challenges of all branches' 401 and 407 (RFC 3261 16.7 step 7).
@@ -138,6 +170,9 @@ impl Context {
             method,
             purpose,
             branches: SmallVec::new(),
+            routed: None,
+            group: 0,
+            group_timer: None,
             best: None,
             challenges: SmallVec::new(),
             cancelled: false,

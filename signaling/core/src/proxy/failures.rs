@@ -1,11 +1,12 @@
 //! Branches that fail, and the failure that goes upstream once all have (RFC 3261 16.7 steps 6
 //! and 7, 16.9).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Proxy;
-use super::context::{Failure, Progress, Purpose};
+use super::context::{Branch, Failure, Progress, Purpose};
 use super::output::CallEnd;
+use super::way::Trouble;
 use crate::table::Key;
 use crate::transaction::{Cause, ClientTx};
 use crate::wire::{HeaderName, Message, Method, ResponseBuilder};
@@ -39,11 +40,33 @@ impl Proxy {
             }
             (Purpose::InCall { .. } | Purpose::Plain, _) => {}
         }
+        // RFC 3261 16.7 step 5: a 6xx ends the search, lower groups included.
         if is_global {
             self.cancel_others(now, key, Some(index));
         }
+        self.next_group(now, key);
         self.answer_if_complete(now, key);
         self.forget_if_over(key);
+    }
+
+    /// RFC 3261 16.6: contacts of a lower q are tried once all of a higher one have failed.
+    fn next_group(&mut self, now: Instant, key: Key) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        if context.answered || context.cancelled || context.server_ended {
+            return;
+        }
+        let busy =
+            |branch: &Branch| !matches!(branch.progress, Progress::Waiting | Progress::Finished);
+        if context.branches.iter().any(busy) {
+            return;
+        }
+        let waiting = context.branches.iter().filter(|b| b.progress == Progress::Waiting);
+        if let Some(group) = waiting.map(|branch| branch.group).min()
+            && group > context.group
+        {
+            context.group = group;
+            self.start_group(now, key);
+        }
     }
 
     /// A branch has failed without a (usable) response from below.
@@ -68,8 +91,21 @@ impl Proxy {
         reason: &str,
         more: Option<(HeaderName, &str)>,
     ) {
+        if let Some(response) = self.own_response(key, status, reason, more) {
+            self.finish_branch(now, key, index, response, true);
+        }
+    }
+
+    /// What a branch that has no (usable) response is taken to have answered.
+    fn own_response(
+        &mut self,
+        key: Key,
+        status: u16,
+        reason: &str,
+        more: Option<(HeaderName, &str)>,
+    ) -> Option<Message> {
         let tag = self.new_tag();
-        let Some(context) = self.contexts.get(key) else { return };
+        let context = self.contexts.get(key)?;
         let mut response = ResponseBuilder::new(&context.request, status, reason);
         response.to_tag(&tag).header(HeaderName::Server, &self.config.server_name);
         if status == 503 {
@@ -78,9 +114,7 @@ impl Proxy {
         if let Some((name, value)) = more {
             response.header(name, value);
         }
-        if let Ok(response) = response.finish_message() {
-            self.finish_branch(now, key, index, response, true);
-        }
+        response.finish_message().ok()
     }
 
     pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
@@ -91,12 +125,33 @@ impl Proxy {
         // RFC 3261 16.9 and 16.7 step 6: a transport error counts as a 503 from below, which goes up
         // as 500.
         match cause {
-            Cause::Timeout => self.fail_branch(now, key, index, 408, "Request Timeout"),
-            Cause::Transport => {
-                self.fail_branch(now, key, index, 500, "Next Hop Unreachable");
-            }
+            Cause::Timeout => self.lose_branch(now, key, index, 408, "Request Timeout"),
+            Cause::Transport => self.lose_branch(now, key, index, 500, "Next Hop Unreachable"),
         }
         self.forget_if_over(key);
+    }
+
+    /// The server that a branch goes to does not answer.
+    fn lose_branch(&mut self, now: Instant, key: Key, index: usize, status: u16, reason: &str) {
+        let Some(response) = self.own_response(key, status, reason, None) else { return };
+        let failure = Failure { response, is_own: true };
+        self.finish_or_fail_over(now, key, index, failure, Trouble::Silent);
+    }
+
+    /// A branch has failed with a response from below.
+    pub(super) fn refuse_branch(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        response: Message,
+    ) {
+        if response.status() != Some(503) {
+            return self.finish_branch(now, key, index, response, false);
+        }
+        let trouble = Trouble::Unavailable(retry_after(&response));
+        let failure = Failure { response, is_own: false };
+        self.finish_or_fail_over(now, key, index, failure, trouble);
     }
 
     /// RFC 3261 16.7 step 6: once every branch has failed, the best failure goes upstream.
@@ -160,6 +215,13 @@ fn with_challenges(best: &Message, challenges: &[Message]) -> Option<Message> {
         }
     }
     edit.finish_message().ok()
+}
+
+/// RFC 3261 20.33: the seconds, before a comment or parameters.
+fn retry_after(response: &Message) -> Option<Duration> {
+    let value = response.first_str(HeaderName::RetryAfter)?.trim_start();
+    let digits = value.find(|c: char| !c.is_ascii_digit()).unwrap_or(value.len());
+    value.get(..digits)?.parse().ok().map(Duration::from_secs)
 }
 
 /// What goes upstream in the place of a 503 from below.

@@ -95,9 +95,18 @@ impl Proxy {
         routed: &Routed,
     ) -> Result<(), Answer> {
         let purpose = context.purpose;
+        let (mut group, mut q) = (0, None);
         for destination in &destinations {
-            let request = self.outgoing(&context, destination, routed)?;
-            context.branches.push(Branch::new(request, destination.party.flow));
+            group += usize::from(q.replace(destination.q).is_some_and(|q| q != destination.q));
+            let mut branch = Branch::new(destination.clone(), group);
+            if branch.way.is_some() || group > 0 {
+                context.routed.get_or_insert_with(|| Box::new(routed.clone()));
+            } else {
+                let party = &destination.party;
+                let uri = destination.uri.as_deref();
+                branch.request = Some(self.outgoing(&context, uri, &party.flow, routed)?);
+            }
+            context.branches.push(branch);
             if let Purpose::NewCall(call) = purpose
                 && let Some(call) = self.calls.get_mut(call.0)
             {
@@ -112,30 +121,83 @@ impl Proxy {
                 .with(HeaderName::RetryAfter, RETRY_AFTER));
         };
         self.by_server.insert(server, key);
-        for branch in 0..destinations.len() {
-            self.prepare_branch(now, key, branch);
-        }
+        self.start_group(now, key);
         Ok(())
     }
 
-    /// The request as `destination` gets it, but for its body.
+    /// Sends the branches of the present group.
+    pub(super) fn start_group(&mut self, now: Instant, key: Key) {
+        let Some(context) = self.contexts.get(key) else { return };
+        let (group, count) = (context.group, context.branches.len());
+        let has_later = context.branches.iter().any(|branch| branch.group > group);
+        if has_later && context.method == Method::Invite {
+            self.start_group_timer(now, key);
+        }
+        for index in 0..count {
+            let Some(branch) = self.branch_mut(key, index) else { return };
+            if branch.group != group || branch.progress != Progress::Waiting {
+                continue;
+            }
+            branch.progress = Progress::Preparing;
+            if branch.way.is_some() {
+                self.advance(now, key, index);
+            } else if branch.request.is_some() {
+                self.prepare_branch(now, key, index);
+            } else {
+                self.build_branch(now, key, index);
+            }
+        }
+    }
+
+    /// Makes the request of a branch whose target is known now, and sends it or has its media prepared.
+    pub(super) fn build_branch(&mut self, now: Instant, key: Key, index: usize) {
+        let Some(context) = self.contexts.get(key) else { return };
+        let Some(routed) = context.routed.clone() else { return };
+        let Some(branch) = context.branches.get(index) else { return };
+        let source = (context.request.clone(), context.purpose, context.arrival);
+        let (uri, target) = (branch.uri.clone(), branch.target);
+        let (request, purpose, arrival) = (&source.0, source.1, &source.2);
+        let request = self.outgoing_of(request, purpose, arrival, uri.as_deref(), &target, &routed);
+        let Some(branch) = self.branch_mut(key, index) else { return };
+        match request {
+            Ok(request) => {
+                branch.request = Some(request);
+                self.prepare_branch(now, key, index);
+            }
+            Err(answer) => self.fail_branch(now, key, index, answer.status, &answer.reason),
+        }
+    }
+
+    /// The request as `target` gets it, but for its body.
     fn outgoing(
         &mut self,
         context: &Context,
-        destination: &Destination,
+        uri: Option<&str>,
+        target: &Target,
         routed: &Routed,
     ) -> Result<Message, Answer> {
-        let request = &context.request;
-        let target = destination.party.flow;
-        let via = self.via(request, &target);
+        let Context { request, purpose, arrival, .. } = context;
+        self.outgoing_of(request, *purpose, arrival, uri, target, routed)
+    }
+
+    fn outgoing_of(
+        &mut self,
+        request: &Message,
+        purpose: Purpose,
+        arrival: &Arrival,
+        uri: Option<&str>,
+        target: &Target,
+        routed: &Routed,
+    ) -> Result<Message, Answer> {
+        let via = self.via(request, target);
         let mut edit = request.edit();
         take_routes(&mut edit, request, routed);
-        if let Some(uri) = &destination.uri {
-            edit.set_request_uri(uri.as_str());
+        if let Some(uri) = uri {
+            edit.set_request_uri(uri);
         }
         count_hop(&mut edit, request);
-        if let Purpose::NewCall(call) = context.purpose {
-            for route in self.record_routes(call, &context.arrival, &target) {
+        if let Purpose::NewCall(call) = purpose {
+            for route in self.record_routes(call, arrival, target) {
                 edit.push_front(HeaderName::RecordRoute, route);
             }
         }
@@ -191,11 +253,11 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(key) else { return };
         let is_invite = context.method == Method::Invite;
         let Some(branch) = context.branches.get_mut(index) else { return };
-        let request = match body {
+        let request = branch.request.as_ref().and_then(|request| match body {
             // Only the body changes: what was parsed before still parses.
-            Some(body) => branch.request.edit().set_body(None, body).finish_message().ok(),
-            None => Some(branch.request.clone()),
-        };
+            Some(body) => request.edit().set_body(None, body).finish_message().ok(),
+            None => Some(request.clone()),
+        });
         let target = branch.target;
         let Some(request) = request else {
             return self.fail_branch(now, key, index, 500, "Server Internal Error");

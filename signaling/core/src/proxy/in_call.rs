@@ -8,21 +8,31 @@ use relay_core::api::Leg;
 use super::Proxy;
 use super::context::{Context, Purpose};
 use super::inbound::{Answer, Routed};
-use super::routing::Destination;
+use super::routing::{Destination, unfaced};
+use super::way::Way;
 use crate::call::{Call, CallId, Party};
 use crate::transaction::ServerTx;
 use crate::transport::{Arrival, Target};
 use crate::wire::{Message, Method, Uri};
 
 /// A call that a message belongs to, and the way it takes through it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Passage {
     pub(super) call: CallId,
     pub(super) branch: usize,
     /// Who sent it.
     pub(super) from: Leg,
     /// Where it goes.
-    pub(super) target: Target,
+    pub(super) to: Onward,
+}
+
+/// The way of a message within a call.
+#[derive(Clone, Debug)]
+pub(super) enum Onward {
+    /// To the party's own address.
+    Target(Target),
+    /// Along servers, or to a name.
+    Way(Box<Way>),
 }
 
 impl Proxy {
@@ -47,10 +57,12 @@ impl Proxy {
         let purpose =
             Purpose::InCall { call: passage.call, from: passage.from, branch: passage.branch };
         let context = Context::new(tx, *arrival, request.clone(), method, purpose);
-        let destination = Destination {
-            uri: None,
-            party: Party { flow: passage.target, adjacent: false, pinned_to_flow: false },
+        let (flow, way) = match passage.to {
+            Onward::Target(target) => (target, None),
+            Onward::Way(way) => (arrival.reply(), Some(way)),
         };
+        let party = Party { flow, adjacent: false, pinned_to_flow: false };
+        let destination = Destination { uri: None, party, way, q: 0 };
         self.start_context(now, context, vec![destination], routed)
     }
 
@@ -69,12 +81,12 @@ impl Proxy {
         let text = routed.next_route.as_deref().unwrap_or(&routed.uri);
         let uri = Uri::parse(text).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
         let to_flow = routed.next_route.is_none() && to.pinned_to_flow;
-        let target = if to_flow || self.is_held_to_flow(arrival, &to, &uri) {
-            to.flow
+        let onward = if to_flow || self.is_held_to_flow(arrival, &to, &uri) {
+            Onward::Target(to.flow)
         } else {
             self.target_like(&to, arrival, &uri)?
         };
-        Ok(Passage { call: id, branch, from, target })
+        Ok(Passage { call: id, branch, from, to: onward })
     }
 
     /// In an open domain anybody can have a call with himself. That is no way to have this node send
@@ -92,8 +104,10 @@ impl Proxy {
         to: &Party,
         arrival: &Arrival,
         uri: &Uri<'_>,
-    ) -> Result<Target, Answer> {
-        let mut target = self.next_hop(arrival, uri)?;
+    ) -> Result<Onward, Answer> {
+        let way = self.way(uri)?;
+        let Some(hop) = way.only() else { return Ok(Onward::Way(Box::new(way))) };
+        let mut target = self.target_of(arrival, hop).ok_or_else(|| unfaced(hop.transport))?;
         if target.transport == to.flow.transport
             && target.remote.is_ipv4() == to.flow.remote.is_ipv4()
         {
@@ -103,7 +117,7 @@ impl Proxy {
                 target.connection = to.flow.connection;
             }
         }
-        Ok(target)
+        Ok(Onward::Target(target))
     }
 }
 

@@ -8,7 +8,7 @@ use super::output::Notice;
 use super::{Proxy, forward};
 use crate::call::CallId;
 use crate::transaction::ServerTx;
-use crate::transport::Arrival;
+use crate::transport::{Arrival, Transport};
 use crate::wire::{HeaderName, Malformed, Message, Method, ResponseBuilder, Scheme, Uri};
 
 /// What the node understands itself, for Allow.
@@ -34,7 +34,7 @@ impl Answer {
 }
 
 /// A request after its Route header fields that name this node are taken off (RFC 3261 16.4).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Routed {
     /// How many Route values from the top are ours.
     pub(super) own_routes: usize,
@@ -83,10 +83,10 @@ impl Proxy {
         request: &Message,
     ) -> Result<(), Answer> {
         let method = request.method().clone();
-        check_uri(request)?;
         let routed = self.take_own_routes(request)?;
         let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
         let for_us = routed.next_route.is_none() && self.addresses.is_served(&self.config, &uri);
+        self.check_uri(request, for_us)?;
         if belongs_to_call(request, &routed) {
             return self.in_call_request(now, tx, arrival, request, method, &routed);
         }
@@ -101,6 +101,19 @@ impl Proxy {
             return Ok(());
         }
         self.proxy_request(now, tx, arrival, request, method, &routed)
+    }
+
+    /// What cannot be sent as it asks to be. `sips` goes where TLS is spoken, and outside only: how
+    /// users' devices are reached is for the way that they have registered by (RFC 3261 26.2.2).
+    fn check_uri(&self, request: &Message, for_us: bool) -> Result<(), Answer> {
+        let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
+        match uri.scheme() {
+            Scheme::Sip => Ok(()),
+            Scheme::Sips if !for_us && self.offered.speaks(Transport::Tls) => Ok(()),
+            Scheme::Sips | Scheme::Tel | Scheme::Other(_) => {
+                Err(Answer::new(416, "Unsupported URI Scheme"))
+            }
+        }
     }
 
     /// RFC 3261 16.3, for requests that go on.
@@ -217,17 +230,6 @@ impl Proxy {
         response.header(HeaderName::Server, &self.config.server_name);
         if let Ok(response) = response.finish_message() {
             self.transactions.respond(now, tx, response);
-        }
-    }
-}
-
-/// What cannot be sent as it asks to be. Without TLS that is `sips`, too (RFC 3261 26.2.2).
-fn check_uri(request: &Message) -> Result<(), Answer> {
-    let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
-    match uri.scheme() {
-        Scheme::Sip => Ok(()),
-        Scheme::Sips | Scheme::Tel | Scheme::Other(_) => {
-            Err(Answer::new(416, "Unsupported URI Scheme"))
         }
     }
 }

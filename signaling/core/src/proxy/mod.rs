@@ -26,8 +26,10 @@ mod routing;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod way;
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -38,6 +40,7 @@ use relay_core::api::SessionId;
 use crate::auth::Authenticator;
 use crate::call::{Call, Owner, SessionIds};
 use crate::registrar::Registrar;
+use crate::resolve::{Offered, Resting};
 use crate::table::{Key, Table};
 use crate::timer::Wheel;
 use crate::transaction::{ClientTx, Event, ServerTx, Transactions};
@@ -50,10 +53,11 @@ use config::{Config, MediaAddresses};
 use context::Context;
 use output::{Notice, Output};
 use timers::Timer;
+use way::Waiter;
 
-/// Timers of calls and branches: two a context and one a call at most.
+/// Timers of calls and branches: one a branch, a context and a call at most.
 const fn timers_max(limits: &config::Limits) -> usize {
-    limits.contexts * limits.branches + limits.calls
+    limits.contexts * (limits.branches + 1) + limits.calls
 }
 
 /// The proxy core of one node.
@@ -72,6 +76,11 @@ pub struct Proxy {
     /// How many messages wait in `by_session`.
     media_requests: usize,
     timers: Wheel<Timer>,
+    /// What this node can open a way with.
+    offered: Arc<Offered>,
+    /// Look-ups that are going on, and what waits for them.
+    lookups: HashMap<u64, Waiter>,
+    resting: Resting,
     rng: SmallRng,
     sessions: SessionIds,
     last_token: u64,
@@ -94,6 +103,14 @@ pub struct Parts {
     pub media: Box<dyn MediaAddresses>,
     /// Seeds tags and branches.
     pub seed: [u8; 32],
+}
+
+fn offered(config: &Config) -> Arc<Offered> {
+    let mut offered = Offered::default();
+    for listener in &config.listeners {
+        offered.add(listener.transport, listener.bound.ip());
+    }
+    Arc::new(offered)
 }
 
 /// How busy the proxy core is.
@@ -129,6 +146,9 @@ impl Proxy {
             by_session: HashMap::new(),
             media_requests: 0,
             timers: Wheel::new(now, timers_max(&limits)),
+            offered: offered(&config),
+            lookups: HashMap::new(),
+            resting: Resting::default(),
             rng: SmallRng::from_seed(parts.seed),
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
@@ -208,6 +228,7 @@ impl Proxy {
     fn assert_clean(&self) {
         assert!(self.by_server.is_empty(), "{:?}", self.by_server);
         assert!(self.by_client.is_empty(), "{:?}", self.by_client);
+        assert!(self.lookups.is_empty(), "{:?}", self.lookups);
         assert!(self.by_session.is_empty(), "{:?}", self.by_session);
         assert!(self.timers.is_empty(), "{} timers", self.timers.len());
         assert_eq!(self.load(), Load::default());
@@ -279,5 +300,7 @@ impl Proxy {
 const TIMER_C: Duration = Duration::from_secs(181);
 /// How long a cancelled branch may take to answer (RFC 3261 9.1: 64*T1).
 const CANCEL_GRACE: Duration = Duration::from_secs(32);
+/// How long a request waits for DNS. Whoever looks names up answers earlier.
+const LOOKUP_GRACE: Duration = Duration::from_secs(10);
 /// How long the record of an ended call waits for the relay's reports.
 const REPORT_GRACE: Duration = Duration::from_secs(5);

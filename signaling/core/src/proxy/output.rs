@@ -6,6 +6,7 @@ use std::time::Duration;
 use relay_core::api::{Command, SessionReport};
 
 use crate::call::Unserved;
+use crate::resolve::Query;
 use crate::transport::Transmit;
 
 /// One thing for the node to do.
@@ -16,10 +17,24 @@ pub enum Output {
     /// Hand this to the relay; its answer comes back through
     /// [`Proxy::handle_media`](super::Proxy::handle_media).
     Media(Box<Command>),
+    /// Look this up; the answer comes back through
+    /// [`Proxy::handle_resolved`](super::Proxy::handle_resolved), within ten seconds.
+    Resolve(Box<Ask>),
     /// A call has ended.
     Record(Box<CallRecord>),
     /// Something that an operator should see.
     Notice(Notice),
+}
+
+/// A look-up that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ask {
+    /// Goes back with the answer.
+    pub token: u64,
+    /// What is looked for.
+    pub query: Query,
+    /// Decides among servers of one priority.
+    pub seed: u64,
 }
 
 /// How a call ended.

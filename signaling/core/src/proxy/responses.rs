@@ -16,11 +16,13 @@ impl Proxy {
     }
 
     pub(super) fn handle_response(&mut self, now: Instant, tx: ClientTx, response: Message) {
+        let Some(&(key, index)) = self.by_client.get(&tx) else { return };
+        let status = response.status().unwrap_or_default();
+        self.note_heard(key, index, status);
         // RFC 3261 16.7 step 5: 100 is for one hop only.
-        if response.status() == Some(100) {
+        if status == 100 {
             return;
         }
-        let Some(&(key, index)) = self.by_client.get(&tx) else { return };
         let Some(branch) = self.branch_mut(key, index) else { return };
         if branch.media_busy {
             branch.wait(response);
@@ -70,7 +72,10 @@ impl Proxy {
     fn take_upstream(&mut self, now: Instant, key: Key, index: usize, response: Message) {
         let status = response.status().unwrap_or(500);
         if status >= 300 {
-            return self.finish_branch(now, key, index, response, false);
+            return self.refuse_branch(now, key, index, response);
+        }
+        if let Some(branch) = self.branch_mut(key, index) {
+            branch.rang = true;
         }
         self.note_dialog(now, key, index, &response);
         let Some((origin, role)) = self.response_origin(key, index) else {
@@ -165,14 +170,18 @@ impl Proxy {
     pub(super) fn close_branch(&mut self, key: Key, index: usize) {
         let Some(branch) = self.branch_mut(key, index) else { return };
         branch.progress = Progress::Finished;
-        if let Some(timer) = branch.timer_c.take() {
+        let (lookup, timer) = (branch.lookup.take(), branch.timer_c.take());
+        if let Some(lookup) = lookup {
+            self.lookups.remove(&lookup);
+        }
+        if let Some(timer) = timer {
             self.timers.cancel(timer);
         }
     }
 
     pub(super) fn handle_client_ended(&mut self, tx: ClientTx) {
         let Some((key, index)) = self.by_client.remove(&tx) else { return };
-        if let Some(branch) = self.branch_mut(key, index) {
+        if let Some(branch) = self.branch_mut(key, index).filter(|b| b.tx == Some(tx)) {
             branch.tx = None;
         }
         self.forget_if_over(key);
@@ -192,7 +201,10 @@ impl Proxy {
 
     pub(super) fn forget_if_over(&mut self, key: Key) {
         if self.contexts.get(key).is_some_and(Context::is_over) {
-            self.contexts.remove(key);
+            let timer = self.contexts.remove(key).and_then(|context| context.group_timer);
+            if let Some(timer) = timer {
+                self.timers.cancel(timer);
+            }
         }
     }
 }

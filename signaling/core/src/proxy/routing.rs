@@ -1,13 +1,16 @@
 //! Where a request goes: registered contacts, static routes, or the next hop that it names.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Proxy;
 use super::authorise::Caller;
+use super::config::{NextHop, Route};
 use super::inbound::{Answer, Routed};
+use super::way::{Step, Way};
 use crate::call::Party;
 use crate::registrar::{Binding, Lookup};
+use crate::resolve::{Hop, Query};
 use crate::transport::{Arrival, Target, Transport};
 use crate::wire::{Host, Message, NameAddr, Scheme, Uri};
 
@@ -16,8 +19,12 @@ use crate::wire::{Host, Message, NameAddr, Scheme, Uri};
 pub(super) struct Destination {
     /// The new Request-URI; `None`: it stays as it is.
     pub(super) uri: Option<String>,
-    /// The party there.
+    /// The party there; where there is a `way`, its flow is what comes of that.
     pub(super) party: Party,
+    /// The servers to try, for a target outside.
+    pub(super) way: Option<Box<Way>>,
+    /// Preference, 0 to 1000: those of one q are tried at once, the highest first (RFC 3261 16.6).
+    pub(super) q: u16,
 }
 
 impl Proxy {
@@ -62,44 +69,96 @@ impl Proxy {
         if !caller.may_send_outward() {
             return Err(Answer::new(403, "Relaying Denied"));
         }
-        let flow = self.next_hop(arrival, &uri)?;
-        Ok(Destination { uri: None, party: Party { flow, adjacent: false, pinned_to_flow: false } })
+        let way = self.way(&uri)?;
+        if let Some(hop) = way.only()
+            && self.target_of(arrival, hop).is_none()
+        {
+            return Err(unfaced(hop.transport));
+        }
+        let way = Some(Box::new(way));
+        let party = Party { flow: arrival.reply(), adjacent: false, pinned_to_flow: false };
+        Ok(Destination { uri: None, party, way, q: 0 })
     }
 
-    /// The target that `uri` names: a static route by its domain, else its IP address. There is no
-    /// DNS yet.
-    pub(super) fn next_hop(&mut self, arrival: &Arrival, uri: &Uri<'_>) -> Result<Target, Answer> {
+    /// The servers that `uri` names: a static route by its domain, else its IP address, else what DNS
+    /// says (RFC 3263).
+    pub(super) fn way(&self, uri: &Uri<'_>) -> Result<Way, Answer> {
         let domain = match uri.host() {
             Host::Name(name) => name.to_owned(),
             Host::V4(ip) => ip.to_string(),
             Host::V6(ip) => ip.to_string(),
         };
-        let (transport, remote) = match (self.config.route(&domain), uri.host().ip()) {
-            (Some(route), _) => (route.transport, route.next_hop),
-            // The unspecified address would lead back here, a group to anybody.
-            (None, Some(ip)) if ip.is_unspecified() || ip.is_multicast() => {
-                return Err(Answer::new(404, "No Route To Address"));
-            }
-            (None, Some(ip)) => {
-                let transport = uri_transport(uri)?;
-                (transport, SocketAddr::new(ip, uri.port().unwrap_or(transport.default_port())))
-            }
-            (None, None) => return Err(Answer::new(404, "No Route To Domain")),
+        if let Some(route) = self.config.route(&domain) {
+            return Ok(Way::new(route.next_hops.iter().map(|hop| self.route_step(route, hop))));
+        }
+        let explicit = explicit_transport(uri)?;
+        let secure = matches!(uri.scheme(), Scheme::Sips);
+        let host = match uri.host() {
+            Host::Name(name) => name,
+            Host::V4(ip) => return self.literal(uri, ip.into()),
+            Host::V6(ip) => return self.literal(uri, ip.into()),
         };
-        self.addresses
-            .target(&self.config, transport, remote, Some(arrival))
-            .ok_or_else(|| Answer::new(503, format!("No {transport} Listener Faces Destination")))
+        // RFC 3261 26.2.2: over TCP, `sips` means TLS.
+        let transport =
+            explicit.map(|t| if secure && t == Transport::Tcp { Transport::Tls } else { t });
+        let host = host.trim_end_matches('.').to_ascii_lowercase().into();
+        let offered = self.offered.clone();
+        Ok(Way::new([Step::Name(Query { host, port: uri.port(), transport, secure, offered })]))
+    }
+
+    fn literal(&self, uri: &Uri<'_>, ip: IpAddr) -> Result<Way, Answer> {
+        // The unspecified address would lead back here, a group to anybody.
+        if ip.is_unspecified() || ip.is_multicast() {
+            return Err(Answer::new(404, "No Route To Address"));
+        }
+        let transport = uri_transport(uri)?;
+        let port = uri.port().unwrap_or_else(|| transport.default_port());
+        let address = SocketAddr::new(ip, port);
+        Ok(Way::new([Step::Hop(Hop { address, transport, server_name: None })]))
+    }
+
+    fn route_step(&self, route: &Route, hop: &NextHop) -> Step {
+        match hop {
+            NextHop::Address(address) => Step::Hop(Hop {
+                address: *address,
+                transport: route.transport.unwrap_or(Transport::Udp),
+                server_name: None,
+            }),
+            NextHop::Name { host, port } => Step::Name(Query {
+                host: (**host).into(),
+                port: *port,
+                transport: route.transport,
+                secure: false,
+                offered: self.offered.clone(),
+            }),
+        }
     }
 }
 
-fn uri_transport(uri: &Uri<'_>) -> Result<Transport, Answer> {
-    // RFC 3261 26.2.2: what asked for TLS is not sent without.
-    if matches!(uri.scheme(), Scheme::Sips) {
-        return Err(Answer::new(503, "Transport Not Supported"));
+/// No listener or no route leads there.
+pub(super) fn unfaced(transport: Transport) -> Answer {
+    Answer::new(503, format!("No {transport} Listener Faces Destination"))
+}
+
+/// The transport that the URI names. WebSockets are opened by peers alone (RFC 7118 5).
+fn explicit_transport(uri: &Uri<'_>) -> Result<Option<Transport>, Answer> {
+    let unsupported = || Answer::new(503, "Transport Not Supported");
+    let named = uri.params().get("transport").map(str::parse::<Transport>);
+    let named = named.transpose().map_err(|_| unsupported())?;
+    if named.is_some_and(Transport::is_web_socket) {
+        return Err(unsupported());
     }
-    match uri.params().get("transport") {
-        None => Ok(Transport::Udp),
-        Some(name) => name.parse().map_err(|_| Answer::new(503, "Transport Not Supported")),
+    Ok(named)
+}
+
+fn uri_transport(uri: &Uri<'_>) -> Result<Transport, Answer> {
+    let unsupported = || Answer::new(503, "Transport Not Supported");
+    match (explicit_transport(uri)?, matches!(uri.scheme(), Scheme::Sips)) {
+        (None, false) => Ok(Transport::Udp),
+        // RFC 3261 26.2.2: what asked for TLS is not sent without.
+        (None | Some(Transport::Tcp | Transport::Tls), true) => Ok(Transport::Tls),
+        (Some(transport), false) => Ok(transport),
+        (Some(Transport::Udp | Transport::Ws | Transport::Wss), true) => Err(unsupported()),
     }
 }
 
@@ -113,6 +172,8 @@ fn contact(binding: &Binding) -> Destination {
             adjacent: true,
             pinned_to_flow: is_pinned(&binding.arrival, uri.as_ref()),
         },
+        way: None,
+        q: binding.q_thousandths,
     }
 }
 

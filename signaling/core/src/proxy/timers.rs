@@ -6,6 +6,7 @@ use super::context::Progress;
 use super::output::CallEnd;
 use super::{CANCEL_GRACE, Proxy, TIMER_C};
 use crate::call::CallId;
+use crate::resolve::ResolveError;
 use crate::table::Key;
 
 /// A timer of the proxy core.
@@ -13,6 +14,8 @@ use crate::table::Key;
 pub(super) enum Timer {
     /// An INVITE branch has rung too long (timer C), or has not answered its CANCEL.
     Branch { context: Key, branch: usize },
+    /// The contacts that are being tried have rung long enough.
+    Group(Key),
     /// A call has lived too long, or its record has waited too long for the relay.
     Call(CallId),
 }
@@ -21,7 +24,33 @@ impl Proxy {
     pub(super) fn handle_timer(&mut self, now: Instant, timer: Timer) {
         match timer {
             Timer::Branch { context, branch } => self.branch_timed_out(now, context, branch),
+            Timer::Group(context) => self.group_timed_out(now, context),
             Timer::Call(call) => self.call_timed_out(now, call),
+        }
+    }
+
+    /// Bounds how long the present group of contacts rings before the next one's turn.
+    pub(super) fn start_group_timer(&mut self, now: Instant, key: Key) {
+        let due = now + self.config.fork_time;
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        if let Some(old) = context.group_timer.take() {
+            self.timers.cancel(old);
+        }
+        context.group_timer = self.timers.schedule(due, Timer::Group(key)).ok();
+    }
+
+    /// The present group is given up, and the next one tried once it has said so: until then one of them
+    /// may still answer.
+    fn group_timed_out(&mut self, now: Instant, key: Key) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        context.group_timer = None;
+        if context.answered {
+            return;
+        }
+        let group = context.group;
+        let members = context.branches.iter().enumerate().filter(|(_, b)| b.group == group);
+        for index in members.map(|(index, _)| index).collect::<Vec<_>>() {
+            self.cancel_branch(now, key, index);
         }
     }
 
@@ -57,6 +86,9 @@ impl Proxy {
         branch.timer_c = None;
         if branch.progress == Progress::Finished {
             return;
+        }
+        if branch.progress == Progress::Resolving {
+            return self.branch_resolved(now, key, index, Err(ResolveError::NoAnswer));
         }
         let already_cancelled = branch.cancel_sent;
         match branch.tx {

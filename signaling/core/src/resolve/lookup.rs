@@ -126,7 +126,9 @@ impl Lookup {
     }
 
     /// What the look-up has found, once it is over.
-    #[must_use]
+    ///
+    /// # Errors
+    /// Why there is no hop.
     pub fn outcome(self) -> Result<Vec<Hop>, ResolveError> {
         match self.step {
             Step::Over(outcome) => outcome,

@@ -15,9 +15,10 @@ use crate::call::Family;
 use crate::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
 };
-use crate::proxy::output::{CallRecord, Notice, Output};
+use crate::proxy::output::{Ask, CallRecord, Notice, Output};
 use crate::proxy::{LocalAddresses, Parts, Proxy};
 use crate::registrar::{self, AnyUser, Registrar, UserTable, Users};
+use crate::resolve::{Hop, ResolveError};
 use crate::transaction::{self, Transactions};
 use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Transport};
 use crate::wire::Message;
@@ -133,6 +134,7 @@ pub(super) struct Bench {
     pub(super) held: VecDeque<Command>,
     pub(super) relay_is_slow: bool,
     pub(super) relay_refuses: bool,
+    pub(super) asked: Vec<Ask>,
 }
 
 impl Bench {
@@ -151,6 +153,7 @@ impl Bench {
             routes: plan.routes,
             relay_media: plan.relay_media,
             learning: plan.learning,
+            fork_time: Duration::from_secs(20),
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,
         };
@@ -181,6 +184,7 @@ impl Bench {
             held: VecDeque::new(),
             relay_is_slow: false,
             relay_refuses: false,
+            asked: Vec::new(),
         }
     }
 
@@ -237,6 +241,12 @@ impl Bench {
         self.settle();
     }
 
+    /// DNS has answered.
+    pub(super) fn resolved(&mut self, token: u64, found: Result<Vec<Hop>, ResolveError>) {
+        self.proxy.handle_resolved(self.now, token, found);
+        self.settle();
+    }
+
     pub(super) fn relay_event(&mut self, event: Event) {
         self.proxy.handle_media(self.now, event);
         self.settle();
@@ -255,6 +265,7 @@ impl Bench {
                         self.answer(command);
                     }
                 }
+                Output::Resolve(ask) => self.asked.push(*ask),
                 Output::Record(record) => self.records.push(*record),
                 Output::Notice(notice) => self.notices.push(notice),
             }
@@ -337,12 +348,16 @@ impl Bench {
 
     /// Registers `user` at the node in an open domain.
     pub(super) fn register(&mut self, user: &str, at: &str) {
+        self.register_with_q(user, at, "1");
+    }
+
+    pub(super) fn register_with_q(&mut self, user: &str, at: &str, q: &str) {
         self.udp(
             at,
             &format!(
                 "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKr{user}{at}\r\n\
                  From: <sip:{user}@example.test>;tag=r\r\nTo: <sip:{user}@example.test>\r\n\
-                 Call-ID: reg-{user}-{at}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{user}@{at}>\r\n\
+                 Call-ID: reg-{user}-{at}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{user}@{at}>;q={q}\r\n\
                  Expires: 3600\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
             ),
         );

@@ -10,3 +10,4 @@ mod media;
 mod random;
 mod refusals;
 mod routes;
+mod servers;

@@ -4,8 +4,7 @@ use crate::auth::{AnswerTo, Challenge, Secret, answer};
 
 use super::calls::{ALICE, BOB, invite};
 use super::harness::{Bench, NODE, Plan, sdp, show};
-use crate::proxy::config::{Limits, Route};
-use crate::transport::Transport;
+use crate::proxy::config::{Limits, NextHop, Route};
 use crate::wire::{HeaderName, Message};
 
 fn with_users() -> Plan {
@@ -178,11 +177,11 @@ fn an_open_domain_sends_nothing_to_other_domains() {
 }
 
 #[test]
-fn a_trusted_caller_reaches_a_routed_domain_and_no_other() {
+fn a_trusted_caller_reaches_a_routed_domain_and_no_other_without_dns() {
     let route = Route {
         domain: "pbx.example".to_owned(),
-        next_hop: "203.0.113.50:5080".parse().unwrap(),
-        transport: Transport::Udp,
+        next_hops: vec![NextHop::Address("203.0.113.50:5080".parse().unwrap())],
+        transport: None,
     };
     let plan =
         || Plan { trusted: vec!["198.51.100.10"], routes: vec![route.clone()], ..with_users() };
@@ -197,7 +196,9 @@ fn a_trusted_caller_reaches_a_routed_domain_and_no_other() {
     assert_eq!(forwarded.request_uri(), "sip:bob@pbx.example");
     let mut bench = Bench::new(plan());
     bench.udp(ALICE, &to("other.example"));
-    bench.expect_status(ALICE, 404);
+    bench.expect_status(ALICE, 100);
+    bench.expect_silence();
+    assert_eq!(&*bench.asked[0].query.host, "other.example");
 }
 
 /// RFC 3261 16.3.
