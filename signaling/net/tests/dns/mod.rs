@@ -110,22 +110,22 @@ impl Server {
         script(&mut known);
         let (known, seen) = (Arc::new(known), Arc::default());
         let (udp, tcp) = bind().await;
-        let address = udp.local_addr().unwrap();
+        let address = udp.local_addr().expect("it is bound");
         tokio::spawn(serve_udp(udp, Arc::clone(&known), Arc::clone(&seen)));
         tokio::spawn(serve_tcp(tcp, known, Arc::clone(&seen)));
         Server { address, seen }
     }
 
     pub(crate) fn asked(&self) -> usize {
-        self.seen.lock().unwrap().len()
+        self.seen.lock().expect("no test panics with it").len()
     }
 
     pub(crate) fn asked_over_tcp(&self) -> usize {
-        self.seen.lock().unwrap().iter().filter(|(_, udp)| !udp).count()
+        self.seen.lock().expect("no test panics with it").iter().filter(|(_, udp)| !udp).count()
     }
 
     pub(crate) fn asked_for_a(&self, host: &str) -> usize {
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen.lock().expect("no test panics with it");
         let host = name(host);
         let fits = |query: &Query| *query.name() == host && query.query_type() == RecordType::A;
         seen.iter().filter(|(query, _)| fits(query)).count()
@@ -137,8 +137,8 @@ type Seen = Arc<Mutex<Vec<(Query, bool)>>>;
 /// Both sockets on one port that the system chooses.
 async fn bind() -> (UdpSocket, TcpListener) {
     for _ in 0..100 {
-        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        if let Ok(tcp) = TcpListener::bind(udp.local_addr().unwrap()).await {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("a socket on loopback");
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("it is bound")).await {
             return (udp, tcp);
         }
     }
@@ -147,7 +147,9 @@ async fn bind() -> (UdpSocket, TcpListener) {
 
 fn respond(script: &Script, seen: &Seen, bytes: &[u8], udp: bool) -> Option<Vec<u8>> {
     let message = Message::from_vec(bytes).ok()?;
-    seen.lock().unwrap().extend(message.queries.first().map(|query| (query.clone(), udp)));
+    seen.lock()
+        .expect("no test panics with it")
+        .extend(message.queries.first().map(|query| (query.clone(), udp)));
     script.answer(&message, udp)?.to_vec().ok()
 }
 
@@ -173,7 +175,7 @@ async fn serve_stream(mut stream: TcpStream, script: Arc<Script>, seen: Seen) {
             return;
         }
         if let Some(answer) = respond(&script, &seen, &bytes, false) {
-            let length = u16::try_from(answer.len()).unwrap();
+            let length = u16::try_from(answer.len()).expect("it fits");
             let _ = stream.write_u16(length).await;
             let _ = stream.write_all(&answer).await;
         }
@@ -181,7 +183,7 @@ async fn serve_stream(mut stream: TcpStream, script: Arc<Script>, seen: Seen) {
 }
 
 fn name(text: &str) -> Name {
-    let mut name = Name::from_ascii(text).unwrap();
+    let mut name = Name::from_ascii(text).expect("a name");
     name.set_fqdn(true);
     name
 }
@@ -191,11 +193,11 @@ fn record(at: &str, data: RData) -> Record {
 }
 
 pub(crate) fn a(at: &str, ip: &str) -> Record {
-    record(at, RData::A(A(ip.parse().unwrap())))
+    record(at, RData::A(A(ip.parse().expect("an address"))))
 }
 
 pub(crate) fn aaaa(at: &str, ip: &str) -> Record {
-    record(at, RData::AAAA(AAAA(ip.parse().unwrap())))
+    record(at, RData::AAAA(AAAA(ip.parse().expect("an address"))))
 }
 
 pub(crate) fn cname(at: &str, to: &str) -> Record {
