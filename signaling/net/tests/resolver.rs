@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn query(host: &str) -> Query {
     let mut offered = Offered::default();
     for ip in ["127.0.0.1", "::1"] {
-        let ip: IpAddr = ip.parse().unwrap();
+        let ip: IpAddr = ip.parse().expect("an address");
         offered.add(Transport::Udp, ip);
         offered.add(Transport::Tcp, ip);
     }
@@ -33,18 +33,18 @@ fn resolver(server: &Server) -> Resolver {
         lookup_timeout: Duration::from_secs(5),
         ..ResolverConfig::default()
     };
-    Resolver::new(&config).unwrap()
+    Resolver::new(&config).expect("good settings")
 }
 
 async fn look_up(resolver: &mut Resolver, query: Query) -> Result<Vec<SocketAddr>, ResolveError> {
     resolver.ask(7, query, 1);
-    let (tokens, outcome) = timeout(PATIENCE, resolver.next()).await.unwrap();
+    let (tokens, outcome) = timeout(PATIENCE, resolver.next()).await.expect("it ends in time");
     assert_eq!(tokens, [7]);
     outcome.map(|hops| hops.into_iter().map(|hop| hop.address).collect())
 }
 
 fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
+    text.parse().expect("an address")
 }
 
 /// RFC 3263 4.1, 4.2, end to end with a real name server's wire format.
