@@ -25,9 +25,8 @@ impl Proxy {
         invite: &Message,
     ) -> Result<CallId, Answer> {
         let (from, to) = (invite.from(), invite.to());
-        let Some(caller_tag) = from.tag() else {
-            return Err(Answer::new(400, "Missing From Tag"));
-        };
+        // RFC 3261 12.1.1: a caller of RFC 2543 may have no tag, which is a tag of its own.
+        let caller_tag = from.tag().unwrap_or_default();
         let call = Call {
             sip_call_id: invite.call_id().into(),
             caller_tag: caller_tag.into(),

@@ -126,6 +126,6 @@ impl Call {
     #[must_use]
     pub(super) fn sender_of(&self, message: &Message) -> Option<(Leg, usize)> {
         let (from, to) = (message.from(), message.to());
-        self.sender(from.tag()?, to.tag()?)
+        self.sender(from.tag().unwrap_or_default(), to.tag().unwrap_or_default())
     }
 }

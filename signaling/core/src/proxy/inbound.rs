@@ -100,6 +100,10 @@ impl Proxy {
             self.answer_options(now, tx, request);
             return Ok(());
         }
+        if for_us && uri.user().is_none() && matches!(method, Method::Other(_)) {
+            // RFC 3261 21.5.2: for the node itself, which is no user.
+            return Err(Answer::new(501, "Method Not Implemented").with(HeaderName::Allow, ALLOW));
+        }
         self.proxy_request(now, tx, arrival, request, method, &routed)
     }
 
@@ -238,7 +242,9 @@ impl Proxy {
 /// a call, and calls are record-routed. Other dialogs (subscriptions) are not: what belongs to them is
 /// judged and sent on like a request outside of any dialog.
 fn belongs_to_call(request: &Message, routed: &Routed) -> bool {
-    if request.to().tag().is_none() {
+    // A party of RFC 2543 may have no tag, but what comes within a call names it by our Record-Route.
+    let is_tagged = request.to().tag().is_some();
+    if !is_tagged && (routed.call.is_none() || *request.method() == Method::Invite) {
         return false;
     }
     match request.method() {

@@ -51,8 +51,9 @@ pub(super) fn collect(defect: Defect, raw: &Bytes) -> Option<Salvage> {
         salvage.note(raw, line);
         at = next;
     }
-    let top = salvage.vias.first()?.of(raw);
-    Via::parse(Commas::new(top).next()?)?;
+    // Whom to answer stands before the parameters, so these may be damaged.
+    let top = Commas::new(salvage.vias.first()?.of(raw)).next()?;
+    Via::parse(chars::trim(top.split(|b| *b == b';').next()?))?;
     Some(salvage)
 }
 

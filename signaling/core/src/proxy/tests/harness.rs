@@ -93,6 +93,8 @@ impl MediaAddresses for Media {
 
 /// What a test node is like.
 pub(super) struct Plan {
+    /// Served besides `example.test`.
+    pub(super) domains: Vec<&'static str>,
     pub(super) users: Vec<(&'static str, &'static str)>,
     pub(super) trusted: Vec<&'static str>,
     pub(super) routes: Vec<Route>,
@@ -109,6 +111,7 @@ impl Default for Plan {
     /// An open domain.
     fn default() -> Self {
         Plan {
+            domains: Vec::new(),
             users: Vec::new(),
             trusted: Vec::new(),
             routes: Vec::new(),
@@ -147,7 +150,11 @@ impl Bench {
                 listener(Transport::Tcp, NODE),
                 listener(Transport::Udp, "[::]:5060"),
             ],
-            domains: vec!["example.test".to_owned()],
+            domains: ["example.test"]
+                .iter()
+                .chain(&plan.domains)
+                .map(|d| (*d).to_owned())
+                .collect(),
             realm: "example.test".to_owned(),
             trusted: plan.trusted.iter().map(|t| t.parse::<IpAddr>().unwrap().into()).collect(),
             routes: plan.routes,
@@ -190,6 +197,11 @@ impl Bench {
 
     /// A datagram arrives.
     pub(super) fn udp(&mut self, from: &str, text: &str) {
+        self.datagram(from, Bytes::from(text.to_owned()));
+    }
+
+    /// A datagram arrives that need not be text.
+    pub(super) fn datagram(&mut self, from: &str, bytes: Bytes) {
         let arrival = Arrival {
             transport: Transport::Udp,
             listener: ListenerId(if address(from).is_ipv4() { 0 } else { 2 }),
@@ -197,7 +209,7 @@ impl Bench {
             remote: address(from),
             connection: None,
         };
-        self.arrive(arrival, text);
+        self.arrive(arrival, bytes);
     }
 
     /// A message arrives on a connection.
@@ -209,11 +221,11 @@ impl Bench {
             remote: address(from),
             connection: Some(ConnectionId(connection)),
         };
-        self.arrive(arrival, text);
+        self.arrive(arrival, Bytes::from(text.to_owned()));
     }
 
-    fn arrive(&mut self, arrival: Arrival, text: &str) {
-        self.proxy.handle_message(self.now, arrival, Bytes::from(text.to_owned()));
+    fn arrive(&mut self, arrival: Arrival, bytes: Bytes) {
+        self.proxy.handle_message(self.now, arrival, bytes);
         self.settle();
     }
 
@@ -304,8 +316,10 @@ impl Bench {
     /// The next message sent to `to`, which must be parsable.
     #[track_caller]
     pub(super) fn message_to(&mut self, to: &str) -> Message {
-        let text = self.next_to(to);
-        Message::parse_datagram(Bytes::from(text)).unwrap()
+        let transmit = self.sent.pop_front().expect("a message is sent");
+        let message = Message::parse_datagram(transmit.bytes).unwrap();
+        assert_eq!(transmit.target.remote, address(to), "{}", show(&message));
+        message
     }
 
     #[track_caller]

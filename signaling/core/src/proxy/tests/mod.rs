@@ -11,3 +11,4 @@ mod random;
 mod refusals;
 mod routes;
 mod servers;
+mod torture;
