@@ -255,7 +255,7 @@ fn ringfarm(
         let _ = writeln!(
             text,
             "[[sip.listen]]\ntransport = \"tls\"\naddress = \"{ip}:{}\"\n\
-             certificate = \"{folder}/cert.pem\"\nkey = \"{folder}/key.pem\"",
+             [[sip.tls.certificates]]\nchain = \"{folder}/cert.pem\"\nkey = \"{folder}/key.pem\"",
             ports.tls
         );
     }
