@@ -334,7 +334,7 @@ impl<'t> World<'t> {
     }
 
     fn node_sends(&mut self, node: NodeId, transmit: Transmit) {
-        let Transmit { target, bytes } = transmit;
+        let Transmit { target, bytes, .. } = transmit;
         let Some(agent) = self.by_ip.get(&target.remote.ip()).copied() else { return };
         if target.transport == Transport::Tcp {
             return self.node_writes(node, agent, target, bytes);

@@ -8,6 +8,7 @@
 
 pub mod auth;
 pub mod call;
+mod names;
 pub mod ng;
 pub mod proxy;
 pub mod registrar;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -143,9 +144,15 @@ impl Arrival {
             local: self.local,
             remote: self.remote,
             connection: self.connection,
+            name: None,
         }
     }
 }
+
+/// A name that the server at the other end of a connection has to prove (RFC 5922), as a number that
+/// means the same name for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PeerName(pub u64);
 
 /// Where a message goes, and from which local socket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -161,6 +168,9 @@ pub struct Target {
     /// The connection to use. `None` for a stream transport: the open connection to `remote`, else
     /// a new one. If the named connection has closed, the message goes to `remote` as for `None`.
     pub connection: Option<ConnectionId>,
+    /// The name that the server has to prove, over a transport that is secure; `None`: its address. A
+    /// connection that was verified for one name does not serve another.
+    pub name: Option<PeerName>,
 }
 
 /// A message to put on the wire.
@@ -170,4 +180,7 @@ pub struct Transmit {
     pub target: Target,
     /// The whole message.
     pub bytes: Bytes,
+    /// What [`Target::name`] stands for, in case a connection has to be opened. Without it none is
+    /// opened to a target that has a name.
+    pub server_name: Option<Arc<str>>,
 }

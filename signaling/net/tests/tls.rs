@@ -12,8 +12,8 @@ use std::time::Duration;
 use common::{
     address, beside, closed, failed, in_time, inputs, message, request, target, transmit,
 };
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use signaling_core::transport::Transport;
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
+use signaling_core::transport::{PeerName, Target, Transmit, Transport};
 use signaling_net::tls::{CertificateFiles, ClientCertificates, Tls, TlsFiles};
 use signaling_net::{CloseReason, Input, Limits, ListenerConfig, SendError, Transports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -47,9 +47,15 @@ impl Authority {
 
     /// Signs a certificate for these names and addresses.
     fn sign(&self, name: &str, names: &[&str]) -> CertificateFiles {
-        let key = KeyPair::generate().unwrap();
         let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let signed = CertificateParams::new(names).unwrap().signed_by(&key, &self.issuer).unwrap();
+        self.sign_for(name, CertificateParams::new(names).unwrap().subject_alt_names)
+    }
+
+    fn sign_for(&self, name: &str, names: Vec<SanType>) -> CertificateFiles {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = names;
+        let signed = params.signed_by(&key, &self.issuer).unwrap();
         let (chain, own) = (self.path(&format!("{name}.pem")), self.path(&format!("{name}.key")));
         fs::write(&chain, signed.pem()).unwrap();
         fs::write(&own, key.serialize_pem()).unwrap();
@@ -90,6 +96,12 @@ fn bind(tls: Tls, limits: Limits) -> (Transports, SocketAddr) {
     let transports = Transports::bind_secure(vec![listener], limits, Some(tls)).unwrap();
     let bound = transports.bound()[0];
     (transports, bound)
+}
+
+/// A message to a server that has to prove `text`.
+fn named(bound: SocketAddr, remote: SocketAddr, name: PeerName, text: Option<&str>) -> Transmit {
+    let target = Target { name: Some(name), ..target(Transport::Tls, bound, remote) };
+    Transmit { server_name: text.map(Into::into), ..transmit(target, request(1, 0)) }
 }
 
 async fn connect(
@@ -299,6 +311,74 @@ async fn a_server_is_verified_before_anything_is_sent_to_it() {
             }
         }
     }
+}
+
+/// RFC 5922 7: a server that was found by a name has to show a certificate for that name, as a DNS name
+/// or as a `sip` URI without a user; its address is no proof then.
+#[tokio::test]
+async fn a_server_has_to_prove_the_name_that_it_was_found_by() {
+    let authority = Authority::new();
+    let own = authority.sign("own", &["own.test"]);
+    let uri = |text: &str| SanType::URI(text.to_owned().try_into().unwrap());
+    for (number, (names, wanted, good)) in [
+        (vec![SanType::DnsName("a.test".try_into().unwrap())], "a.test", true),
+        (vec![SanType::DnsName("a.test".try_into().unwrap())], "b.test", false),
+        (vec![SanType::IpAddress([127, 0, 0, 1].into())], "a.test", false),
+        (vec![uri("sip:a.test")], "a.test", true),
+        (vec![uri("sip:a.test")], "b.test", false),
+        (vec![uri("sip:someone@a.test")], "a.test", false),
+        (vec![uri("https:a.test")], "a.test", false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let shown = authority.sign_for(&format!("their{number}"), names.clone());
+        let (mut ours, bound) =
+            bind(authority.files(vec![own.clone()]).load().unwrap(), Limits::default());
+        let (mut theirs, remote) =
+            bind(authority.files(vec![shown]).load().unwrap(), Limits::default());
+        ours.send(named(bound, remote, PeerName(7), Some(wanted)));
+        let mut met = Vec::new();
+        if good {
+            let got = beside(&mut ours, &mut met, message(&mut theirs)).await;
+            assert_eq!(got.1, request(1, 0));
+        } else {
+            let (_, _, error) = beside(&mut theirs, &mut met, failed(&mut ours)).await;
+            let is_name = matches!(&error, SendError::Tls(why) if why.contains("not valid for"));
+            assert!(is_name, "{names:?} for {wanted}: {error}");
+        }
+    }
+}
+
+/// RFC 5922 7.4: a connection that was verified for one name does not serve another name, or the bare
+/// address; it goes on serving its own, even once nobody remembers what the name was.
+#[tokio::test]
+async fn a_connection_serves_the_name_that_it_was_verified_for() {
+    let authority = Authority::new();
+    let certificate = authority.sign("both", &["a.test", "b.test", "127.0.0.1"]);
+    let tls = authority.files(vec![certificate]).load().unwrap();
+    let (mut ours, bound) = bind(tls.clone(), Limits::default());
+    let (mut theirs, remote) = bind(tls, Limits::default());
+    let mut came = Vec::new();
+    let bare = transmit(target(Transport::Tls, bound, remote), request(1, 0));
+    for sent in [
+        named(bound, remote, PeerName(0), Some("a.test")),
+        named(bound, remote, PeerName(1), Some("b.test")),
+        bare.clone(),
+        named(bound, remote, PeerName(0), None),
+        bare,
+        named(bound, remote, PeerName(1), Some("b.test")),
+    ] {
+        ours.send(sent);
+        let (arrival, _) = beside(&mut ours, &mut Vec::new(), message(&mut theirs)).await;
+        came.push(arrival.connection.unwrap());
+    }
+    let [a, b, address, ..] = came[..] else { panic!("{came:?}") };
+    assert!(a != b && b != address && a != address, "{came:?}");
+    assert_eq!(came[3..], [a, address, b]);
+    ours.send(named(bound, remote, PeerName(2), None));
+    let (_, _, error) = failed(&mut ours).await;
+    assert!(matches!(&error, SendError::Tls(why) if why.contains("not known")), "{error}");
 }
 
 /// A bad file is named, with what to do.

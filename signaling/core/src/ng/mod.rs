@@ -404,7 +404,7 @@ impl Ng {
     }
 
     fn transmit(&mut self, target: Target, bytes: Bytes) {
-        self.outputs.push_back(Output::Transmit(Transmit { target, bytes }));
+        self.outputs.push_back(Output::Transmit(Transmit { target, bytes, server_name: None }));
     }
 
     fn media(&mut self, command: Command) {

@@ -124,6 +124,7 @@ impl Addresses {
             local: SocketAddr::new(ip, bound.port()),
             remote,
             connection: None,
+            name: None,
         })
     }
 }

@@ -39,6 +39,7 @@ use relay_core::api::SessionId;
 
 use crate::auth::Authenticator;
 use crate::call::{Call, Owner, SessionIds};
+use crate::names::Names;
 use crate::registrar::Registrar;
 use crate::resolve::{Offered, Resting};
 use crate::table::{Key, Table};
@@ -81,6 +82,7 @@ pub struct Proxy {
     /// Look-ups that are going on, and what waits for them.
     lookups: HashMap<u64, Waiter>,
     resting: Resting,
+    names: Names,
     rng: SmallRng,
     sessions: SessionIds,
     last_token: u64,
@@ -149,6 +151,7 @@ impl Proxy {
             offered: offered(&config),
             lookups: HashMap::new(),
             resting: Resting::default(),
+            names: Names::default(),
             rng: SmallRng::from_seed(parts.seed),
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
@@ -207,7 +210,14 @@ impl Proxy {
 
     /// The next thing to do.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.outputs.pop_front().or_else(|| self.transactions.poll_transmit().map(Output::Transmit))
+        let own = self.outputs.pop_front();
+        let mut output = own.or_else(|| self.transactions.poll_transmit().map(Output::Transmit))?;
+        if let Output::Transmit(transmit) = &mut output
+            && let Some(name) = transmit.target.name
+        {
+            transmit.server_name = self.names.name(name);
+        }
+        Some(output)
     }
 
     /// How busy it is.
@@ -282,7 +292,8 @@ impl Proxy {
     }
 
     fn transmit(&mut self, target: Target, bytes: Bytes) {
-        self.outputs.push_back(Output::Transmit(Transmit { target, bytes }));
+        let transmit = Transmit { target, bytes, server_name: None };
+        self.outputs.push_back(Output::Transmit(transmit));
     }
 
     /// A tag (RFC 3261 19.3): 64 random bits.

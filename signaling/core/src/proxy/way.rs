@@ -127,7 +127,10 @@ impl Proxy {
     }
 
     pub(super) fn target_of(&mut self, arrival: &Arrival, hop: &Hop) -> Option<Target> {
-        self.addresses.target(&self.config, hop.transport, hop.address, Some(arrival))
+        let target =
+            self.addresses.target(&self.config, hop.transport, hop.address, Some(arrival))?;
+        let name = hop.server_name.as_ref().filter(|_| hop.transport.is_secure());
+        Some(Target { name: name.map(|name| self.names.number(name)), ..target })
     }
 
     fn try_target(&mut self, now: Instant, key: Key, index: usize, target: Target) {

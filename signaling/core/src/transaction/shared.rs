@@ -102,7 +102,7 @@ impl Shared {
     }
 
     pub(super) fn transmit(&mut self, target: Target, bytes: Bytes) {
-        self.transmits.push_back(Transmit { target, bytes });
+        self.transmits.push_back(Transmit { target, bytes, server_name: None });
     }
 
     pub(super) const fn count_failure(&mut self, cause: Cause) {

@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use rustls::Connection;
 use signaling_core::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Transport};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, mpsc};
@@ -28,7 +29,7 @@ use tokio::time::Instant;
 use self::accept::Acceptor;
 use self::connection::{Guard, Link};
 use self::outbound::Offer;
-use self::table::{Origin, Table};
+use self::table::{Origin, Table, Way};
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::input::{CloseReason, Input, SendError, fail};
@@ -208,7 +209,7 @@ impl Streams {
             return fail(transmit, SendError::NoListener, counters, out);
         }
         let mut transmit = transmit;
-        let alias = self.table.connection_to(target.listener, target.remote);
+        let alias = self.table.connection_to(&way_of(&target));
         for connection in [target.connection, alias].into_iter().flatten() {
             match self.table.offer(connection, transmit) {
                 Offer::Taken => {
@@ -238,7 +239,9 @@ impl Streams {
         out: &mut Vec<Input>,
     ) {
         let Target { transport, listener, local, remote, .. } = transmit.target;
-        let Some((connection, controls)) = self.table.insert(listener, remote, Origin::Opened)
+        let session = transport.is_secure().then(|| self.session(&transmit));
+        let Some((connection, controls)) =
+            self.table.insert(way_of(&transmit.target), Origin::Opened)
         else {
             let error = SendError::TooManyConnections(self.limits.connections_max);
             return fail(transmit, error, counters, out);
@@ -257,12 +260,18 @@ impl Streams {
             remote,
             connection: Some(connection),
         };
-        let session = transport.is_secure().then(|| match &self.tls {
-            Some(tls) => tls.connect(remote.ip()),
-            None => Err("this node has no TLS settings".to_owned()),
-        });
         let link = Link::new(connection, arrival, self.limits, controls, self.reports.clone());
         tokio::spawn(connect::run(link, local, session));
+    }
+
+    /// What TLS begins with, on the way to the server that the message's target names.
+    fn session(&self, transmit: &Transmit) -> Result<Connection, String> {
+        let tls = self.tls.as_ref().ok_or("this node has no TLS settings")?;
+        match (transmit.target.name, &transmit.server_name) {
+            (None, _) => tls.connect(transmit.target.remote.ip()),
+            (Some(_), Some(name)) => tls.connect_to(name),
+            (Some(_), None) => Err("the name of the server is not known any more".to_owned()),
+        }
     }
 
     /// Closes a connection once what waits for it is written.
@@ -303,6 +312,10 @@ impl Streams {
     }
 }
 
+const fn way_of(target: &Target) -> Way {
+    Way { listener: target.listener, remote: target.remote, name: target.name }
+}
+
 fn is_tls_failure(error: &SendError) -> bool {
     matches!(error, SendError::Tls(_) | SendError::Closed(CloseReason::Handshake(_)))
 }
@@ -320,7 +333,8 @@ impl Adoption<'_> {
     /// Gives an accepted connection its task; gives the stream back if a limit forbids it.
     fn adopt(&mut self, stream: TcpStream, mut arrival: Arrival) -> Result<(), TcpStream> {
         let Ok(guard) = self.guard(arrival.transport) else { return Err(stream) };
-        let inserted = self.table.insert(arrival.listener, arrival.remote, Origin::Accepted);
+        let way = Way { listener: arrival.listener, remote: arrival.remote, name: None };
+        let inserted = self.table.insert(way, Origin::Accepted);
         let Some((connection, controls)) = inserted else { return Err(stream) };
         arrival.connection = Some(connection);
         let link = Link::new(connection, arrival, *self.limits, controls, self.reports.clone());

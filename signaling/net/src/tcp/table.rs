@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
-use signaling_core::transport::{ConnectionId, ListenerId, Transmit};
+use signaling_core::transport::{ConnectionId, ListenerId, PeerName, Transmit};
 use tokio::sync::oneshot;
 
 use super::outbound::{self, Offer, Outbound, Outgoing};
@@ -24,9 +24,16 @@ pub(super) struct Controls {
     pub(super) cut: oneshot::Receiver<()>,
 }
 
+/// Where a connection leads. One that was verified for a name serves that name alone (RFC 5922 7.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Way {
+    pub(super) listener: ListenerId,
+    pub(super) remote: SocketAddr,
+    pub(super) name: Option<PeerName>,
+}
+
 struct Entry {
-    listener: ListenerId,
-    remote: SocketAddr,
+    way: Way,
     origin: Origin,
     /// `None`: closing. Dropping it ends the task's queue.
     outbound: Option<Outbound>,
@@ -40,7 +47,7 @@ pub(super) struct Table {
     next: u64,
     entries: HashMap<ConnectionId, Entry>,
     /// Connections that take messages, by where they lead.
-    by_remote: HashMap<(ListenerId, SocketAddr), ConnectionId>,
+    by_way: HashMap<Way, ConnectionId>,
     accepted_from: HashMap<IpAddr, usize>,
 }
 
@@ -50,7 +57,7 @@ impl Table {
             limits,
             next: 1,
             entries: HashMap::new(),
-            by_remote: HashMap::new(),
+            by_way: HashMap::new(),
             accepted_from: HashMap::new(),
         }
     }
@@ -64,39 +71,30 @@ impl Table {
     }
 
     /// Enters a connection; `None` if a limit is reached.
-    pub(super) fn insert(
-        &mut self,
-        listener: ListenerId,
-        remote: SocketAddr,
-        origin: Origin,
-    ) -> Option<(ConnectionId, Controls)> {
+    pub(super) fn insert(&mut self, way: Way, origin: Origin) -> Option<(ConnectionId, Controls)> {
         if self.entries.len() >= self.limits.connections_max {
             return None;
         }
         if origin == Origin::Accepted {
-            let from = self.accepted_from.get(&remote.ip()).copied().unwrap_or(0);
+            let from = self.accepted_from.get(&way.remote.ip()).copied().unwrap_or(0);
             if from >= self.limits.connections_per_source_max {
                 return None;
             }
-            self.accepted_from.insert(remote.ip(), from + 1);
+            self.accepted_from.insert(way.remote.ip(), from + 1);
         }
         let connection = ConnectionId(self.next);
         self.next += 1;
         let (outbound, outgoing) = outbound::queue(&self.limits);
         let (cut, cut_here) = oneshot::channel();
-        let entry = Entry { listener, remote, origin, outbound: Some(outbound), cut: Some(cut) };
+        let entry = Entry { way, origin, outbound: Some(outbound), cut: Some(cut) };
         self.entries.insert(connection, entry);
-        self.by_remote.insert((listener, remote), connection);
+        self.by_way.insert(way, connection);
         Some((connection, Controls { outgoing, cut: cut_here }))
     }
 
-    /// The connection that leads to `remote` and takes messages.
-    pub(super) fn connection_to(
-        &self,
-        listener: ListenerId,
-        remote: SocketAddr,
-    ) -> Option<ConnectionId> {
-        self.by_remote.get(&(listener, remote)).copied()
+    /// The connection that leads there and takes messages.
+    pub(super) fn connection_to(&self, way: &Way) -> Option<ConnectionId> {
+        self.by_way.get(way).copied()
     }
 
     /// Queues a message on a connection.
@@ -111,7 +109,7 @@ impl Table {
     pub(super) fn finish(&mut self, connection: ConnectionId) {
         if let Some(entry) = self.entries.get_mut(&connection) {
             entry.outbound = None;
-            forget(&mut self.by_remote, connection, entry);
+            forget(&mut self.by_way, connection, entry);
         }
     }
 
@@ -124,7 +122,7 @@ impl Table {
     }
 
     pub(super) fn finish_all(&mut self) {
-        self.by_remote.clear();
+        self.by_way.clear();
         self.entries.values_mut().for_each(|entry| entry.outbound = None);
     }
 
@@ -136,28 +134,23 @@ impl Table {
     /// Takes out a connection whose task has ended; returns its other end.
     pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<SocketAddr> {
         let entry = self.entries.remove(&connection)?;
-        forget(&mut self.by_remote, connection, &entry);
+        forget(&mut self.by_way, connection, &entry);
         if entry.origin == Origin::Accepted {
-            let from = self.accepted_from.get(&entry.remote.ip()).copied().unwrap_or(0);
+            let from = self.accepted_from.get(&entry.way.remote.ip()).copied().unwrap_or(0);
             if from > 1 {
-                self.accepted_from.insert(entry.remote.ip(), from - 1);
+                self.accepted_from.insert(entry.way.remote.ip(), from - 1);
             } else {
-                self.accepted_from.remove(&entry.remote.ip());
+                self.accepted_from.remove(&entry.way.remote.ip());
             }
         }
-        Some(entry.remote)
+        Some(entry.way.remote)
     }
 }
 
-/// Has `by_remote` forget this connection, but not a newer one to the same address.
-fn forget(
-    by_remote: &mut HashMap<(ListenerId, SocketAddr), ConnectionId>,
-    connection: ConnectionId,
-    entry: &Entry,
-) {
-    let key = (entry.listener, entry.remote);
-    if by_remote.get(&key) == Some(&connection) {
-        by_remote.remove(&key);
+/// Has `by_way` forget this connection, but not a newer one to the same address.
+fn forget(by_way: &mut HashMap<Way, ConnectionId>, connection: ConnectionId, entry: &Entry) {
+    if by_way.get(&entry.way) == Some(&connection) {
+        by_way.remove(&entry.way);
     }
 }
 
@@ -175,12 +168,16 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn way(remote: &str) -> Way {
+        Way { listener: LISTENER, remote: address(remote), name: None }
+    }
+
     /// A connection that ends makes room, in total and for its source.
     #[test]
     fn limits_count_the_connections_that_are_there() {
         let mut table = table(3, 2);
         let insert = |table: &mut Table, remote: &str, origin| {
-            table.insert(LISTENER, address(remote), origin).map(|(connection, _)| connection)
+            table.insert(way(remote), origin).map(|(connection, _)| connection)
         };
         let first = insert(&mut table, "127.0.0.1:1", Origin::Accepted).unwrap();
         insert(&mut table, "127.0.0.1:2", Origin::Accepted).unwrap();
@@ -198,15 +195,16 @@ mod tests {
     #[test]
     fn an_older_connection_to_the_same_address_leaves_the_newer_one_in_place() {
         let mut table = table(10, 10);
-        let remote = address("127.0.0.1:1");
-        let (older, _controls) = table.insert(LISTENER, remote, Origin::Accepted).unwrap();
-        let (newer, _more_controls) = table.insert(LISTENER, remote, Origin::Opened).unwrap();
-        assert_eq!(table.connection_to(LISTENER, remote), Some(newer));
+        let there = way("127.0.0.1:1");
+        let (older, _controls) = table.insert(there, Origin::Accepted).unwrap();
+        let (newer, _more_controls) = table.insert(there, Origin::Opened).unwrap();
+        assert_eq!(table.connection_to(&there), Some(newer));
         table.finish(older);
         table.remove(older);
-        assert_eq!(table.connection_to(LISTENER, remote), Some(newer));
-        assert_eq!(table.connection_to(ListenerId(1), remote), None);
+        assert_eq!(table.connection_to(&there), Some(newer));
+        assert_eq!(table.connection_to(&Way { listener: ListenerId(1), ..there }), None);
+        assert_eq!(table.connection_to(&Way { name: Some(PeerName(0)), ..there }), None);
         table.finish(newer);
-        assert_eq!(table.connection_to(LISTENER, remote), None);
+        assert_eq!(table.connection_to(&there), None);
     }
 }

@@ -5,7 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::names::{ByName, describe};
-use super::trust::{AnyServer, OwnCertificate};
+use super::trust::{AnyServer, OwnCertificate, SipServer};
 use super::{Certificate, Tls};
 
 /// Where Debian and its kin keep the authorities that the system trusts.
@@ -140,12 +139,8 @@ impl TlsFiles {
         let builder = if self.verify {
             match (roots(&trust), &self.trust) {
                 (Ok(roots), _) => {
-                    let verifier = WebPkiServerVerifier::builder_with_provider(
-                        Arc::new(roots),
-                        provider.clone(),
-                    );
-                    let verifier = verifier.build().map_err(|error| fault(&trust, &error, fix))?;
-                    builder.with_webpki_verifier(verifier)
+                    let verifier = Arc::new(SipServer::new(roots, provider));
+                    builder.dangerous().with_custom_certificate_verifier(verifier)
                 }
                 (Err(error), Some(_)) => return Err(error),
                 (Err(error), None) => {

@@ -64,7 +64,17 @@ impl Tls {
 
     /// Begins a session with a peer that we connect to, whose certificate has to name `remote`.
     pub(crate) fn connect(&self, remote: IpAddr) -> Result<Connection, String> {
-        let name = ServerName::IpAddress(remote.into());
+        self.begin(ServerName::IpAddress(remote.into()))
+    }
+
+    /// Begins a session with a server that we connect to, whose certificate has to be for `name`
+    /// (RFC 5922 7.3).
+    pub(crate) fn connect_to(&self, name: &str) -> Result<Connection, String> {
+        let name = ServerName::try_from(name.to_owned());
+        self.begin(name.map_err(|_| "no certificate can be for such a name".to_owned())?)
+    }
+
+    fn begin(&self, name: ServerName<'static>) -> Result<Connection, String> {
         ClientConnection::new(self.client.clone(), name)
             .map(Connection::Client)
             .map_err(|error| error.to_string())

@@ -80,8 +80,9 @@ mod tests {
             local: "127.0.0.1:5060".parse().unwrap(),
             remote: remote.parse().unwrap(),
             connection: None,
+            name: None,
         };
-        Transmit { target, bytes: Bytes::copy_from_slice(bytes) }
+        Transmit { target, bytes: Bytes::copy_from_slice(bytes), server_name: None }
     }
 
     /// A report counts only if it quotes enough of a datagram that went just there, and once.

@@ -95,8 +95,9 @@ mod tests {
             local: address,
             remote: address,
             connection: None,
+            name: None,
         };
-        Transmit { target, bytes: Bytes::from(vec![b'x'; size]) }
+        Transmit { target, bytes: Bytes::from(vec![b'x'; size]), server_name: None }
     }
 
     /// While the socket's buffer is full messages wait, in order, and leave once there is room.

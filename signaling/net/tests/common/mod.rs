@@ -115,11 +115,11 @@ pub(crate) async fn beside<T>(
 }
 
 pub(crate) fn target(transport: Transport, local: SocketAddr, remote: SocketAddr) -> Target {
-    Target { transport, listener: ListenerId(0), local, remote, connection: None }
+    Target { transport, listener: ListenerId(0), local, remote, connection: None, name: None }
 }
 
 pub(crate) fn transmit(target: Target, bytes: impl Into<Bytes>) -> Transmit {
-    Transmit { target, bytes: bytes.into() }
+    Transmit { target, bytes: bytes.into(), server_name: None }
 }
 
 /// A request that is told from others by `number`, with a body of `size` bytes.

@@ -24,6 +24,8 @@ use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Tran
 use crate::wire::Message;
 
 pub(super) const NODE: &str = "192.0.2.1:5060";
+/// The address of the TLS listener, where there is one.
+pub(super) const NODE_TLS: &str = "192.0.2.1:5061";
 pub(super) const NODE6: &str = "[2001:db8::1]:5060";
 
 /// The node's address that faces a peer.
@@ -105,6 +107,8 @@ pub(super) struct Plan {
     pub(super) places: Vec<(IpAddr, Place)>,
     pub(super) relay_media: bool,
     pub(super) learning: LearningPolicy,
+    /// There is a TLS listener, too.
+    pub(super) secure: bool,
 }
 
 impl Default for Plan {
@@ -122,6 +126,7 @@ impl Default for Plan {
             places: Vec::new(),
             relay_media: true,
             learning: LearningPolicy::Strict,
+            secure: false,
         }
     }
 }
@@ -144,12 +149,14 @@ impl Bench {
     pub(super) fn new(plan: Plan) -> Bench {
         let now = start();
         let listener = |transport, at| Listener { transport, bound: address(at), advertised: None };
+        let mut listeners = vec![
+            listener(Transport::Udp, NODE),
+            listener(Transport::Tcp, NODE),
+            listener(Transport::Udp, "[::]:5060"),
+        ];
+        listeners.extend(plan.secure.then(|| listener(Transport::Tls, NODE_TLS)));
         let config = Config {
-            listeners: vec![
-                listener(Transport::Udp, NODE),
-                listener(Transport::Tcp, NODE),
-                listener(Transport::Udp, "[::]:5060"),
-            ],
+            listeners,
             domains: ["example.test"]
                 .iter()
                 .chain(&plan.domains)
@@ -401,6 +408,7 @@ pub(super) fn udp_target(remote: &str) -> Target {
         local: address(NODE),
         remote: address(remote),
         connection: None,
+        name: None,
     }
 }
 

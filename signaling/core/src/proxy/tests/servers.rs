@@ -50,6 +50,34 @@ fn a_name_is_looked_up_after_the_100_and_the_request_goes_to_its_server() {
     assert_eq!(invite.request_uri(), "sip:bob@far.test");
 }
 
+/// RFC 5922 4, 7.1: a server that a name has led to has to prove that name, also for what follows on the
+/// same way; one that is spoken to without TLS has nothing to prove.
+#[test]
+fn a_server_behind_a_name_has_to_prove_the_name_over_tls() {
+    let mut bench =
+        Bench::new(Plan { trusted: vec!["198.51.100.10"], secure: true, ..Plan::default() });
+    let hop = |transport, name: &str| Hop {
+        address: address(ONE),
+        transport,
+        server_name: Some(name.into()),
+    };
+    let mut numbers = Vec::new();
+    for (call, transport, name) in [
+        (1, Transport::Tls, "far.test"),
+        (2, Transport::Tls, "near.test"),
+        (3, Transport::Tls, "far.test"),
+        (4, Transport::Udp, "far.test"),
+    ] {
+        bench.call_abroad(call, Ok(vec![hop(transport, name)]));
+        let sent = bench.sent.pop_front().unwrap();
+        let wanted = transport.is_secure().then_some(name);
+        assert_eq!((sent.target.remote, sent.server_name.as_deref()), (address(ONE), wanted));
+        numbers.push(sent.target.name);
+    }
+    assert!(numbers[0].is_some() && numbers[0] != numbers[1]);
+    assert_eq!(numbers[2..], [numbers[0], None]);
+}
+
 /// What is answered where DNS leads nowhere.
 #[test]
 fn a_name_without_a_server_is_answered_with_the_reason() {
