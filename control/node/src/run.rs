@@ -120,10 +120,10 @@ fn welcome(
     let mut text = String::from("ringfarm: ready, listening on");
     for (transport, address) in bound {
         // Writing to a String does not fail.
-        let _ = write!(text, " {}:{address}", transport.uri_name());
+        let _ = write!(text, " {}:{address}", transport.lower_name());
     }
     let spoken = Transport::ALL.into_iter().filter(|t| bound.iter().any(|(bound, _)| bound == t));
-    let transports = spoken.map(Transport::uri_name).collect::<Vec<_>>().join(" or ");
+    let transports = spoken.map(Transport::lower_name).collect::<Vec<_>>().join(" or ");
     let media = &settings.media;
     let server = bound.first().map(|(_, address)| reachable(*address, local));
     let server = server.map_or_else(|| "this host".to_owned(), |s| s.to_string());

@@ -77,6 +77,15 @@ impl Transport {
         }
     }
 
+    /// As in settings: `udp`. Unlike in URIs, the WebSocket transports are told apart.
+    #[must_use]
+    pub const fn lower_name(self) -> &'static str {
+        match self {
+            Transport::Wss => "wss",
+            Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws => self.uri_name(),
+        }
+    }
+
     /// As in a URI's transport parameter: `udp`. Both WebSocket transports are `ws` (RFC 7118 5.2.3).
     #[must_use]
     pub const fn uri_name(self) -> &'static str {

@@ -44,7 +44,7 @@ pub struct BindError {
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ListenerConfig { transport, address } = self.config;
-        let transport = transport.uri_name();
+        let transport = transport.lower_name();
         write!(f, "cannot listen on {transport} {address}: {}; {}", self.source, self.advice)
     }
 }
@@ -133,8 +133,9 @@ fn shares_port(configs: &[ListenerConfig], config: ListenerConfig) -> bool {
 fn open(config: ListenerConfig, reuse: bool) -> io::Result<Bound> {
     match config.transport {
         Transport::Udp => open_udp(config.address, reuse).map(Bound::Udp),
-        Transport::Tcp | Transport::Tls => open_tcp(config.address).map(Bound::Tcp),
-        Transport::Ws | Transport::Wss => Err(io::ErrorKind::Unsupported.into()),
+        Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+            open_tcp(config.address).map(Bound::Tcp)
+        }
     }
 }
 

@@ -45,10 +45,10 @@ pub struct Limits {
     pub write_stall: Duration,
     /// A connection that we open must be established within this time.
     pub connect: Duration,
-    /// A TLS handshake must be complete within this time.
+    /// A TLS handshake must be complete within this time, and so must that of a WebSocket.
     pub handshake: Duration,
-    /// Most TLS handshakes of accepted connections in progress; above it a new connection is closed at
-    /// once.
+    /// Most handshakes of accepted connections in progress, of TLS and of WebSockets; above it a new
+    /// connection is closed at once.
     pub handshakes_max: usize,
 }
 

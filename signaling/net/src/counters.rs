@@ -31,6 +31,10 @@ pub struct Counters {
     pub tls_resumed: u64,
     /// TLS handshakes that failed or were not complete in time.
     pub tls_failed: u64,
+    /// WebSockets that were opened by peers.
+    pub ws_opened: u64,
+    /// Requests for a WebSocket that were refused or not complete in time.
+    pub ws_refused: u64,
     /// Times that accepting paused because the process or the system had no descriptors left.
     pub tcp_accept_paused: u64,
     /// Messages reported as [`Input::SendFailed`](crate::Input::SendFailed).

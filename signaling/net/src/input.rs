@@ -68,6 +68,9 @@ pub enum CloseReason {
     /// The peer and this node did not agree on TLS, or not in time.
     #[error("TLS handshake failed: {0}")]
     Handshake(String),
+    /// The peer and this node did not agree on a WebSocket (RFC 6455 4, RFC 7118 4.1).
+    #[error("WebSocket handshake failed: {0}")]
+    Upgrade(String),
     /// The system reported an error on the connection.
     #[error("connection lost: {0}")]
     Lost(io::ErrorKind),
@@ -85,6 +88,9 @@ pub enum SendError {
     /// The connection ended before the message was written.
     #[error("connection ended: {0}")]
     Closed(CloseReason),
+    /// Only the peer can open a WebSocket (RFC 7118 5), and it has none open.
+    #[error("the peer has no WebSocket open, and only the peer can open one")]
+    NoWebSocket,
     /// [`Limits::connections_max`](crate::Limits::connections_max) is reached.
     #[error("no connection can be opened: this node holds {0} already")]
     TooManyConnections(usize),

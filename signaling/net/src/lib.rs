@@ -17,6 +17,7 @@ mod tcp;
 pub mod tls;
 mod transports;
 mod udp;
+mod ws;
 
 pub use bind::BindError;
 pub use config::{Limits, ListenerConfig};

@@ -174,6 +174,12 @@ impl Transports {
         self.tcp.set_tls(tls);
     }
 
+    /// New WebSockets are accepted from pages of these origins (`https://phone.example.com`) alone; of any
+    /// origin, if there are none.
+    pub fn set_origins(&mut self, origins: Vec<String>) {
+        self.tcp.set_origins(origins);
+    }
+
     /// Closes a connection once what waits for it is written; an [`Input::Closed`] follows. A
     /// connection that does not exist (any more) is closed already.
     pub fn close(&mut self, connection: ConnectionId) {

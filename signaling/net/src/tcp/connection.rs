@@ -1,24 +1,27 @@
 //! The task of one connection.
 
 use std::hash::{BuildHasher, RandomState};
-use std::io;
+use std::io::{self, IoSlice};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::{Buf, Bytes};
 use signaling_core::transport::{Arrival, ConnectionId};
-use signaling_core::wire::FramingError;
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout};
 
+use super::cutter::Cutter;
 use super::pipe::{Pipe, Progress};
-use super::reader::{self, Stop};
+use super::reader::{self, Pongs, Stop};
 use super::table::Controls;
 use super::writer::Writer;
 use super::{End, Event};
 use crate::config::Limits;
 use crate::input::CloseReason;
+use crate::ws::{self, CloseCode};
 
 /// How long a connection that we close is still read from (and the bytes thrown away) until the peer
 /// closes too. Closing with bytes unread would reset it, and a reset may overtake what was written.
@@ -43,7 +46,7 @@ impl Link {
         controls: Controls,
         reports: mpsc::Sender<Event>,
     ) -> Link {
-        let writer = Writer::new(controls.outgoing);
+        let writer = Writer::new(controls.outgoing, arrival.transport.is_web_socket());
         Link { connection, arrival, limits, writer, cut: controls.cut, reports }
     }
 
@@ -70,16 +73,56 @@ impl Link {
         }
     }
 
-    /// Refuses what could not be framed, if enough of a request is left to be answered; `true` if it
-    /// was.
-    async fn refuse(&mut self, pipe: &Pipe, error: &FramingError) -> bool {
-        let Some(answer) = error.0.answer() else { return false };
-        let last = answer.write(&self.tag(), self.arrival.remote);
-        let refusal = self.writer.finish(pipe, last);
+    /// Opens the WebSocket that the peer asks for, within the time for handshakes. `early` has arrived
+    /// before; returns what has arrived behind the request.
+    async fn upgrade(
+        &mut self,
+        pipe: &Pipe,
+        early: Vec<u8>,
+        origins: &[String],
+    ) -> Result<Vec<u8>, CloseReason> {
+        let limit = self.limits.handshake;
+        let done = tokio::select! {
+            biased;
+            () = self.cut() => return Err(CloseReason::Asked),
+            done = timeout(limit, upgrade(pipe, early, origins)) => done,
+        };
+        let done = done.unwrap_or_else(|_| {
+            Err(CloseReason::Upgrade(format!("not complete within {limit:?}")))
+        });
+        if done.is_ok() {
+            self.report(Event::Upgraded).await;
+        }
+        done
+    }
+
+    /// Writes what waits, and `last` behind it; `true` if it could.
+    async fn say_last(&mut self, pipe: &Pipe, last: Bytes) -> bool {
+        let said = self.writer.finish(pipe, last);
         tokio::select! {
             biased;
             _ = &mut self.cut => false,
-            refused = timeout(LINGER, refusal) => matches!(refused, Ok(Ok(()))),
+            said = timeout(LINGER, said) => matches!(said, Ok(Ok(()))),
+        }
+    }
+
+    /// Why a connection ends, and how.
+    fn farewell(&self, stop: Stop) -> (CloseReason, Farewell) {
+        let is_web = self.arrival.transport.is_web_socket();
+        match stop {
+            Stop::Closed(reason @ (CloseReason::Asked | CloseReason::Idle)) if is_web => {
+                (reason, Farewell::Say(ws::close(Some(CloseCode::Away))))
+            }
+            Stop::Closed(CloseReason::Asked) => (CloseReason::Asked, Farewell::Orderly),
+            Stop::Closed(reason) => (reason, Farewell::None),
+            // Refused, if enough of a request is left to be answered.
+            Stop::Malformed(error) => {
+                let answer = error.0.answer();
+                let answer = answer.map(|answer| answer.write(&self.tag(), self.arrival.remote));
+                let farewell = answer.map_or(Farewell::None, Farewell::Say);
+                (CloseReason::Malformed(error.0.to_string()), farewell)
+            }
+            Stop::Ended { reason, last } => (reason, Farewell::Say(last)),
         }
     }
 
@@ -143,22 +186,92 @@ pub(super) fn prepare(stream: &TcpStream, limits: &Limits) {
 /// The task of a connection that was accepted.
 pub(super) async fn accepted(mut link: Link, stream: TcpStream, guard: Option<Guard>) {
     prepare(&stream, &link.limits);
-    let Some(Guard { session, place }) = guard else {
+    let Some(Guard { session, origins, place }) = guard else {
         return run(link, Pipe::plain(stream), Vec::new()).await;
     };
-    let pipe = Pipe::tls(stream, session);
-    match link.shake_hands(&pipe).await {
-        Ok(early) => {
-            drop(place);
-            run(link, pipe, early).await;
+    let pipe = match session {
+        Some(session) => Pipe::tls(stream, session),
+        None => Pipe::plain(stream),
+    };
+    let mut early = Vec::new();
+    if pipe.is_tls() {
+        match link.shake_hands(&pipe).await {
+            Ok(behind) => early = behind,
+            Err(why) => return link.end(End::Closed(why)).await,
         }
-        Err(why) => link.end(End::Closed(why)).await,
+    }
+    if let Some(origins) = origins {
+        match link.upgrade(&pipe, early, &origins).await {
+            Ok(behind) => early = behind,
+            Err(why) => {
+                drop(place);
+                tokio::select! {
+                    () = linger(&pipe) => {}
+                    () = link.cut() => {}
+                }
+                return link.end(End::Closed(why)).await;
+            }
+        }
+    }
+    drop(place);
+    run(link, pipe, early).await;
+}
+
+/// Opens the WebSocket that the peer asks for.
+async fn upgrade(
+    pipe: &Pipe,
+    mut bytes: Vec<u8>,
+    origins: &[String],
+) -> Result<Vec<u8>, CloseReason> {
+    loop {
+        match ws::answer(&bytes, origins) {
+            ws::Answer::Incomplete => {}
+            ws::Answer::Accepted { response, used } => {
+                write_all(pipe, response).await.map_err(|error| lost(&error))?;
+                bytes.drain(..used);
+                return Ok(bytes);
+            }
+            ws::Answer::Refused { response, why } => {
+                write_all(pipe, response).await.map_err(|error| lost(&error))?;
+                return Err(CloseReason::Upgrade(why.to_owned()));
+            }
+        }
+        pipe.readable().await.map_err(|error| lost(&error))?;
+        match pipe.read(|read| bytes.extend_from_slice(read)) {
+            Ok(Progress::Some) => {}
+            Ok(Progress::End) => {
+                return Err(CloseReason::Upgrade("the peer asked for none".to_owned()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(lost(&error)),
+        }
     }
 }
 
-/// What an accepted connection needs besides for TLS.
+async fn write_all(pipe: &Pipe, mut bytes: Bytes) -> io::Result<()> {
+    while bytes.has_remaining() {
+        let count = pipe.write_vectored(&[IoSlice::new(&bytes)]).await?;
+        bytes.advance(count);
+    }
+    Ok(())
+}
+
+/// What is said before a connection ends.
+enum Farewell {
+    /// Nothing; it ends at once.
+    None,
+    /// Nothing more than was written.
+    Orderly,
+    /// This.
+    Say(Bytes),
+}
+
+/// What an accepted connection needs besides for TLS, or for a WebSocket.
 pub(super) struct Guard {
-    pub(super) session: rustls::Connection,
+    /// What TLS begins with.
+    pub(super) session: Option<rustls::Connection>,
+    /// For a WebSocket: whose pages may open one.
+    pub(super) origins: Option<Arc<[String]>>,
     /// Its place among the handshakes in progress.
     pub(super) place: OwnedSemaphorePermit,
 }
@@ -166,15 +279,11 @@ pub(super) struct Guard {
 /// Carries messages both ways until the connection ends, then reports why. `early` has arrived before.
 pub(super) async fn run(mut link: Link, pipe: Pipe, early: Vec<u8>) {
     let stop = carry(&mut link, &pipe, early).await;
-    let (reason, orderly) = match stop {
-        Stop::Closed(reason) => {
-            let asked = reason == CloseReason::Asked;
-            (reason, asked)
-        }
-        Stop::Malformed(error) => {
-            let refused = link.refuse(&pipe, &error).await;
-            (CloseReason::Malformed(error.0.to_string()), refused)
-        }
+    let (reason, farewell) = link.farewell(stop);
+    let orderly = match farewell {
+        Farewell::None => false,
+        Farewell::Orderly => true,
+        Farewell::Say(last) => link.say_last(&pipe, last).await,
     };
     if orderly {
         tokio::select! {
@@ -191,12 +300,14 @@ pub(super) async fn run(mut link: Link, pipe: Pipe, early: Vec<u8>) {
 
 async fn carry(link: &mut Link, pipe: &Pipe, early: Vec<u8>) -> Stop {
     let Link { arrival, limits, writer, cut, reports, .. } = link;
-    let (activity, ping) = (Activity::new(), Notify::new());
+    let (activity, pongs) = (Activity::new(), Pongs::default());
+    let cutter = Cutter::new(arrival.transport, limits.framing, &early);
+    drop(early);
     tokio::select! {
         biased;
         _ = cut => Stop::Closed(CloseReason::SlowReader),
-        reason = writer.run(pipe, &ping, &activity) => Stop::Closed(reason),
-        stop = reader::run(pipe, &early, *arrival, limits, reports, &ping, &activity) => stop,
+        reason = writer.run(pipe, &pongs, &activity) => Stop::Closed(reason),
+        stop = reader::run(pipe, cutter, *arrival, limits, reports, &pongs, &activity) => stop,
         () = activity.idle(limits.idle) => Stop::Closed(CloseReason::Idle),
     }
 }

@@ -1,4 +1,4 @@
-//! TCP and TLS listeners and connections.
+//! TCP, TLS and WebSocket listeners and connections.
 //!
 //! Each connection is a task of its own, so that a slow or malformed one delays no other. The tasks
 //! report into one bounded channel; at its bound they stop reading (and TCP slows the peers down),
@@ -8,6 +8,7 @@
 mod accept;
 mod connect;
 mod connection;
+mod cutter;
 mod outbound;
 mod pipe;
 mod reader;
@@ -51,6 +52,8 @@ enum Event {
         /// An earlier session was resumed.
         resumed: bool,
     },
+    /// A WebSocket is open.
+    Upgraded,
     Message {
         arrival: Arrival,
         bytes: Bytes,
@@ -74,6 +77,8 @@ enum End {
 pub(crate) struct Streams {
     limits: Limits,
     tls: Option<Tls>,
+    /// Whose pages may open WebSockets; empty: everybody's.
+    origins: Arc<[String]>,
     /// Places for handshakes of accepted connections.
     handshakes: Arc<Semaphore>,
     acceptors: Vec<Acceptor>,
@@ -100,7 +105,13 @@ impl Streams {
         let table = Table::new(limits);
         let taken = Vec::with_capacity(EVENTS_BATCH);
         let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
-        Ok(Streams { limits, tls, handshakes, acceptors, table, reports, events, taken })
+        let origins = Arc::default();
+        Ok(Streams { limits, tls, origins, handshakes, acceptors, table, reports, events, taken })
+    }
+
+    /// New WebSockets are accepted from pages of these origins alone, if there are any.
+    pub(crate) fn set_origins(&mut self, origins: Vec<String>) {
+        self.origins = origins.into();
     }
 
     /// New connections use these certificates; those that there are stay as they are.
@@ -137,8 +148,9 @@ impl Streams {
     }
 
     fn poll_accept(&mut self, context: &mut Context<'_>, counters: &mut Counters) {
-        let Streams { limits, tls, handshakes, acceptors, table, reports, .. } = self;
-        let mut adoption = Adoption { limits, tls: tls.as_ref(), handshakes, table, reports };
+        let Streams { limits, tls, origins, handshakes, acceptors, table, reports, .. } = self;
+        let tls = tls.as_ref();
+        let mut adoption = Adoption { limits, tls, origins, handshakes, table, reports };
         for acceptor in acceptors {
             let (listener, bound) = (acceptor.listener(), acceptor.bound());
             let transport = acceptor.transport();
@@ -171,6 +183,7 @@ impl Streams {
                 counters.tls_handshakes += 1;
                 counters.tls_resumed += u64::from(resumed);
             }
+            Event::Upgraded => counters.ws_opened += 1,
             Event::Message { arrival, bytes } => {
                 counters.tcp_received += 1;
                 out.push(Input::Message { arrival, bytes });
@@ -182,6 +195,8 @@ impl Streams {
                     End::Closed(reason) => SendError::Closed(reason.clone()),
                 };
                 counters.tls_failed += u64::from(is_tls_failure(&error));
+                let upgrade = matches!(error, SendError::Closed(CloseReason::Upgrade(_)));
+                counters.ws_refused += u64::from(upgrade);
                 for transmit in unsent {
                     fail(transmit, error.clone(), counters, out);
                 }
@@ -194,7 +209,7 @@ impl Streams {
     }
 
     /// Queues a message on the connection that its target names, else on one to the same remote
-    /// address, else on a new one.
+    /// address, else on a new one; but WebSockets are opened by peers alone.
     pub(crate) fn send(
         &mut self,
         transmit: Transmit,
@@ -227,6 +242,9 @@ impl Streams {
                 }
                 Offer::Closed(refused) => transmit = refused,
             }
+        }
+        if target.transport.is_web_socket() {
+            return fail(transmit, SendError::NoWebSocket, counters, out);
         }
         self.open(bound, transmit, counters, out);
     }
@@ -303,7 +321,7 @@ impl Streams {
 
     fn count_down(&mut self, event: Event) -> usize {
         match event {
-            Event::Opened | Event::Secured { .. } | Event::Message { .. } => 0,
+            Event::Opened | Event::Secured { .. } | Event::Upgraded | Event::Message { .. } => 0,
             Event::Ended { connection, unsent, .. } => {
                 self.table.remove(connection);
                 unsent.len()
@@ -324,6 +342,7 @@ fn is_tls_failure(error: &SendError) -> bool {
 struct Adoption<'s> {
     limits: &'s Limits,
     tls: Option<&'s Tls>,
+    origins: &'s Arc<[String]>,
     handshakes: &'s Arc<Semaphore>,
     table: &'s mut Table,
     reports: &'s mpsc::Sender<Event>,
@@ -342,13 +361,18 @@ impl Adoption<'_> {
         Ok(())
     }
 
-    /// What TLS begins with, where there is TLS; an error if it cannot.
+    /// What TLS and WebSockets begin with, where there are any; an error if they cannot.
     fn guard(&self, transport: Transport) -> Result<Option<Guard>, ()> {
-        if !transport.is_secure() {
+        let (is_secure, is_web) = (transport.is_secure(), transport.is_web_socket());
+        if !is_secure && !is_web {
             return Ok(None);
         }
         let place = self.handshakes.clone().try_acquire_owned().map_err(|_| ())?;
-        let session = self.tls.and_then(Tls::accept).ok_or(())?;
-        Ok(Some(Guard { session, place }))
+        let session = match is_secure {
+            true => Some(self.tls.and_then(Tls::accept).ok_or(())?),
+            false => None,
+        };
+        let origins = is_web.then(|| self.origins.clone());
+        Ok(Some(Guard { session, origins, place }))
     }
 }

@@ -46,6 +46,11 @@ impl Pipe {
         Pipe { stream, tls: Some(Mutex::new(Session { connection, taken: 0 })) }
     }
 
+    /// Whether there is TLS.
+    pub(super) const fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
     /// Shakes hands. Returns what the peer has sent behind its part of it, and whether an earlier
     /// session was resumed.
     ///

@@ -1,62 +1,89 @@
 //! The reading half of a connection.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use signaling_core::transport::Arrival;
-use signaling_core::wire::{Frame, FramingError, StreamFramer};
+use signaling_core::wire::FramingError;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, timeout_at};
 
 use super::Event;
 use super::connection::{Activity, lost};
+use super::cutter::{Cutter, Piece};
 use super::pipe::{Pipe, Progress};
 use crate::config::Limits;
 use crate::input::CloseReason;
-
-/// What may wait in the framer without being part of a message: a CRLF of which it is not known yet
-/// whether another follows (RFC 5626 3.5.1). Phones send one alone as a keep-alive.
-const LINE_ENDS_MAX: usize = 3;
 
 /// Why reading ended.
 pub(super) enum Stop {
     Closed(CloseReason),
     /// The stream cannot be cut any further.
     Malformed(FramingError),
+    /// The peer is told so with `last`.
+    Ended {
+        reason: CloseReason,
+        last: Bytes,
+    },
 }
 
-/// Frames what arrives, behind what has arrived `early`, and reports each message, in order, until the
-/// connection ends or its stream cannot be framed. Notifies `ping` of each ping.
+/// The answer to the latest ping, until the writer takes it: pings that come faster than they can be
+/// answered share a pong (RFC 6455 5.5.3).
+#[derive(Default)]
+pub(super) struct Pongs {
+    latest: Mutex<Option<Bytes>>,
+    news: Notify,
+}
+
+impl Pongs {
+    fn put(&self, pong: Bytes) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(pong);
+        self.news.notify_one();
+    }
+
+    /// Waits for one. Nothing is lost when it is dropped while it waits.
+    pub(super) async fn next(&self) -> Bytes {
+        loop {
+            self.news.notified().await;
+            if let Some(pong) = self.latest.lock().unwrap_or_else(PoisonError::into_inner).take() {
+                return pong;
+            }
+        }
+    }
+}
+
+/// Cuts what arrives and reports each message, in order, until the connection ends or cannot be cut.
+/// Answers to pings go to `pongs`.
 pub(super) async fn run(
     pipe: &Pipe,
-    early: &[u8],
+    mut cutter: Cutter,
     arrival: Arrival,
     limits: &Limits,
     reports: &mpsc::Sender<Event>,
-    ping: &Notify,
+    pongs: &Pongs,
     activity: &Activity,
 ) -> Stop {
-    let mut framer = StreamFramer::new(limits.framing);
     let mut partial = Partial { limit: limits.partial_message, due: None };
-    framer.push(early);
     loop {
         loop {
-            match framer.next() {
-                Ok(Some(Frame::Message(bytes))) => {
+            match cutter.next() {
+                Ok(Some(Piece::Message(bytes))) => {
                     partial.due = None;
                     // The receiver is gone only when the transports are, and this task then ends.
                     let _ = reports.send(Event::Message { arrival, bytes }).await;
                 }
-                Ok(Some(Frame::KeepAlivePing)) => ping.notify_one(),
+                Ok(Some(Piece::Ping(pong))) => pongs.put(pong),
                 Ok(None) => break,
-                Err(error) => return Stop::Malformed(error),
+                Err(stop) => return stop,
             }
         }
-        partial.note(framer.pending());
+        partial.note(cutter.is_within());
         if partial.wait(pipe).await.is_err() {
             return Stop::Closed(CloseReason::SlowSender);
         }
-        match pipe.read(|bytes| framer.push(bytes)) {
+        match pipe.read(|bytes| cutter.push(bytes)) {
             Ok(Progress::End) => return Stop::Closed(CloseReason::Peer),
             Ok(Progress::Some) => activity.touch(),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -84,8 +111,8 @@ impl Partial {
         }
     }
 
-    fn note(&mut self, pending: usize) {
-        if pending <= LINE_ENDS_MAX {
+    fn note(&mut self, is_within: bool) {
+        if !is_within {
             self.due = None;
         } else if self.due.is_none() {
             self.due = Some(Instant::now() + self.limit);

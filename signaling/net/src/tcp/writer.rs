@@ -5,24 +5,22 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use signaling_core::transport::Transmit;
-use tokio::sync::Notify;
 
 use super::connection::{Activity, lost};
 use super::outbound::Outgoing;
 use super::pipe::Pipe;
+use super::reader::Pongs;
 use crate::input::CloseReason;
+use crate::ws;
 
 /// Messages in one write: they share system calls and segments, while the queue is looked at often.
 const WRITE_BATCH: usize = 16;
 
-/// Answers a ping (RFC 5626 3.5.1).
-const PONG: Bytes = Bytes::from_static(b"\r\n");
-
-/// A message, or a pong, that is being written.
+/// A message, what stands before one, or a pong, that is being written.
 struct Pending {
     /// What is left of it.
     rest: Bytes,
-    /// The message, for when it fails; `None` for a pong.
+    /// The message, for when it fails; `None` for the rest.
     transmit: Option<Transmit>,
 }
 
@@ -30,25 +28,26 @@ struct Pending {
 /// nothing is lost when that is dropped.
 pub(super) struct Writer {
     outgoing: Outgoing,
+    /// Each message is in a frame of its own (RFC 7118 5.2).
+    is_web_socket: bool,
     pending: VecDeque<Pending>,
 }
 
 impl Writer {
-    pub(super) fn new(outgoing: Outgoing) -> Writer {
-        Writer { outgoing, pending: VecDeque::new() }
+    pub(super) fn new(outgoing: Outgoing, is_web_socket: bool) -> Writer {
+        Writer { outgoing, is_web_socket, pending: VecDeque::new() }
     }
 
     /// Writes until the queue has ended and everything is written ([`CloseReason::Asked`]) or
-    /// writing fails. Answers a ping whenever `ping` is notified; pings that come faster than they
-    /// can be answered share a pong.
+    /// writing fails. Writes `pongs`, too.
     pub(super) async fn run(
         &mut self,
         pipe: &Pipe,
-        ping: &Notify,
+        pongs: &Pongs,
         activity: &Activity,
     ) -> CloseReason {
         loop {
-            if !self.gather(ping).await {
+            if !self.gather(pongs).await {
                 return CloseReason::Asked;
             }
             while !self.pending.is_empty() {
@@ -78,14 +77,14 @@ impl Writer {
     }
 
     /// Waits for something to write and takes what is there; `false` if nothing will ever be.
-    async fn gather(&mut self, ping: &Notify) -> bool {
+    async fn gather(&mut self, pongs: &Pongs) -> bool {
         tokio::select! {
             biased;
             message = self.outgoing.queue.recv() => match message {
                 Some(transmit) => self.take(transmit),
                 None => return false,
             },
-            () = ping.notified() => self.pending.push_back(Pending { rest: PONG, transmit: None }),
+            pong = pongs.next() => self.pending.push_back(Pending { rest: pong, transmit: None }),
         }
         while self.pending.len() < WRITE_BATCH {
             let Ok(transmit) = self.outgoing.queue.try_recv() else { break };
@@ -95,6 +94,10 @@ impl Writer {
     }
 
     fn take(&mut self, transmit: Transmit) {
+        if self.is_web_socket {
+            let header = ws::message_header(&transmit.bytes);
+            self.pending.push_back(Pending { rest: header, transmit: None });
+        }
         self.pending.push_back(Pending { rest: transmit.bytes.clone(), transmit: Some(transmit) });
     }
 
