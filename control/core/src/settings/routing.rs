@@ -45,6 +45,11 @@ impl Rules for Route {
             let wrong = Wrong::new("port 0 cannot be sent to", "write the server's port");
             reader.tell(&at, wrong);
         }
+        if self.transport.is_web_socket() {
+            let what = format!("nobody can be called over {}", self.transport);
+            let fix = "only peers open WebSockets: write \"udp\", \"tcp\" or \"tls\"";
+            reader.tell(&format!("{path}.transport"), Wrong::new(what, fix));
+        }
     }
 }
 

@@ -81,7 +81,7 @@ fn listeners_do_not_collide(listen: &[Listen], reader: &mut Reader) {
 
 /// Nobody can connect over TLS to a node that has no certificate.
 fn tls_has_a_certificate(settings: &Settings, reader: &mut Reader) {
-    let secure = |listen: &Listen| listen.transport == Transport::Tls;
+    let secure = |listen: &Listen| listen.transport.is_secure();
     if let Some(index) = settings.sip.listen.iter().position(secure)
         && settings.sip.tls.certificates.is_empty()
     {

@@ -40,6 +40,11 @@ settings_table! {
         /// TLS: certificates, and whose are believed.
         table tls: Tls = default(Tls::default());
 
+        /// The web pages that may open a WebSocket from a browser, by their origins, for example
+        /// ["https://phone.example.com"]. Empty: all of them. Clients that are no browsers name no
+        /// origin, and are not asked for one.
+        restart ws_origins: Vec<Origin> = default(Vec::new());
+
         /// The sockets that SIP is received on, at least one. An IPv6 wildcard, "[::]:5060", receives
         /// IPv6 alone.
         restart listen: Vec<Listen> = default(vec![
@@ -66,7 +71,8 @@ settings_table! {
 settings_table! {
     /// One socket that SIP is received on.
     entry Listen {
-        /// "udp", "tcp" or "tls" (see sip.tls).
+        /// "udp", "tcp", "tls", "ws" (WebSocket, for browsers) or "wss" (WebSocket over TLS). For
+        /// "tls" and "wss" see sip.tls.
         restart transport: Transport = required("\"udp\"");
 
         /// Address and port; "0.0.0.0" and "[::]" stand for every address of the host. Port 0: any
@@ -78,7 +84,7 @@ settings_table! {
     }
 }
 
-text_values!(Realm);
+text_values!(Realm, Origin);
 
 const SIP_ANY: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 5060);
@@ -112,6 +118,34 @@ impl Text for Realm {
         }
         let fix = "write 1 to 128 printable ASCII characters without quotes and backslashes";
         Err(Wrong::new(format!("{} is not a realm", quoted(text)), fix))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
+/// The origin of a web page (RFC 6454 6.2), in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin(String);
+
+impl Origin {
+    /// As browsers send it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text for Origin {
+    fn parse(text: &str) -> Result<Origin, Wrong> {
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']');
+        if rest.is_some_and(|host| (1..=260).contains(&host.len()) && host.chars().all(plain)) {
+            return Ok(Origin(text.to_ascii_lowercase()));
+        }
+        let fix = "write scheme and host, and a port that is not the usual: \"https://phone.example.com\"";
+        Err(Wrong::new(format!("{} is not the origin of a web page", quoted(text)), fix))
     }
 
     fn show(&self) -> String {

@@ -128,11 +128,16 @@ pub enum Transport {
     Tcp,
     /// TLS over TCP.
     Tls,
+    /// WebSocket (RFC 7118).
+    Ws,
+    /// WebSocket over TLS.
+    Wss,
 }
 
 impl Transport {
     /// Every transport that a node speaks.
-    pub const ALL: [Transport; 3] = [Transport::Udp, Transport::Tcp, Transport::Tls];
+    pub const ALL: [Transport; 5] =
+        [Transport::Udp, Transport::Tcp, Transport::Tls, Transport::Ws, Transport::Wss];
 
     /// Those that need nothing but an address.
     pub const PLAIN: [Transport; 2] = [Transport::Udp, Transport::Tcp];
@@ -142,7 +147,25 @@ impl Transport {
     pub const fn is_stream(self) -> bool {
         match self {
             Transport::Udp => false,
-            Transport::Tcp | Transport::Tls => true,
+            Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => true,
+        }
+    }
+
+    /// Whether it needs a certificate of this node.
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Ws => false,
+            Transport::Tls | Transport::Wss => true,
+        }
+    }
+
+    /// Whether only the peer can open a connection (RFC 7118 5).
+    #[must_use]
+    pub const fn is_web_socket(self) -> bool {
+        match self {
+            Transport::Udp | Transport::Tcp | Transport::Tls => false,
+            Transport::Ws | Transport::Wss => true,
         }
     }
 }
@@ -153,6 +176,8 @@ impl fmt::Display for Transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
+            Transport::Ws => "ws",
+            Transport::Wss => "wss",
         })
     }
 }
@@ -160,7 +185,9 @@ impl fmt::Display for Transport {
 impl Text for Transport {
     fn parse(text: &str) -> Result<Transport, Wrong> {
         let found = Transport::ALL.into_iter().find(|transport| transport.to_string() == text);
-        found.ok_or_else(|| one_of(text, "transport", "\"udp\", \"tcp\" or \"tls\""))
+        found.ok_or_else(|| {
+            one_of(text, "transport", "\"udp\", \"tcp\", \"tls\", \"ws\" or \"wss\"")
+        })
     }
 
     fn show(&self) -> String {

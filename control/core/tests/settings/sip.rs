@@ -40,8 +40,36 @@ fn an_unknown_transport_is_told_the_known_ones() {
     assert_eq!(
         problems,
         "2:13: sip.listen[0].transport: unknown transport \"sctp\"; \
-         write \"udp\", \"tcp\" or \"tls\""
+         write \"udp\", \"tcp\", \"tls\", \"ws\" or \"wss\""
     );
+}
+
+/// RFC 6454 6.2: an origin has no path, so that one with a path would never be met.
+#[test]
+fn origins_of_web_pages_are_checked() {
+    let settings =
+        good("[sip]\nws_origins = [\"https://Phone.example.com\", \"http://[::1]:8080\"]\n");
+    let origins = settings.sip.ws_origins.iter().map(|origin| origin.as_str());
+    assert_eq!(origins.collect::<Vec<_>>(), ["https://phone.example.com", "http://[::1]:8080"]);
+    for wrong in ["phone.example.com", "https://", "https://phone.example.com/", "*"] {
+        let problems = bad(&format!("[sip]\nws_origins = [\"{wrong}\"]\n"));
+        assert!(problems.contains("is not the origin of a web page"), "{problems}");
+    }
+}
+
+/// RFC 7118 5: a browser cannot be called without a connection of its own.
+#[test]
+fn no_route_leads_over_a_web_socket() {
+    let route = "[[routes]]\ndomain = \"pbx.example\"\nnext_hop = \"192.0.2.7:5060\"\n";
+    let problems = bad(&format!("{route}transport = \"wss\"\n"));
+    assert!(problems.contains("routes[0].transport: nobody can be called over wss"), "{problems}");
+}
+
+/// WebSockets over TLS show the certificates of TLS.
+#[test]
+fn a_secure_web_socket_needs_a_certificate() {
+    let problems = bad(&listen(&[("wss", "0.0.0.0:443")]));
+    assert!(problems.contains("TLS needs a certificate"), "{problems}");
 }
 
 #[test]

@@ -57,7 +57,8 @@ impl EventLoop {
         shared: Arc<Shared>,
     ) -> anyhow::Result<EventLoop> {
         let transports_of = parts.listeners.iter().map(|l| l.transport).collect();
-        let transports = Transports::bind_secure(parts.listeners, parts.limits, parts.tls)?;
+        let mut transports = Transports::bind_secure(parts.listeners, parts.limits, parts.tls)?;
+        transports.set_origins(parts.ws_origins);
         let proxy = (parts.proxy)(Instant::now(), &transports.bound());
         let last = u16::try_from(transports.bound().len().saturating_sub(1)).unwrap_or(u16::MAX);
         let ng = parts.ng.map(|core| NgSide { listener: ListenerId(last), core: core() });

@@ -32,6 +32,8 @@ pub(super) struct SignalingParts {
     pub(super) listeners: Vec<ListenerConfig>,
     pub(super) limits: signaling_net::Limits,
     pub(super) tls: Option<Tls>,
+    /// Whose pages may open WebSockets.
+    pub(super) ws_origins: Vec<String>,
     pub(super) proxy: MakeProxy,
     /// How long messages are let come together under load.
     pub(super) gather: Duration,
@@ -97,6 +99,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         ..signaling_net::Limits::default()
     };
     let tls = certificates::load(settings)?;
+    let ws_origins = settings.sip.ws_origins.iter().map(|one| one.as_str().to_owned()).collect();
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
     let users = users(settings)?;
     let gather = Duration::from_micros(settings.sip.gather_us.into());
@@ -117,7 +120,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         };
         Proxy::new(now, proxy_config(&settings, bound), parts)
     };
-    Ok(SignalingParts { listeners, limits, tls, proxy: Box::new(proxy), gather, ng })
+    Ok(SignalingParts { listeners, limits, tls, ws_origins, proxy: Box::new(proxy), gather, ng })
 }
 
 fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
@@ -173,6 +176,8 @@ const fn transport(transport: settings::Transport) -> Transport {
         settings::Transport::Udp => Transport::Udp,
         settings::Transport::Tcp => Transport::Tcp,
         settings::Transport::Tls => Transport::Tls,
+        settings::Transport::Ws => Transport::Ws,
+        settings::Transport::Wss => Transport::Wss,
     }
 }
 

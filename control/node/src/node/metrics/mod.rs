@@ -108,6 +108,8 @@ fn transports(page: &mut Page, net: &signaling_net::Counters) {
         ("tls_handshakes", "TLS handshakes completed.", net.tls_handshakes),
         ("tls_resumed", "Those that resumed a session.", net.tls_resumed),
         ("tls_failed", "TLS handshakes that failed.", net.tls_failed),
+        ("ws_opened", "WebSockets opened by peers.", net.ws_opened),
+        ("ws_refused", "WebSockets refused or not opened in time.", net.ws_refused),
         ("tcp_accept_paused", "Pauses for want of descriptors.", net.tcp_accept_paused),
         ("send_failed", "Messages that were not sent.", net.send_failed),
     ] {
