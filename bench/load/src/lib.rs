@@ -14,6 +14,7 @@ mod engine;
 mod guard;
 mod ids;
 mod media;
+pub mod mutate;
 mod os;
 pub mod progress;
 pub mod relaybench;

@@ -136,6 +136,15 @@ Examples:
 It starts the relay and makes the calls that it attacks, in network namespaces of its own (as root) or on
 loopback, and sends to nobody else. Exit code 1: more came of an attack than the documentation states.";
 
+const MUTATE_EXAMPLES: &str = "\
+Examples:
+  ringfarm bench mutate                             100,000 messages in some 10 s
+  ringfarm bench mutate --count 10000000 --seed 7   15 minutes; memory is judged from 80 s on
+  ringfarm bench mutate --target 127.0.0.1:5060     to a node that runs already
+
+It starts a node in a network namespace from which nobody can be reached (needs root). Exit code 1: the
+node died, its memory grew on, or one of the undisturbed calls failed.";
+
 /// What can be compared.
 #[derive(Debug, Subcommand)]
 pub(crate) enum BenchCommand {
@@ -148,6 +157,9 @@ pub(crate) enum BenchCommand {
     /// Play the stranger: send to the media ports of other people's calls, and count what comes of it.
     #[command(after_help = STRANGER_EXAMPLES)]
     Stranger(Box<load::relaybench::StrangerArgs>),
+    /// Send mutated SIP messages to a node, with undisturbed calls beside them.
+    #[command(after_help = MUTATE_EXAMPLES)]
+    Mutate(Box<load::mutate::MutateArgs>),
     /// The floor that relays are compared with: epoll, recvfrom and sendto, and nothing else.
     #[command(hide = true)]
     EpollRelay {

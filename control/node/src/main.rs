@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         Command::Bench { command: BenchCommand::Relay(args) } => return compare_relays(&args),
         Command::Bench { command: BenchCommand::Sip(args) } => return compare_servers(&args),
         Command::Bench { command: BenchCommand::Stranger(args) } => return play_stranger(&args),
+        Command::Bench { command: BenchCommand::Mutate(args) } => return send_mutants(&args),
         Command::Bench { command: BenchCommand::EpollRelay { a, b } } => {
             load::relaybench::floor::run([a, b]).map_err(Stop::from)
         }
@@ -54,4 +55,9 @@ fn compare_servers(args: &load::sipbench::SipArgs) -> ExitCode {
 /// The stranger decides its own exit code: 0 if no more came of it than is stated, else 1.
 fn play_stranger(args: &load::relaybench::StrangerArgs) -> ExitCode {
     load::relaybench::stranger::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
+}
+
+/// The run decides its own exit code: 0 if the node lives and no call failed, else 1.
+fn send_mutants(args: &load::mutate::MutateArgs) -> ExitCode {
+    load::mutate::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
 }

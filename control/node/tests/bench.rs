@@ -1,5 +1,5 @@
 //! `ringfarm bench`: this program's relay against the floor and its SIP side beside Kamailio, in sizes
-//! that say nothing about speed, and against a stranger. It needs root for its namespaces, as the peer tests do.
+//! that say nothing about speed, against a stranger, and under mutated messages. It needs root for its namespaces, as the peer tests do.
 
 use std::process::Command;
 
@@ -116,4 +116,29 @@ fn a_stranger_achieves_no_more_than_is_documented() {
             assert_eq!(taken["diverted"].as_u64() > Some(0), name != "asymmetric", "{taken}");
         }
     }
+}
+
+/// Mutated messages over UDP and TCP do not end the node, and calls beside them do not fail.
+#[test]
+fn mutated_messages_disturb_neither_the_node_nor_the_calls_of_others() {
+    const COUNT: u64 = 6_000;
+    let (code, report, log) = bench(&format!("mutate --count {COUNT} --rate 3000 --json"));
+    assert_eq!((code, &report["alive"]), (0, &Value::Bool(true)), "{report}\n{log}");
+    let number = |field: &str| report[field].as_u64().unwrap_or_default();
+    assert!(number("messages_udp") > COUNT / 2 && number("messages_tcp") > COUNT / 50, "{report}");
+    assert!(number("calls") >= 10 && number("calls") == number("calls_answered"), "{report}");
+    for class in ["2xx", "4xx", "requests"] {
+        assert!(report["answers"][class].as_u64() > Some(5), "{class}: {report}");
+    }
+    assert_eq!(report["resident_bytes"].as_array().map(Vec::len), Some(11), "{report}");
+}
+
+/// Whoever names somebody else's machine is refused, and nothing is sent.
+#[test]
+fn mutated_messages_go_to_loopback_only() {
+    let words = ["bench", "mutate", "--target", "192.0.2.1:5060"];
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_ringfarm")).args(words).output().expect("it runs");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && log.contains("127.0.0.0/8"), "{log}");
 }

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use load::mutate::{self, MutateArgs};
 use load::relaybench::{self, RelayArgs, StrangerArgs};
 use load::sipbench::{self, SipArgs};
 
@@ -32,6 +33,8 @@ enum Bench {
     Sip(Box<SipArgs>),
     /// Play the stranger (give --ringfarm: this program is none).
     Stranger(Box<StrangerArgs>),
+    /// Send mutated SIP messages to a node (give --ringfarm or --target: this program is none).
+    Mutate(Box<MutateArgs>),
     /// The floor that relays are compared with.
     #[command(hide = true)]
     EpollRelay { a: Ipv4Addr, b: Ipv4Addr },
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Bench::Relay(args) => relaybench::execute(&args),
         Bench::Sip(args) => sipbench::execute(&args),
         Bench::Stranger(args) => relaybench::stranger::execute(&args),
+        Bench::Mutate(args) => mutate::execute(&args),
         Bench::EpollRelay { a, b } => relaybench::floor::run([a, b]).map(|()| ExitCode::SUCCESS),
     }
 }

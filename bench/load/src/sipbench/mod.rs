@@ -24,7 +24,7 @@ pub mod report;
 mod scan;
 mod schedule;
 mod stream;
-mod systems;
+pub(crate) mod systems;
 mod table;
 mod tally;
 mod template;

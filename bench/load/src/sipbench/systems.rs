@@ -146,17 +146,17 @@ impl Running {
 }
 
 /// A folder that goes with its value.
-struct Folder(PathBuf);
+pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    fn make() -> Result<Folder> {
+    pub(crate) fn make() -> Result<Folder> {
         let name = format!("ringfarm-bench-{}-{:x}", std::process::id(), crate::os::random_u64());
         let path = std::env::temp_dir().join(name);
         fs::create_dir(&path).with_context(|| format!("making {}", path.display()))?;
         Ok(Folder(path))
     }
 
-    fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let path = self.0.join(name);
         fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
         Ok(path)
@@ -303,19 +303,30 @@ fn certificate(ip: std::net::Ipv4Addr, folder: &Folder) -> Result<Arc<ClientConf
 
 /// Asks over UDP until there is an answer.
 fn wait_ready(lab: &Lab, running: &mut Running) -> Result<()> {
-    let server = running.address;
     let socket = lab.at_client(Side::Caller, |address| {
         UdpSocket::bind((address, 0)).with_context(|| format!("a UDP socket of {address}"))
     })?;
+    let asked = wait_for_answer(&socket, running.address, || running.process.check());
+    asked.map_err(|error| running.explain(error))
+}
+
+/// Asks `server` with OPTIONS until there is an answer; `check` refuses a server that has ended.
+///
+/// # Errors
+/// Those of `check`, or there is no answer within [`READY_MAX`].
+pub(crate) fn wait_for_answer(
+    socket: &UdpSocket,
+    server: SocketAddrV4,
+    mut check: impl FnMut() -> Result<()>,
+) -> Result<()> {
     socket.set_read_timeout(Some(ASK_AGAIN)).context("a read timeout")?;
     let own = socket.local_addr().context("a socket's address")?;
     let deadline = Instant::now() + READY_MAX;
     let mut buffer = [0; 2_048];
     for number in 0u32.. {
-        running.check()?;
+        check()?;
         if Instant::now() > deadline {
-            let error = anyhow!("{} does not answer within {READY_MAX:?}", running.server.name());
-            return Err(running.explain(error));
+            bail!("{server} does not answer within {READY_MAX:?}");
         }
         let options = format!(
             "OPTIONS sip:{server} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKready{number};rport\r\n\
