@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::config::{Config, Listener};
 use crate::transport::{Arrival, ListenerId, Target, Transport};
-use crate::wire::{Host, SIP_PORT_DEFAULT, Uri, Via};
+use crate::wire::{Host, SIP_PORT_DEFAULT, SIPS_PORT_DEFAULT, Scheme, Uri, Via};
 
 /// Most addresses of this host that are remembered as its own. A host with more has its further ones
 /// recognised only where a message arrives on them.
@@ -49,7 +49,10 @@ impl Addresses {
 
     /// Whether `uri` names one of this node's listeners by address.
     pub(super) fn is_own(&self, config: &Config, uri: &Uri<'_>) -> bool {
-        let port = uri.port().unwrap_or(SIP_PORT_DEFAULT);
+        // RFC 3261 19.1.2.
+        let secure = matches!(uri.scheme(), Scheme::Sips);
+        let default = if secure { SIPS_PORT_DEFAULT } else { SIP_PORT_DEFAULT };
+        let port = uri.port().unwrap_or(default);
         uri.host().ip().is_some_and(|ip| self.is_listener(config, ip, port))
     }
 

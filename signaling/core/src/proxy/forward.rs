@@ -16,9 +16,9 @@ use super::output::Notice;
 use super::routing::Destination;
 use crate::call::{CallBranch, CallId};
 use crate::table::Key;
-use crate::transport::{Arrival, Target};
+use crate::transport::{Arrival, Target, Transport};
 use crate::wire::{
-    AuthValue, BRANCH_MAGIC, Edit, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method,
+    AuthValue, BRANCH_MAGIC, Edit, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method, Scheme,
 };
 
 /// What decides where this node sends a request: if one comes back with the same, it loops
@@ -197,7 +197,7 @@ impl Proxy {
         }
         count_hop(&mut edit, request);
         if let Purpose::NewCall(call) = purpose {
-            for route in self.record_routes(call, arrival, target) {
+            for route in self.record_routes(request, call, arrival, target) {
                 edit.push_front(HeaderName::RecordRoute, route);
             }
         }
@@ -217,9 +217,21 @@ impl Proxy {
 
     /// Our Record-Route values in the order in which they are put on top: one, or two where the
     /// sides of this node have different names (RFC 5658).
-    fn record_routes(&self, call: CallId, arrival: &Arrival, target: &Target) -> Vec<String> {
-        let route = |transport: crate::transport::Transport, address| {
-            format!("<sip:{address};transport={};lr;rf={}>", transport.uri_name(), call.0)
+    fn record_routes(
+        &self,
+        request: &Message,
+        call: CallId,
+        arrival: &Arrival,
+        target: &Target,
+    ) -> Vec<String> {
+        // RFC 3261 16.6 step 4.
+        let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+        let route = |transport: Transport, address| match transport {
+            // RFC 3261 26.2.2: `sips` says TLS already.
+            Transport::Tls if is_sips => format!("<sips:{address};lr;rf={}>", call.0),
+            Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
+                format!("<sip:{address};transport={};lr;rf={}>", transport.uri_name(), call.0)
+            }
         };
         let inside =
             route(arrival.transport, advertised(&self.config, arrival.listener, arrival.local));

@@ -107,13 +107,18 @@ impl Proxy {
         self.proxy_request(now, tx, arrival, request, method, &routed)
     }
 
-    /// What cannot be sent as it asks to be. `sips` goes where TLS is spoken, and outside only: how
-    /// users' devices are reached is for the way that they have registered by (RFC 3261 26.2.2).
+    /// What cannot be sent as it asks to be. `sips` goes where TLS is spoken; users' devices may be
+    /// reached over a secure WebSocket, too (RFC 3261 26.2.2).
     fn check_uri(&self, request: &Message, for_us: bool) -> Result<(), Answer> {
         let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
         match uri.scheme() {
             Scheme::Sip => Ok(()),
-            Scheme::Sips if !for_us && self.offered.speaks(Transport::Tls) => Ok(()),
+            Scheme::Sips if self.offered.speaks(Transport::Tls) => Ok(()),
+            Scheme::Sips
+                if for_us && self.config.listeners.iter().any(|l| l.transport.is_secure()) =>
+            {
+                Ok(())
+            }
             Scheme::Sips | Scheme::Tel | Scheme::Other(_) => {
                 Err(Answer::new(416, "Unsupported URI Scheme"))
             }

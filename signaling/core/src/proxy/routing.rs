@@ -52,7 +52,14 @@ impl Proxy {
         match self.registrar.lookup(now, &user) {
             Lookup::UnknownUser => Err(Answer::new(404, "Not Found")),
             Lookup::NotRegistered => Err(Answer::new(480, "Temporarily Unavailable")),
-            Lookup::Bindings(bindings) => {
+            Lookup::Bindings(mut bindings) => {
+                // RFC 3261 26.2.2: what asks for TLS goes no way that is not secure.
+                if matches!(uri.scheme(), Scheme::Sips) {
+                    bindings.retain(|binding| binding.arrival.transport.is_secure());
+                    if bindings.is_empty() {
+                        return Err(Answer::new(480, "No Secure Way To User"));
+                    }
+                }
                 Ok(bindings.iter().take(self.config.limits.branches).map(|b| contact(b)).collect())
             }
         }

@@ -231,6 +231,18 @@ impl Bench {
         self.arrive(arrival, Bytes::from(text.to_owned()));
     }
 
+    /// A message arrives on a connection that is secured.
+    pub(super) fn tls(&mut self, from: &str, connection: u64, text: &str) {
+        let arrival = Arrival {
+            transport: Transport::Tls,
+            listener: ListenerId(3),
+            local: address(NODE_TLS),
+            remote: address(from),
+            connection: Some(ConnectionId(connection)),
+        };
+        self.arrive(arrival, Bytes::from(text.to_owned()));
+    }
+
     fn arrive(&mut self, arrival: Arrival, bytes: Bytes) {
         self.proxy.handle_message(self.now, arrival, bytes);
         self.settle();
@@ -373,17 +385,19 @@ impl Bench {
     }
 
     pub(super) fn register_with_q(&mut self, user: &str, at: &str, q: &str) {
-        self.udp(
-            at,
-            &format!(
-                "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKr{user}{at}\r\n\
+        self.udp(at, &register(user, at, q));
+        self.expect_status(at, 200);
+    }
+}
+
+/// A REGISTER for `user` at `at`, over UDP.
+pub(super) fn register(user: &str, at: &str, q: &str) -> String {
+    format!(
+        "REGISTER sip:example.test SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKr{user}{at}\r\n\
                  From: <sip:{user}@example.test>;tag=r\r\nTo: <sip:{user}@example.test>\r\n\
                  Call-ID: reg-{user}-{at}\r\nCSeq: 1 REGISTER\r\nContact: <sip:{user}@{at}>;q={q}\r\n\
                  Expires: 3600\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n"
-            ),
-        );
-        self.expect_status(at, 200);
-    }
+    )
 }
 
 /// The ports that the test's relay gives: by session, stream and leg, so that a test can tell them

@@ -10,5 +10,6 @@ mod media;
 mod random;
 mod refusals;
 mod routes;
+mod secure;
 mod servers;
 mod torture;

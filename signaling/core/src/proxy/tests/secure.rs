@@ -1,0 +1,63 @@
+//! `sips`: every hop is secured, or there is none (RFC 3261 26.2.2).
+
+use super::calls::{ALICE, BOB, invite};
+use super::harness::{Bench, NODE_TLS, Plan, register, reply};
+
+fn bench() -> Bench {
+    Bench::new(Plan { secure: true, ..Plan::default() })
+}
+
+fn to_sips(uri: &str) -> String {
+    invite("bob", "").replacen("INVITE sip:bob@example.test", &format!("INVITE {uri}"), 1)
+}
+
+/// A user who has registered over TLS is called by that connection, by domain and by address (whose port
+/// is 5061 where none is written, RFC 3261 19.1.2), and the record-routes ask for TLS, too (16.6 step 4).
+#[test]
+fn a_call_that_has_to_be_secure_takes_the_way_that_is() {
+    for (connection, uri) in [(1, "sips:bob@example.test"), (2, "sips:bob@192.0.2.1")] {
+        let mut bench = bench();
+        bench.tls(BOB, connection, &register("bob", BOB, "1").replacen("UDP", "TLS", 1));
+        bench.expect_status(BOB, 200);
+        bench.tls(ALICE, 9, &to_sips(uri).replacen("UDP", "TLS", 1));
+        bench.expect_status(ALICE, 100);
+        let transmit = bench.sent.front().unwrap().target;
+        assert_eq!(transmit.connection.map(|c| c.0), Some(connection));
+        let invite = bench.expect_request(BOB, "INVITE");
+        let routes: Vec<_> =
+            invite.record_routes().map(|r| r.unwrap().uri_text().to_owned()).collect();
+        let [route] = &routes[..] else { panic!("{routes:?}") };
+        assert!(route.starts_with(&format!("sips:{NODE_TLS};lr;rf=")), "{route}");
+
+        bench.tls(BOB, connection, &reply(&invite, 200, "tb", &format!("sips:bob@{BOB}"), ""));
+        bench.expect_status(ALICE, 200);
+        let bye = to_sips(&format!("sips:bob@{BOB}"))
+            .replacen("UDP", "TLS", 1)
+            .replacen("INVITE", "BYE", 1)
+            .replace("1 INVITE", "2 BYE")
+            .replace("z9hG4bKa1", "z9hG4bKa2")
+            .replacen("@example.test>\r\nCall-ID", "@example.test>;tag=tb\r\nCall-ID", 1)
+            .replacen("Max-Forwards", &format!("Route: <{route}>\r\nMax-Forwards"), 1);
+        bench.tls(ALICE, 9, &bye);
+        bench.expect_request(BOB, "BYE");
+    }
+}
+
+/// A device that no secure way leads to is not called; one beside it that one leads to is.
+#[test]
+fn a_call_that_has_to_be_secure_takes_no_other_way() {
+    let mut bench = bench();
+    bench.register("bob", BOB);
+    bench.tls(ALICE, 9, &to_sips("sips:bob@example.test").replacen("UDP", "TLS", 1));
+    let refusal = bench.expect_status(ALICE, 480);
+    assert_eq!(refusal.reason(), b"No Secure Way To User");
+
+    let other = "198.51.100.21:5061";
+    bench.tls(other, 1, &register("bob", other, "1").replacen("UDP", "TLS", 1));
+    bench.expect_status(other, 200);
+    let again = to_sips("sips:bob@example.test").replacen("UDP", "TLS", 1);
+    bench.tls(ALICE, 9, &again.replace("z9hG4bKa1", "z9hG4bKa2").replace("1 INVITE", "2 INVITE"));
+    bench.expect_status(ALICE, 100);
+    bench.expect_request(other, "INVITE");
+    bench.expect_silence();
+}
