@@ -1,8 +1,9 @@
 //! Drives headless baresip 1.0: each instance plays a tone and records what it hears.
 
 use std::cell::RefCell;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{Read, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
@@ -10,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{DOMAIN, Lab, Process, Transport, User, sip_facing, wait_for};
+use crate::harness::{AUTHORITY, DOMAIN, Lab, Process, Transport, User, sip_facing, wait_for};
 use crate::tone::Recording;
 
 /// What a test that uses this needs installed.
@@ -50,8 +51,13 @@ impl Baresip {
                 .and_then(|()| fs::write(dir.join(name), text))
                 .unwrap_or_else(|e| panic!("cannot write baresip's {name}: {e}"));
         };
-        write("config", config(local, hertz, &dir.display().to_string()));
-        write("accounts", account(user, sip_facing(local), transport));
+        let mut text = config(local, hertz, &dir.display().to_string());
+        if transport == Transport::Tls {
+            let authorities = lab.path(AUTHORITY);
+            let _ = writeln!(text, "sip_cafile {}", authorities.display());
+        }
+        write("config", text);
+        write("accounts", account(user, sip_facing(local, transport), transport));
         write("contacts", String::new());
         let mut command: Command = lab.host(local).command(BARESIP);
         // -s: it prints its SIP messages, which a failed test shows.

@@ -28,26 +28,43 @@ const WATCHED: Duration = Duration::from_millis(500);
 /// node that holds packets back shows, a machine that is busy with other tests does not.
 const JITTER_MS_MAX: f64 = 20.0;
 
-struct Call {
+pub(crate) struct Call {
     lab: Lab,
 }
 
 impl Call {
     fn new(needed: &[&str]) -> Call {
-        Call { lab: Lab::start(&Settings::with_users(&["alice", "bob"]), needed) }
+        Call::with(&Settings::with_users(&["alice", "bob"]), needed)
+    }
+
+    /// As [`Call::new`], of a node with these settings.
+    pub(crate) fn with(settings: &Settings, needed: &[&str]) -> Call {
+        Call { lab: Lab::start(settings, needed) }
+    }
+
+    /// A whole call between phones with these addresses and transports.
+    pub(crate) fn hang_up(self, phones: [(impl Into<IpAddr>, Transport); 2], by_caller: bool) {
+        let (caller, callee) = self.connect_over(phones.map(|(ip, by)| (ip.into(), by)));
+        let (ends, hears) = if by_caller { (&caller, &callee) } else { (&callee, &caller) };
+        ends.hang_up();
+        hears.wait_call_end();
+        let end = if by_caller { CALLER_HUNG_UP } else { CALLEE_HUNG_UP };
+        self.end(caller, callee, end);
     }
 
     /// Both phones, registered, with a call from the first to the second that both hear for a
     /// second.
     fn connect(&self, transport: Transport) -> (Baresip, Baresip) {
-        self.connect_between([CALLER.into(), CALLEE.into()], transport)
+        self.connect_over([(CALLER.into(), transport), (CALLEE.into(), transport)])
     }
 
-    /// As [`Call::connect`], for phones with these addresses.
-    fn connect_between(&self, [from, to]: [IpAddr; 2], transport: Transport) -> (Baresip, Baresip) {
+    fn connect_over(
+        &self,
+        [(from, by), (to, callee_by)]: [(IpAddr, Transport); 2],
+    ) -> (Baresip, Baresip) {
         let (alice, bob) = (User::new("alice"), User::new("bob"));
-        let caller = Baresip::start(&self.lab, &alice, from, transport, LOW);
-        let callee = Baresip::start(&self.lab, &bob, to, transport, HIGH);
+        let caller = Baresip::start(&self.lab, &alice, from, by, LOW);
+        let callee = Baresip::start(&self.lab, &bob, to, callee_by, HIGH);
         caller.call(&bob);
         hear_a_second(&[&caller, &callee]);
         (caller, callee)
@@ -113,13 +130,7 @@ fn hang_up(transport: Transport, by_caller: bool) {
 }
 
 fn hang_up_between(phones: [IpAddr; 2], transport: Transport, by_caller: bool) {
-    let call = Call::new(&[BARESIP]);
-    let (caller, callee) = call.connect_between(phones, transport);
-    let (ends, hears) = if by_caller { (&caller, &callee) } else { (&callee, &caller) };
-    ends.hang_up();
-    hears.wait_call_end();
-    let end = if by_caller { CALLER_HUNG_UP } else { CALLEE_HUNG_UP };
-    call.end(caller, callee, end);
+    Call::new(&[BARESIP]).hang_up(phones.map(|ip| (ip, transport)), by_caller);
 }
 
 /// Hold by re-INVITE (RFC 3264 8.4): the tone stops, and is back after the call is resumed. UDP.

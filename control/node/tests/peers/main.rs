@@ -16,6 +16,7 @@ mod kernel_ports;
 mod networks;
 mod raw;
 mod raw_answers;
+mod secure;
 mod sipp;
 mod sipp_answers;
 mod sipp_calls;

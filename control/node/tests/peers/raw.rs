@@ -63,6 +63,7 @@ impl Raw {
                 Ok(Raw::Udp(socket))
             }
             Transport::Tcp => TcpStream::connect(NODE_ADDRESS).map(Raw::Tcp),
+            Transport::Tls => panic!("a raw peer speaks no TLS"),
         };
         lab.host(local)
             .enter(open)

@@ -88,7 +88,7 @@ impl Sipp {
             port,
             media: local,
             media_port: MEDIA_PORT,
-            remote: sip_facing(local).to_string(),
+            remote: sip_facing(local, transport).to_string(),
             calls: 1,
             rate: 10,
             pause: Duration::from_secs(1),

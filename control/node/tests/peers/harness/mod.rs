@@ -6,6 +6,7 @@ mod namespace;
 mod network;
 mod node;
 mod process;
+mod tls;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -20,10 +21,11 @@ pub(crate) use meter::{Direction, Meter};
 pub(crate) use namespace::Namespace;
 pub(crate) use network::{BRIDGE, Network};
 pub(crate) use node::{
-    CALLEE_HUNG_UP, CALLER_HUNG_UP, DOMAIN, MEDIA_PORTS, NG_PORT, NODE_PORT, Node, OUTSIDE_DOMAIN,
-    Settings, User, WAN,
+    CALLEE_HUNG_UP, CALLER_HUNG_UP, DOMAIN, MEDIA_PORTS, NG_PORT, NODE_PORT, NODE_TLS_PORT, Node,
+    OUTSIDE_DOMAIN, Settings, User, WAN,
 };
 pub(crate) use process::Process;
+pub(crate) use tls::AUTHORITY;
 
 /// Where the node listens.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -54,8 +56,12 @@ pub(crate) fn node_facing(peer: IpAddr) -> IpAddr {
 }
 
 /// Where a peer with this address finds the node's SIP.
-pub(crate) fn sip_facing(peer: IpAddr) -> SocketAddr {
-    SocketAddr::new(node_facing(peer), NODE_PORT)
+pub(crate) fn sip_facing(peer: IpAddr, transport: Transport) -> SocketAddr {
+    let port = match transport {
+        Transport::Udp | Transport::Tcp => NODE_PORT,
+        Transport::Tls => NODE_TLS_PORT,
+    };
+    SocketAddr::new(node_facing(peer), port)
 }
 
 /// How often a condition that nothing announces (a file, a socket table) is looked at again.
@@ -66,6 +72,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(25);
 pub(crate) enum Transport {
     Udp,
     Tcp,
+    Tls,
 }
 
 impl Transport {
@@ -73,6 +80,7 @@ impl Transport {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         }
     }
 }

@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{NODE, NODE_OUTSIDE, Namespace, PROXY, Process, v6};
+use super::{NODE, NODE_OUTSIDE, Namespace, PROXY, Process, tls, v6};
 
 /// The node's SIP port, UDP and TCP.
 pub(crate) const NODE_PORT: u16 = 5060;
+/// The node's port for SIP over TLS, where it has certificates.
+pub(crate) const NODE_TLS_PORT: u16 = 5061;
 /// The port that the node receives ng commands on.
 pub(crate) const NG_PORT: u16 = 2223;
 /// The domain whose users the node knows.
@@ -55,6 +57,8 @@ pub(crate) struct Settings {
     pub(crate) unrelayed: bool,
     /// Whether [`WAN`] stands before the node, and there are the networks "inside" and "outside".
     pub(crate) networks: bool,
+    /// Whether the node listens for TLS, too.
+    pub(crate) tls: bool,
 }
 
 /// What stands before [`NODE_OUTSIDE`].
@@ -78,7 +82,7 @@ impl Settings {
         Settings { ng: true, ..Settings::default() }
     }
 
-    fn to_toml(&self) -> String {
+    fn to_toml(&self, dir: &Path) -> String {
         let (first, last) = (MEDIA_PORTS.start(), MEDIA_PORTS.end());
         let mut toml =
             format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n");
@@ -95,6 +99,15 @@ impl Settings {
                 toml,
                 "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{address}\"\n"
             );
+        }
+        if self.tls {
+            for address in [NODE.into(), v6(NODE)].map(|ip| SocketAddr::new(ip, NODE_TLS_PORT)) {
+                let _ = writeln!(
+                    toml,
+                    "[[sip.listen]]\ntransport = \"tls\"\naddress = \"{address}\"\n"
+                );
+            }
+            toml += &tls::certificate(dir);
         }
         for User { name, password } in &self.users {
             let _ =
@@ -132,7 +145,7 @@ impl Node {
     /// Starts a node; returns once it says that it is ready.
     pub(crate) fn start(namespace: &Namespace, dir: &Path, settings: &Settings) -> Node {
         let config = dir.join("ringfarm.toml");
-        std::fs::write(&config, settings.to_toml())
+        std::fs::write(&config, settings.to_toml(dir))
             .unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
         let mut command = namespace.command(binary());
         command.arg("run").arg("--config").arg(&config).env("NO_COLOR", "1");
