@@ -13,3 +13,4 @@ mod routes;
 mod secure;
 mod servers;
 mod torture;
+mod torture6;
