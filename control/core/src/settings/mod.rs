@@ -3,6 +3,7 @@
 //! Each key is declared once, by [`settings_table`](table): its documentation becomes the comment in
 //! [`default_file`]. [`check`] finds every problem of a text, not just the first.
 
+mod dns;
 mod hint;
 mod limits;
 mod media;
@@ -26,6 +27,7 @@ use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
+pub use dns::Dns;
 pub use limits::Limits;
 pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange, RelayMode};
 pub use metrics::Metrics;
@@ -64,6 +66,9 @@ settings_table! {
 
         /// The way to domains that DNS is not asked for; any other is looked up (RFC 3263).
         live routes: Vec<Route> = default(Vec::new());
+
+        /// How names are looked up.
+        table dns: Dns = default(Dns::default());
 
         /// Other SIP servers.
         table peers: Peers = default(Peers::default());

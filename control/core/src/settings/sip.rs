@@ -34,6 +34,10 @@ settings_table! {
         /// goes at once, which costs up to twice the processor time.
         restart gather_us: u32 = default(1000) in 0..=10_000;
 
+        /// Seconds for which a user's devices of one preference (q) ring before those of the next are
+        /// called.
+        live fork_timeout_s: Seconds = default(Seconds(20)) in 5..=180;
+
         /// For how long registrations hold.
         table registrar: Registrar = default(Registrar::default());
 

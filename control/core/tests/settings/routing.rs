@@ -112,3 +112,13 @@ fn nobody_trusts_the_whole_world() {
         assert!(problems.contains("trusts everybody"), "{problems}");
     }
 }
+
+#[test]
+fn name_servers_can_be_asked() {
+    let settings = good("[dns]\nservers = [\"127.0.0.1:53\", \"[2001:db8::53]:53\"]\n");
+    assert_eq!(settings.dns.servers.len(), 2);
+    let problems = bad("[dns]\nservers = [\"127.0.0.1:53\", \"127.0.0.1:0\"]\n");
+    assert!(problems.contains("dns.servers[1]: port 0 cannot be sent to"), "{problems}");
+    let problems = bad("[dns]\nservers = [\"192.0.2.53\"]\n");
+    assert!(problems.contains("dns.servers[0]: ") && problems.contains("add a port"), "{problems}");
+}

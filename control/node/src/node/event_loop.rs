@@ -13,7 +13,7 @@ use signaling_core::ng;
 use signaling_core::proxy::Proxy;
 use signaling_core::proxy::output::{Notice, Output};
 use signaling_core::transport::{ListenerId, Transport};
-use signaling_net::{Input, Resolver, ResolverConfig, Transports};
+use signaling_net::{Input, Resolver, Transports};
 
 use super::alarm::Alarm;
 use super::gather::Gather;
@@ -67,7 +67,7 @@ impl EventLoop {
             ng,
             transports,
             transports_of,
-            resolver: Resolver::new(&ResolverConfig::default())?,
+            resolver: Resolver::new(&parts.resolver)?,
             engine,
             shared,
             closes_waiting: VecDeque::new(),

@@ -15,17 +15,14 @@ use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::Transport;
-use signaling_net::ListenerConfig;
 use signaling_net::tls::Tls;
+use signaling_net::{ListenerConfig, ResolverConfig};
 
 use super::{certificates, ng};
 use crate::exit::Stop;
 
 /// Builds the proxy core at an instant, given the addresses that the listeners are bound to.
 type MakeProxy = Box<dyn FnOnce(Instant, &[SocketAddr]) -> Proxy + Send>;
-
-/// How long phones of one preference ring before those of the next are called.
-const FORK_TIME: Duration = Duration::from_secs(20);
 
 /// What the signaling thread is made of. The proxy core is built once the ports are known.
 pub(super) struct SignalingParts {
@@ -35,6 +32,7 @@ pub(super) struct SignalingParts {
     /// Whose pages may open WebSockets.
     pub(super) ws_origins: Vec<String>,
     pub(super) proxy: MakeProxy,
+    pub(super) resolver: ResolverConfig,
     /// How long messages are let come together under load.
     pub(super) gather: Duration,
     /// Of the last listener, if there is an ng socket.
@@ -103,6 +101,8 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
     let users = users(settings)?;
     let gather = Duration::from_micros(settings.sip.gather_us.into());
+    let servers = settings.dns.servers.clone();
+    let resolver = ResolverConfig { servers, ..ResolverConfig::default() };
     let settings = settings.clone();
     let ng = ng.map(|_| -> Box<dyn FnOnce() -> Ng + Send> {
         let settings = settings.clone();
@@ -120,7 +120,16 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         };
         Proxy::new(now, proxy_config(&settings, bound), parts)
     };
-    Ok(SignalingParts { listeners, limits, tls, ws_origins, proxy: Box::new(proxy), gather, ng })
+    Ok(SignalingParts {
+        listeners,
+        limits,
+        tls,
+        ws_origins,
+        proxy: Box::new(proxy),
+        resolver,
+        gather,
+        ng,
+    })
 }
 
 fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
@@ -151,7 +160,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             .collect(),
         relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
-        fork_time: FORK_TIME,
+        fork_time: settings.sip.fork_timeout_s.duration(),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {
             calls: settings.limits.sessions,
