@@ -14,6 +14,7 @@ pub mod proxy;
 pub mod registrar;
 pub mod resolve;
 pub mod sdp;
+pub mod stun;
 pub mod table;
 pub mod timer;
 pub mod transaction;

@@ -7,6 +7,10 @@ pub struct Counters {
     pub udp_received: u64,
     /// Datagrams that were keep-alives and went no further.
     pub udp_keep_alives: u64,
+    /// STUN Binding requests that were answered, be it with an error.
+    pub stun_answered: u64,
+    /// STUN datagrams that were malformed or no Binding requests, and went unanswered.
+    pub stun_dropped: u64,
     /// Datagrams that the kernel took for sending.
     pub udp_sent: u64,
     /// Datagrams dropped because too many waited for a full socket, or the kernel had no memory.

@@ -369,3 +369,34 @@ async fn a_shutdown_sends_the_datagrams_that_wait() {
     assert_eq!(report, ShutdownReport::default());
     assert_eq!(receive(&phone).await.0, b"last words");
 }
+
+/// RFC 5626 4.4.2: a phone learns its address, and keeps its NAT's binding, on the port that SIP is
+/// sent to, from the address that it asked; SIP is not held up by what is malformed.
+#[tokio::test]
+async fn stun_binding_requests_are_answered_beside_sip() {
+    let (mut transports, bound) = bind_one(udp("0.0.0.0:0"), Limits::default());
+    let (phone, phone_address) = peer("127.0.0.1:0").await;
+    let local = SocketAddr::new("127.0.0.2".parse().unwrap(), bound.port());
+    let mut stun = vec![0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42];
+    stun.extend(b"transaction!");
+    let mut inputs = Vec::new();
+    let (answer, from) = beside(&mut transports, &mut inputs, async {
+        phone.send_to(&stun, local).await.unwrap();
+        receive(&phone).await
+    })
+    .await;
+    assert_eq!(from, local);
+    assert_eq!(answer[..8], [1, 1, 0, 12, 0x21, 0x12, 0xa4, 0x42]);
+    assert_eq!(answer[8..20], *b"transaction!");
+    let port = u16::from_be_bytes([answer[26] ^ 0x21, answer[27] ^ 0x12]);
+    assert_eq!(port, phone_address.port());
+    assert_eq!(inputs, []);
+
+    stun[1] = 3;
+    phone.send_to(&stun, local).await.unwrap();
+    phone.send_to(b"OPTIONS", local).await.unwrap();
+    assert_eq!(message(&mut transports).await.1, "OPTIONS");
+    let counters = transports.counters();
+    assert_eq!((counters.stun_answered, counters.stun_dropped), (1, 1));
+    assert_eq!(counters.udp_received, 1);
+}

@@ -17,7 +17,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use signaling_core::transport::{Arrival, ListenerId, Transmit, Transport};
-use signaling_core::wire;
+use signaling_core::{stun, wire};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Sleep, sleep};
@@ -98,7 +98,9 @@ impl UdpListener {
                     if count < BATCH_MAX {
                         ready.clear_ready();
                     }
-                    self.hand_on(scratch, count, block, counters, out);
+                    if self.hand_on(scratch, count, block, counters, out) {
+                        let _ = self.poll_flush(context, counters, out);
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready.clear_ready(),
                 // An ICMP report, which the error queue tells of, or of the moment (ENOMEM): the
@@ -110,23 +112,49 @@ impl UdpListener {
         }
     }
 
+    /// Hands messages on and answers STUN; whether it has answered any.
     fn hand_on(
-        &self,
+        &mut self,
         scratch: &Scratch,
         count: usize,
         block: &mut Block,
         counters: &mut Counters,
         out: &mut Vec<Input>,
-    ) {
+    ) -> bool {
+        let mut answered = false;
         for (received, datagram) in (0..count).filter_map(|place| scratch.datagram(place)) {
             if wire::is_keep_alive(datagram) {
                 counters.udp_keep_alives += 1;
+                continue;
+            }
+            if stun::is_stun(datagram) {
+                answered |= self.answer_stun(&received, datagram, counters, out);
                 continue;
             }
             counters.udp_received += 1;
             let arrival = self.arrival(&received);
             out.push(Input::Message { arrival, bytes: block.copy(datagram) });
         }
+        answered
+    }
+
+    /// RFC 5626 4.4.2; `false` if it goes unanswered.
+    fn answer_stun(
+        &mut self,
+        received: &Received,
+        datagram: &[u8],
+        counters: &mut Counters,
+        out: &mut Vec<Input>,
+    ) -> bool {
+        let Some(answer) = stun::answer(datagram, received.remote) else {
+            counters.stun_dropped += 1;
+            return false;
+        };
+        counters.stun_answered += 1;
+        let target = self.arrival(received).reply();
+        let transmit = Transmit { target, bytes: answer.into(), server_name: None };
+        self.send(transmit, counters, out);
+        true
     }
 
     fn arrival(&self, received: &Received) -> Arrival {

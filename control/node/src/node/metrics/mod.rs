@@ -97,6 +97,8 @@ fn transports(page: &mut Page, net: &signaling_net::Counters) {
     for (name, help, value) in [
         ("udp_received", "Datagrams handed on as messages.", net.udp_received),
         ("udp_keep_alives", "Datagrams that were keep-alives.", net.udp_keep_alives),
+        ("stun_answered", "STUN Binding requests answered.", net.stun_answered),
+        ("stun_dropped", "STUN datagrams that were no Binding requests.", net.stun_dropped),
         ("udp_sent", "Datagrams sent.", net.udp_sent),
         ("udp_dropped", "Datagrams not sent for want of room.", net.udp_dropped),
         ("udp_reports_ignored", "ICMP reports without effect.", net.udp_reports_ignored),
