@@ -24,7 +24,7 @@ use control_core::settings::Settings;
 use relay_engine::{Engine, WorkerCounters, WorkerState};
 use signaling_core::proxy::Load;
 use signaling_core::transport::Transport;
-use signaling_net::tls::Tls;
+use signaling_net::tls::{Certificate, Tls};
 use tokio::sync::Notify;
 
 use crate::exit::Stop;
@@ -53,11 +53,18 @@ struct Shared {
     figures: Mutex<metrics::Figures>,
     /// Certificates that were read anew, until the signaling thread takes them.
     tls: Mutex<Option<Tls>>,
+    /// Those in use, for the metrics.
+    certificates: Mutex<Vec<Certificate>>,
 }
 
 impl Shared {
     fn stop_deadline(&self) -> Option<Instant> {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note_certificates(&self, tls: &Tls) {
+        let mut noted = self.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = tls.certificates().to_vec();
     }
 }
 
@@ -148,11 +155,13 @@ impl Node {
     }
 
     /// Reads the certificates anew; new connections use them. What cannot be read leaves the old ones
-    /// in use, and is logged.
+    /// in use, and is logged. Forgets which of the host's addresses lead where.
     pub(crate) fn reload(&self, settings: &Settings) {
+        translate::reroute();
         match certificates::load(settings) {
             Ok(Some(tls)) => {
                 tracing::info!(certificates = tls.certificates().len(), "certificates read anew");
+                self.shared.note_certificates(&tls);
                 *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls);
                 self.shared.wake.notify_one();
             }
@@ -194,6 +203,9 @@ fn spawn_signaling(
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Signaling> {
     let parts = translate::signaling(settings)?;
+    if let Some(tls) = &parts.tls {
+        shared.note_certificates(tls);
+    }
     let (ready, bound) = mpsc::sync_channel(1);
     let (engine, shared) = (Arc::clone(engine), Arc::clone(shared));
     let priority = translate::signaling_priority(settings);

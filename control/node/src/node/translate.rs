@@ -1,6 +1,7 @@
 //! Settings of the node in the words of its parts.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
@@ -262,13 +263,29 @@ fn ha1<const N: usize>(user: &str, hash: &settings::Secret) -> anyhow::Result<[u
         .with_context(|| format!("user {user}: the HA1 hash is not {} hexadecimal digits", 2 * N))
 }
 
+/// How often the host's addresses were said to have changed. The process has one routing table, and
+/// whoever asks it looks here.
+static REROUTED: AtomicU64 = AtomicU64::new(0);
+
+/// The host's addresses are known to have changed: no remembered one is used again (S50).
+pub(super) fn reroute() {
+    REROUTED.fetch_add(1, Ordering::Relaxed);
+}
+
 /// The kernel's routing table.
 #[derive(Default)]
-pub(super) struct KernelRoutes(signaling_net::route::LocalAddresses);
+pub(super) struct KernelRoutes {
+    remembered: signaling_net::route::LocalAddresses,
+    rerouted: u64,
+}
 
 impl LocalAddresses for KernelRoutes {
     fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr> {
-        self.0.lookup(remote, Instant::now()).ok()
+        let rerouted = REROUTED.load(Ordering::Relaxed);
+        if std::mem::replace(&mut self.rerouted, rerouted) != rerouted {
+            self.remembered.forget();
+        }
+        self.remembered.lookup(remote, Instant::now()).ok()
     }
 }
 

@@ -119,13 +119,19 @@ impl Proxy {
 
     pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
         let Some((key, index)) = self.by_client.remove(&tx) else { return };
+        let mut by_web_socket = false;
         if let Some(branch) = self.branch_mut(key, index) {
             branch.tx = None;
+            by_web_socket = branch.target.transport.is_web_socket();
         }
         // RFC 3261 16.9 and 16.7 step 6: a transport error counts as a 503 from below, which goes up
         // as 500.
         match cause {
             Cause::Timeout => self.lose_branch(now, key, index, 408, "Request Timeout"),
+            // Nobody can dial a browser (RFC 7118 5): without its connection it is not there.
+            Cause::Transport if by_web_socket => {
+                self.lose_branch(now, key, index, 480, "Temporarily Unavailable");
+            }
             Cause::Transport => self.lose_branch(now, key, index, 500, "Next Hop Unreachable"),
         }
         self.forget_if_over(key);

@@ -7,10 +7,12 @@ mod server;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, Weak};
+use std::time::SystemTime;
 
 use relay_engine::{Engine, WorkerCounters};
 use signaling_core::proxy::output::CallEnd;
 use signaling_core::wire::Defect;
+use signaling_net::tls::Certificate;
 
 use super::Shared;
 pub(super) use figures::{Figures, Tally};
@@ -47,6 +49,7 @@ fn metrics(shared: &Shared, engine: &Weak<Engine>) -> String {
     page.one(Kind::Gauge, "ringfarm_ready", "1 while the node takes new work.", ready);
     signaling(&mut page, &figures);
     transports(&mut page, &figures.net);
+    certificates(&mut page, &shared.certificates.lock().unwrap_or_else(PoisonError::into_inner));
     if let Some(engine) = engine.upgrade() {
         workers(&mut page, &engine.counters());
         ports(&mut page, &engine);
@@ -119,6 +122,15 @@ fn transports(page: &mut Page, net: &signaling_net::Counters) {
     }
 }
 
+fn certificates(page: &mut Page, certificates: &[Certificate]) {
+    let now = SystemTime::now();
+    let left =
+        certificates.iter().map(|one| (label("file", one.file.display()), one.seconds_left(now)));
+    let name = "ringfarm_tls_certificate_expiry_seconds";
+    let help = "Seconds until the certificate in the file ends, negative once it has.";
+    page.family(Kind::Gauge, name, help, left);
+}
+
 fn workers(page: &mut Page, counters: &[WorkerCounters]) {
     type Read = fn(&WorkerCounters) -> u64;
     let of = |read: Read| counters.iter().map(move |c| (label("worker", c.worker), read(c)));
@@ -172,4 +184,27 @@ fn ports(page: &mut Page, engine: &Engine) {
     let cut = usage.iter().map(|(address, usage)| (label("address", address), usage.rests_cut));
     let help = "Rests of media ports that ended early.";
     page.family(Kind::Counter, "ringfarm_media_rests_cut_total", help, cut);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A certificate that has ended is seen by its sign.
+    #[test]
+    fn the_end_of_each_certificate_is_told_by_its_file() {
+        let mut page = Page::default();
+        let now = SystemTime::now();
+        let of =
+            |file: &str, not_after| Certificate { file: file.into(), names: Vec::new(), not_after };
+        let good = of("/good.pem", now + Duration::from_secs(1_000_000));
+        let ended = of("/ended.pem", now - Duration::from_secs(1_000_000));
+        certificates(&mut page, &[good, ended]);
+        let page = page.finish();
+        let name = "ringfarm_tls_certificate_expiry_seconds";
+        assert!(page.contains(&format!("{name}{{file=\"/good.pem\"}} 9999")), "{page}");
+        assert!(page.contains(&format!("{name}{{file=\"/ended.pem\"}} -10000")), "{page}");
+    }
 }
