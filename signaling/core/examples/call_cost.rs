@@ -69,6 +69,7 @@ fn proxy(now: Instant) -> Proxy {
             next_hops: vec![NextHop::Address(callee())],
             transport: None,
         }],
+        assert_identity: true,
         relay_media: true,
         learning: LearningPolicy::Strict,
         fork_time: Duration::from_secs(20),

@@ -66,6 +66,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         trusted: Vec::new(),
         routes: Vec::new(),
         learning,
+        assert_identity: true,
         relay_media: true,
         fork_time: Duration::from_secs(20),
         server_name: "ringfarm/sim".to_owned(),

@@ -29,6 +29,11 @@ settings_table! {
         /// answer by themselves.
         live nonce_life_s: Seconds = default(Seconds(300)) in 10..=86_400;
 
+        /// Whether a user who has authenticated is named in P-Asserted-Identity (RFC 3325) to whoever is
+        /// called, unless `Privacy: id` keeps that from phones and from peers that are not trusted.
+        /// What others assert is taken off in any case, unless they are in peers.trusted.
+        live assert_identity: bool = default(true);
+
         /// Microseconds for which messages are let come together under load (some 2,000 a second and
         /// more), so that they share a wake-up: the most that this adds to a message's way. 0: each
         /// goes at once, which costs up to twice the processor time.

@@ -150,6 +150,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         domains: settings.sip.domains.iter().map(|d| d.as_str().to_owned()).collect(),
         realm: settings.sip.realm().to_owned(),
         trusted: settings.peers.trusted.clone(),
+        assert_identity: settings.sip.assert_identity,
         routes: settings
             .routes
             .iter()

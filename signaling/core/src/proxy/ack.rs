@@ -1,6 +1,7 @@
 //! The ACK for a 2xx: forwarded without a transaction (RFC 3261 16.11), and the answer of a call
 //! whose 2xx carried the offer.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -34,7 +35,7 @@ impl Proxy {
         }
         let Ok(passage) = self.passage(arrival, request, &routed) else { return };
         match passage.to.clone() {
-            Onward::Target(target) => self.pass_ack(request, &routed, &passage, target),
+            Onward::Target(target) => self.pass_ack(arrival, request, &routed, &passage, target),
             Onward::Way(way) => self.ack_along(arrival, request, routed, passage, &way),
         }
     }
@@ -51,7 +52,7 @@ impl Proxy {
         match way.ahead.front() {
             Some(Step::Hop(hop)) => {
                 if let Some(target) = self.target_of(arrival, hop) {
-                    self.pass_ack(request, &routed, &passage, target);
+                    self.pass_ack(arrival, request, &routed, &passage, target);
                 }
             }
             Some(Step::Name(query)) => {
@@ -70,12 +71,19 @@ impl Proxy {
         let Some(hop) = hops.iter().find(is_good).or(hops.first()).cloned() else { return };
         let WaitingAck { arrival, request, routed, passage } = ack;
         if let Some(target) = self.target_of(&arrival, &hop) {
-            self.pass_ack(&request, &routed, &passage, target);
+            self.pass_ack(&arrival, &request, &routed, &passage, target);
         }
     }
 
-    fn pass_ack(&mut self, request: &Message, routed: &Routed, passage: &Passage, target: Target) {
-        let Some(ack) = self.outgoing_ack(request, routed, &target) else { return };
+    fn pass_ack(
+        &mut self,
+        arrival: &Arrival,
+        request: &Message,
+        routed: &Routed,
+        passage: &Passage,
+        target: Target,
+    ) {
+        let Some(ack) = self.outgoing_ack(arrival, request, routed, &target) else { return };
         let Passage { call, branch, from, .. } = *passage;
         let origin = Origin { call, branch, leg: from };
         // The answer where the 2xx that it acknowledges carried the offer. Any other description in an
@@ -94,6 +102,7 @@ impl Proxy {
 
     fn outgoing_ack(
         &mut self,
+        arrival: &Arrival,
         request: &Message,
         routed: &Routed,
         target: &Target,
@@ -103,6 +112,9 @@ impl Proxy {
         super::forward::take_routes(&mut edit, request, routed);
         super::forward::count_hop(&mut edit, request);
         super::forward::strip_credentials(&mut edit, request, &self.config.realm);
+        let is_trusted = |peer: SocketAddr| self.is_in_trust_domain(peer.ip());
+        let (from, to) = (is_trusted(arrival.remote), is_trusted(target.remote));
+        super::identity::filter(&mut edit, request, from, to);
         edit.push_front(HeaderName::Via, via);
         edit.finish_message().ok()
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Proxy;
+use super::identity::{self, Sender};
 use super::inbound::Answer;
 use crate::auth::{Scheme, Verdict};
 use crate::transport::Arrival;
@@ -37,12 +38,12 @@ impl Proxy {
         now: Instant,
         arrival: &Arrival,
         request: &Message,
-    ) -> Result<Caller, Answer> {
+    ) -> Result<(Caller, Sender), Answer> {
         if self.config.is_trusted(arrival.remote.ip()) {
-            return Ok(Caller::Trusted);
+            return Ok((Caller::Trusted, Sender::Trusted));
         }
         if self.registrar.is_open() {
-            return Ok(Caller::Anybody);
+            return Ok((Caller::Anybody, Sender::Unknown));
         }
         // RFC 3261 22.1: ACK and CANCEL cannot be challenged; neither gets here, but an ACK that did
         // must not be answered.
@@ -51,15 +52,16 @@ impl Proxy {
         }
         let from = request.from();
         let from_uri = from.uri().map_err(|_| Answer::new(400, "Bad From Header"))?;
-        if !self.addresses.is_served(&self.config, &from_uri) {
+        let anonymous = identity::is_anonymous(&from_uri);
+        if !anonymous && !self.addresses.is_served(&self.config, &from_uri) {
             return Err(Answer::new(403, "Caller Neither Local Nor Trusted"));
         }
         let user = self.authenticate(now, Scheme::Proxy, request)?;
-        // Whoever has a password may speak in its own name only.
-        if from_uri.user_unescaped().as_deref() != Some(user.as_str()) {
+        // Whoever has a password may speak in its own name only, or in none.
+        if !anonymous && from_uri.user_unescaped().as_deref() != Some(user.as_str()) {
             return Err(Answer::new(403, "From Is Not The Authenticated User"));
         }
-        Ok(Caller::Authenticated)
+        Ok((Caller::Authenticated, self.sender(request, &user)))
     }
 
     /// Checks the digest credentials of `request`; the error challenges anew.

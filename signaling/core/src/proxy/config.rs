@@ -88,6 +88,8 @@ pub struct Config {
     pub realm: String,
     /// Networks whose requests need no authentication.
     pub trusted: Vec<IpNet>,
+    /// Whether the users who have authenticated are named in P-Asserted-Identity (RFC 3325).
+    pub assert_identity: bool,
     /// Static routes to other domains.
     pub routes: Vec<Route>,
     /// Whether media of calls is relayed; otherwise descriptions pass as they are (RFC 3261 16.6: a

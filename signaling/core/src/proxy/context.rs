@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use relay_core::api::Leg;
 use smallvec::SmallVec;
 
+use super::identity::Sender;
 use super::inbound::Routed;
 use super::routing::Destination;
 use super::way::Way;
@@ -136,6 +137,7 @@ pub(super) struct Context {
     pub(super) request: Message,
     pub(super) method: Method,
     pub(super) purpose: Purpose,
+    pub(super) sender: Sender,
     pub(super) branches: SmallVec<[Branch; 1]>,
     /// Kept where branches are still to be made.
     pub(super) routed: Option<Box<Routed>>,
@@ -162,6 +164,7 @@ impl Context {
         request: Message,
         method: Method,
         purpose: Purpose,
+        sender: Sender,
     ) -> Self {
         Context {
             server,
@@ -169,6 +172,7 @@ impl Context {
             request,
             method,
             purpose,
+            sender,
             branches: SmallVec::new(),
             routed: None,
             group: 0,

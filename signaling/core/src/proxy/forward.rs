@@ -11,6 +11,7 @@ use super::addresses::{Addresses, advertised};
 use super::config::Config;
 use super::context::{Branch, Context, Progress, Purpose};
 use super::failures::RETRY_AFTER;
+use super::identity::{self, Sender};
 use super::inbound::{Answer, Routed};
 use super::output::Notice;
 use super::routing::Destination;
@@ -85,6 +86,22 @@ pub(super) fn count_hop(edit: &mut Edit<'_>, request: &Message) {
     edit.set(HeaderName::MaxForwards, hops.to_string());
 }
 
+/// What a request that goes on is made of.
+#[derive(Clone, Copy)]
+struct Source<'a> {
+    request: &'a Message,
+    purpose: Purpose,
+    arrival: &'a Arrival,
+    sender: &'a Sender,
+}
+
+impl<'a> Source<'a> {
+    fn of(context: &'a Context) -> Source<'a> {
+        let Context { request, purpose, arrival, sender, .. } = context;
+        Source { request, purpose: *purpose, arrival, sender }
+    }
+}
+
 impl Proxy {
     /// Puts the context into the table and sends its branches, or starts to prepare their media.
     pub(super) fn start_context(
@@ -104,7 +121,8 @@ impl Proxy {
             } else {
                 let party = &destination.party;
                 let uri = destination.uri.as_deref();
-                branch.request = Some(self.outgoing(&context, uri, &party.flow, routed)?);
+                let source = Source::of(&context);
+                branch.request = Some(self.outgoing(&source, uri, &party.flow, routed)?);
             }
             context.branches.push(branch);
             if let Purpose::NewCall(call) = purpose
@@ -154,10 +172,11 @@ impl Proxy {
         let Some(context) = self.contexts.get(key) else { return };
         let Some(routed) = context.routed.clone() else { return };
         let Some(branch) = context.branches.get(index) else { return };
-        let source = (context.request.clone(), context.purpose, context.arrival);
+        let (request, sender) = (context.request.clone(), context.sender.clone());
+        let (purpose, arrival) = (context.purpose, context.arrival);
         let (uri, target) = (branch.uri.clone(), branch.target);
-        let (request, purpose, arrival) = (&source.0, source.1, &source.2);
-        let request = self.outgoing_of(request, purpose, arrival, uri.as_deref(), &target, &routed);
+        let source = Source { request: &request, purpose, arrival: &arrival, sender: &sender };
+        let request = self.outgoing(&source, uri.as_deref(), &target, &routed);
         let Some(branch) = self.branch_mut(key, index) else { return };
         match request {
             Ok(request) => {
@@ -171,24 +190,18 @@ impl Proxy {
     /// The request as `target` gets it, but for its body.
     fn outgoing(
         &mut self,
-        context: &Context,
+        source: &Source<'_>,
         uri: Option<&str>,
         target: &Target,
         routed: &Routed,
     ) -> Result<Message, Answer> {
-        let Context { request, purpose, arrival, .. } = context;
-        self.outgoing_of(request, *purpose, arrival, uri, target, routed)
-    }
-
-    fn outgoing_of(
-        &mut self,
-        request: &Message,
-        purpose: Purpose,
-        arrival: &Arrival,
-        uri: Option<&str>,
-        target: &Target,
-        routed: &Routed,
-    ) -> Result<Message, Answer> {
+        let Source { request, purpose, arrival, sender } = *source;
+        let to_trusted = self.is_in_trust_domain(target.remote.ip());
+        match purpose {
+            Purpose::NewCall(_) | Purpose::Plain => identity::check_privacy(request, to_trusted)?,
+            // What keeps a call going, or ends it, is not held up.
+            Purpose::InCall { .. } => {}
+        }
         let via = self.via(request, target);
         let mut edit = request.edit();
         take_routes(&mut edit, request, routed);
@@ -202,6 +215,7 @@ impl Proxy {
             }
         }
         strip_credentials(&mut edit, request, &self.config.realm);
+        identity::put(&mut edit, request, sender, to_trusted);
         edit.push_front(HeaderName::Via, via);
         edit.finish_message().map_err(|malformed| Answer::new(400, malformed.reason()))
     }

@@ -56,7 +56,8 @@ impl Proxy {
         }
         let purpose =
             Purpose::InCall { call: passage.call, from: passage.from, branch: passage.branch };
-        let context = Context::new(tx, *arrival, request.clone(), method, purpose);
+        let sender = self.sender_in_call(arrival);
+        let context = Context::new(tx, *arrival, request.clone(), method, purpose, sender);
         let (flow, way) = match passage.to {
             Onward::Target(target) => (target, None),
             Onward::Way(way) => (arrival.reply(), Some(way)),

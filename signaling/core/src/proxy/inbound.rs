@@ -198,10 +198,11 @@ impl Proxy {
         routed: &Routed,
     ) -> Result<(), Answer> {
         self.check_forwardable(request)?;
-        let caller = self.authorise(now, arrival, request)?;
+        let (caller, sender) = self.authorise(now, arrival, request)?;
         let targets = self.resolve(now, arrival, routed, caller)?;
         let is_invite = method == Method::Invite;
-        let mut context = Context::new(tx, *arrival, request.clone(), method, Purpose::Plain);
+        let mut context =
+            Context::new(tx, *arrival, request.clone(), method, Purpose::Plain, sender);
         if !is_invite {
             return self.start_context(now, context, targets, routed);
         }

@@ -15,6 +15,7 @@ mod context;
 mod end;
 mod failures;
 mod forward;
+mod identity;
 mod in_call;
 mod inbound;
 mod media;

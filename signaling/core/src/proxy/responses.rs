@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Proxy;
 use super::context::{Branch, Context, Progress, Purpose};
+use super::identity;
 use super::media::{Prepared, Role};
 use super::relay::Continuation;
 use crate::table::Key;
@@ -61,7 +62,12 @@ impl Proxy {
         // RFC 3261 16.7 step 3. Without a Via below ours nobody could be answered, and without a tag
         // a call could not be ended (RFC 3261 12.1.2).
         let is_usable = !(makes_dialog && is_success && response.to().tag().is_none());
-        match response.edit().remove_top(HeaderName::Via).finish_message() {
+        let target = context.branches.get(index).map(|branch| branch.target.remote.ip());
+        let from_trusted = target.is_some_and(|peer| self.is_in_trust_domain(peer));
+        let to_trusted = self.is_in_trust_domain(context.arrival.remote.ip());
+        let mut edit = response.edit();
+        identity::filter(&mut edit, response, from_trusted, to_trusted);
+        match edit.remove_top(HeaderName::Via).finish_message() {
             Ok(upstream) if is_usable => self.take_upstream(now, key, index, upstream),
             Ok(_) | Err(_) if status < 200 => {}
             Ok(_) | Err(_) => self.fail_branch(now, key, index, 502, "Bad Gateway"),

@@ -6,6 +6,7 @@ mod exchanges;
 mod families;
 mod forking;
 mod harness;
+mod identity;
 mod media;
 mod random;
 mod refusals;

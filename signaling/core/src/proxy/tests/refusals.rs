@@ -7,7 +7,7 @@ use super::harness::{Bench, NODE, Plan, sdp, show};
 use crate::proxy::config::{Limits, NextHop, Route};
 use crate::wire::{HeaderName, Message};
 
-fn with_users() -> Plan {
+pub(super) fn with_users() -> Plan {
     Plan { users: vec![("alice", "wonder"), ("bob", "builder")], ..Plan::default() }
 }
 
@@ -21,7 +21,7 @@ fn register(extra: &str, branch: &str) -> String {
 }
 
 /// The credentials that answer the challenge in `challenged`.
-fn credentials(
+pub(super) fn credentials(
     challenged: &Message,
     name: HeaderName,
     user: &str,
