@@ -12,11 +12,13 @@
 //! - [`agent`]: user agents, with transactions and dialogs of their own making.
 //! - [`check`]: what must hold. It sees what the agents see and knows no core.
 //! - [`world`]: the event loop.
+//! - [`fuzz`]: what must hold for any bytes.
 #![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod check;
 pub mod clock;
+pub mod fuzz;
 pub mod net;
 pub mod node;
 pub mod report;

@@ -1,5 +1,6 @@
 //! `ringfarm-sim`: runs the simulation for as many seeds as wanted.
 
+mod fuzzing;
 mod options;
 
 use std::process::ExitCode;
@@ -9,7 +10,11 @@ use options::Options;
 use sim::{Report, Settings};
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
+    let words = std::env::args().skip(1);
+    if std::env::args().nth(1).as_deref() == Some("fuzz") {
+        return fuzzing::run(words.skip(1));
+    }
+    let options = match Options::parse(words) {
         Ok(Some(options)) => options,
         Ok(None) => {
             println!("{}", options::HELP);

@@ -8,7 +8,7 @@ use relay_core::{Relay, RelayConfig};
 use signaling_core::auth::{self, Authenticator, Secret};
 use signaling_core::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses};
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
-use signaling_core::registrar::{self, Registrar, UserTable};
+use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::{ListenerId, Transport};
 
@@ -77,10 +77,12 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         .iter()
         .map(|(name, password)| (name.clone(), Secret::Plain(password.clone())))
         .collect();
+    // A scenario without users is an open domain.
+    let users: Box<dyn Users> = if users.is_empty() { Box::new(AnyUser) } else { Box::new(users) };
     let registrar = registrar::Config::default();
     let parts = Parts {
         transactions: Transactions::new(now, transaction::Config::new(seed(id, settings, 1))),
-        registrar: Registrar::new(now, registrar, Box::new(users), seed(id, settings, 2)),
+        registrar: Registrar::new(now, registrar, users, seed(id, settings, 2)),
         authenticator: Authenticator::new(
             auth::Config::new(seed(id, settings, 3)),
             seed(id, settings, 4),

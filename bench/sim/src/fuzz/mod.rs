@@ -1,0 +1,35 @@
+//! What must hold for any bytes: functions of a byte string that panic if it does not.
+//!
+//! `tests/fuzz.rs` gives each the committed corpus and some mutations of it; the binary's `fuzz` goes on
+//! for as long as wanted. Mutations are blind: no coverage guides them.
+
+mod mutate;
+mod node;
+mod targets;
+
+pub use mutate::mutate;
+
+/// A function to be given bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Target {
+    /// Its name, which is that of its folder in the corpus.
+    pub name: &'static str,
+    /// Panics if something does not hold.
+    pub run: fn(&[u8]),
+}
+
+/// Every target.
+pub const TARGETS: [Target; 9] = [
+    Target { name: "message", run: targets::message },
+    Target { name: "edit", run: targets::edit },
+    Target { name: "stream", run: targets::stream },
+    Target { name: "uri", run: targets::uri },
+    Target { name: "address", run: targets::address },
+    Target { name: "sdp", run: targets::sdp },
+    Target { name: "digest", run: targets::digest },
+    Target { name: "bencode", run: targets::bencode },
+    Target { name: "node", run: node::node },
+];
+
+/// Longest input, in bytes: past it a run finds the same again, more slowly.
+pub const INPUT_BYTES_MAX: usize = 16 << 10;
