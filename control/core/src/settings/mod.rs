@@ -37,7 +37,7 @@ pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
 pub use pair::AddressPair;
 pub use print::default_file;
 pub use problem::{Position, Problem};
-pub use routing::{Peers, Route};
+pub use routing::{NextHop, Peers, Route};
 pub use rules::Host;
 pub use sip::{Listen, Origin, Realm, Registrar, Sip};
 pub use table::{Effect, Key, Shape};

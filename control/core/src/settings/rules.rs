@@ -9,7 +9,7 @@ use super::read::Reader;
 use super::sip::Listen;
 use super::table::Rules;
 use super::values::{Domain, Transport};
-use super::{Checked, Route, Settings, Workers, ng};
+use super::{Checked, NextHop, Route, Settings, Workers, ng};
 
 const LISTEN: &str = "sip.listen";
 /// Most listening sockets: far more than a host has addresses, and few enough to compare in pairs.
@@ -183,7 +183,19 @@ fn routes_lead_elsewhere(settings: &Settings, reader: &mut Reader) {
 
 /// Not ourselves, and by a transport and family that we have a socket for.
 fn next_hop_is_reachable(route: &Route, entry: &str, listen: &[Listen], reader: &mut Reader) {
-    let Route { next_hop, transport, .. } = route;
+    let transport = &route.transport;
+    let at = format!("{entry}.next_hop");
+    let next_hop = match &route.next_hop {
+        NextHop::Address(address) => address,
+        NextHop::Name { host, .. } => {
+            if !listen.iter().any(|listen| listen.transport == *transport) {
+                let what = format!("no socket of sip.listen can send {transport} to {host}");
+                let fix = format!("add a {transport} socket to sip.listen");
+                reader.tell(&at, Wrong::new(what, fix));
+            }
+            return;
+        }
+    };
     let ours = |listen: &&Listen| {
         listen.transport == *transport
             && (listen.address == *next_hop || listen.advertise == Some(*next_hop))
@@ -191,7 +203,6 @@ fn next_hop_is_reachable(route: &Route, entry: &str, listen: &[Listen], reader: 
     let fits = |listen: &Listen| {
         listen.transport == *transport && listen.address.is_ipv4() == next_hop.is_ipv4()
     };
-    let at = format!("{entry}.next_hop");
     if listen.iter().find(ours).is_some() {
         let what = format!("{next_hop} is this node itself");
         let fix = "name the other domain's server, or serve the domain here with sip.domains";

@@ -1,6 +1,6 @@
 //! `[[routes]]` and `[peers]`.
 
-use control_core::settings::Transport;
+use control_core::settings::{NextHop, Transport};
 
 use crate::{bad, good};
 
@@ -54,7 +54,10 @@ fn a_next_hop_can_be_sent_to() {
         ("239.1.1.1:5060", "is a multicast address"),
         ("192.0.2.7:0", "port 0 cannot be sent to"),
         ("192.0.2.7", "add a port"),
-        ("pbx.example:5060", "write numbers"),
+        ("pbx_1.example:5060", "is not a domain name"),
+        ("pbx.example:0", "port 0 cannot be sent to"),
+        ("pbx.example:65536", "is not a port"),
+        ("192.0.2.999:5060", "write numbers"),
     ] {
         let problems = bad(&format!("{CLOSED}{}", route("pbx.example", next_hop)));
         assert!(problems.starts_with("5:12: routes[0].next_hop: "), "{problems}");
@@ -121,4 +124,15 @@ fn name_servers_can_be_asked() {
     assert!(problems.contains("dns.servers[1]: port 0 cannot be sent to"), "{problems}");
     let problems = bad("[dns]\nservers = [\"192.0.2.53\"]\n");
     assert!(problems.contains("dns.servers[0]: ") && problems.contains("add a port"), "{problems}");
+}
+
+#[test]
+fn a_next_hop_may_be_a_name() {
+    for (text, wanted) in [("SIP.example", None), ("sip.example:5080", Some(5080))] {
+        let settings = good(&format!("{CLOSED}{}", route("pbx.example", text)));
+        let NextHop::Name { host, port } = &settings.routes[0].next_hop else { panic!("{text}") };
+        assert_eq!((host.as_str(), *port), ("sip.example", wanted));
+    }
+    let text = format!("{CLOSED}{}transport = \"tls\"\n", route("pbx.example", "sip.example"));
+    assert!(bad(&text).contains("no socket of sip.listen can send tls to sip.example"));
 }

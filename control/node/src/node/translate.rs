@@ -156,7 +156,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             .iter()
             .map(|route| Route {
                 domain: route.domain.as_str().to_owned(),
-                next_hops: vec![NextHop::Address(route.next_hop)],
+                next_hops: vec![next_hop(&route.next_hop)],
                 transport: Some(transport(route.transport)),
             })
             .collect(),
@@ -170,6 +170,15 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             branches: settings.limits.branches,
             call_lifetime: settings.limits.call_lifetime_s.duration(),
         },
+    }
+}
+
+fn next_hop(next_hop: &settings::NextHop) -> NextHop {
+    match next_hop {
+        settings::NextHop::Address(address) => NextHop::Address(*address),
+        settings::NextHop::Name { host, port } => {
+            NextHop::Name { host: host.as_str().into(), port: *port }
+        }
     }
 }
 
