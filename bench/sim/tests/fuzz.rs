@@ -19,10 +19,12 @@ const CORPUS_BYTES_MAX: usize = 2_000_000;
 
 fn corpus(target: &Target) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target.name);
-    let mut files: Vec<_> =
-        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .expect("a folder of the corpus")
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
     files.sort();
-    files.iter().map(|path| fs::read(path).unwrap()).collect()
+    files.iter().map(|path| fs::read(path).expect("an input")).collect()
 }
 
 /// What once failed is in the corpus.
