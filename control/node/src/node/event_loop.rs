@@ -90,7 +90,9 @@ impl EventLoop {
 
     /// Whether nothing is left to be released.
     fn is_idle(&self) -> bool {
-        self.proxy.load().calls == 0 && self.ng.as_ref().is_none_or(|ng| ng.core.sessions() == 0)
+        self.proxy.load().calls == 0
+            && self.proxy.load().byes == 0
+            && self.ng.as_ref().is_none_or(|ng| ng.core.sessions() == 0)
     }
 
     /// When either core has something to do by itself.

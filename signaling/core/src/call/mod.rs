@@ -2,6 +2,7 @@
 //! INVITE has created, and which relay sessions carry their media.
 
 pub mod addresses;
+pub mod dialog;
 pub mod ids;
 pub mod media;
 pub(crate) mod refusal;
@@ -17,6 +18,7 @@ use crate::timer::TimerId;
 use crate::transport::Target;
 
 pub use addresses::{Family, LearningPolicy, MediaAddresses, Place, Unserved};
+pub use dialog::Dialog;
 pub use ids::{Owner, SessionIds};
 pub use media::{MediaSession, OfferAnswerError, OfferId};
 
@@ -45,17 +47,6 @@ pub struct Party {
     /// Its Contact cannot be reached as written: it is behind NAT, or its connection is the only
     /// way to it. Requests for it use the flow.
     pub pinned_to_flow: bool,
-}
-
-/// A dialog (RFC 3261 12) that a branch's callee has created.
-#[derive(Clone, Debug)]
-pub struct Dialog {
-    /// The callee's tag.
-    pub tag: Box<str>,
-    /// A 2xx has been seen.
-    pub confirmed: bool,
-    /// A BYE has been answered.
-    pub over: bool,
 }
 
 /// One target that the INVITE went to.
@@ -95,7 +86,7 @@ impl CallBranch {
             dialog.confirmed |= confirmed;
             return;
         }
-        let dialog = Dialog { tag: tag.into(), confirmed, over: false };
+        let dialog = Dialog::new(tag, confirmed);
         if self.dialogs.len() < DIALOGS_PER_BRANCH_MAX {
             self.dialogs.push(dialog);
         } else if confirmed && let Some(early) = self.dialogs.iter_mut().find(|d| !d.confirmed) {
@@ -106,7 +97,12 @@ impl CallBranch {
     /// Whether a confirmed dialog of this branch is still up.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.dialogs.iter().any(|d| d.confirmed && !d.over)
+        self.dialogs.iter().any(Dialog::is_up)
+    }
+
+    /// The dialog with the callee's `tag`.
+    pub fn dialog_mut(&mut self, tag: &str) -> Option<&mut Dialog> {
+        self.dialogs.iter_mut().find(|dialog| &*dialog.tag == tag)
     }
 }
 

@@ -67,12 +67,17 @@ impl Proxy {
     /// The name that an ACK goes to has been looked up. Without an answer it is dropped; the 2xx that
     /// comes again brings another.
     pub(super) fn ack_resolved(&mut self, now: Instant, ack: WaitingAck, hops: &[Hop]) {
-        let is_good = |hop: &&Hop| self.resting.standing(now, hop) == Standing::Good;
-        let Some(hop) = hops.iter().find(is_good).or(hops.first()).cloned() else { return };
+        let Some(hop) = self.preferred(now, hops).cloned() else { return };
         let WaitingAck { arrival, request, routed, passage } = ack;
         if let Some(target) = self.target_of(&arrival, &hop) {
             self.pass_ack(&arrival, &request, &routed, &passage, target);
         }
+    }
+
+    /// The server that is asked where only one can be.
+    pub(super) fn preferred<'h>(&mut self, now: Instant, hops: &'h [Hop]) -> Option<&'h Hop> {
+        let is_good = |hop: &&Hop| self.resting.standing(now, hop) == Standing::Good;
+        hops.iter().find(is_good).or(hops.first())
     }
 
     fn pass_ack(

@@ -108,7 +108,9 @@ impl Proxy {
             return;
         }
         call.ended = Some((end, now));
-        for branch in 0..call.branches.len() {
+        self.send_byes(now, id, end);
+        let branches = self.calls.get(id.0).map_or(0, |call| call.branches.len());
+        for branch in 0..branches {
             self.release_media(id, branch);
         }
         self.set_call_timer(id, now + REPORT_GRACE);
@@ -141,8 +143,8 @@ impl Proxy {
         Some(call)
     }
 
-    /// The node stops: nothing new is taken, every call's media is released and its record written
-    /// as the relay reports.
+    /// The node stops: nothing new is taken, every call's media is released, its parties are told, and its
+    /// record written as the relay reports.
     pub fn handle_stop(&mut self, now: Instant) {
         self.stopping = true;
         for key in self.calls.keys() {

@@ -118,7 +118,7 @@ impl Proxy {
     }
 
     pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
-        let Some((key, index)) = self.by_client.remove(&tx) else { return };
+        let Some((key, index)) = self.take_asker(tx) else { return };
         let mut by_web_socket = false;
         if let Some(branch) = self.branch_mut(key, index) {
             branch.tx = None;

@@ -8,6 +8,7 @@ use rand::RngCore;
 
 use super::Proxy;
 use super::addresses::{Addresses, advertised};
+use super::bye::Asker;
 use super::config::Config;
 use super::context::{Branch, Context, Progress, Purpose};
 use super::failures::RETRY_AFTER;
@@ -222,9 +223,13 @@ impl Proxy {
 
     /// Our Via on the way to `target` (RFC 3261 16.6 step 8, RFC 3581).
     pub(super) fn via(&mut self, request: &Message, target: &Target) -> String {
+        self.via_with(&loop_hash(request), target)
+    }
+
+    /// As [`Proxy::via`], with these twelve digits in the place of the loop's hash.
+    pub(super) fn via_with(&mut self, hash: &str, target: &Target) -> String {
         let sent_by = advertised(&self.config, target.listener, target.local);
         let unique = self.rng.next_u64();
-        let hash = loop_hash(request);
         let transport = target.transport.via_name();
         format!("SIP/2.0/{transport} {sent_by};branch={BRANCH_MAGIC}{unique:016x}{hash};rport")
     }
@@ -292,7 +297,7 @@ impl Proxy {
             Ok(tx) => {
                 branch.tx = Some(tx);
                 branch.progress = Progress::Pending;
-                self.by_client.insert(tx, (key, index));
+                self.by_client.insert(tx, Asker::Branch(key, index));
                 if is_invite {
                     self.start_timer_c(now, key, index);
                 }

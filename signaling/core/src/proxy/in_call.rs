@@ -46,7 +46,13 @@ impl Proxy {
         routed: &Routed,
     ) -> Result<(), Answer> {
         self.check_forwardable(request)?;
+        if method == Method::Bye && self.ended.has(routed.call, request.call_id()) {
+            // It has crossed ours.
+            self.answer(now, tx, request, &Answer::new(200, "OK"));
+            return Ok(());
+        }
         let passage = self.passage(arrival, request, routed)?;
+        self.note_cseq(&passage, request);
         let has_ended = self.calls.get(passage.call.0).is_some_and(|call| call.ended.is_some());
         if has_ended && matches!(method, Method::Invite | Method::Update) {
             return Err(Answer::new(481, "Call Has Ended"));
@@ -81,13 +87,35 @@ impl Proxy {
         let to = call.and_then(|c| c.party(from.other(), branch)).copied().ok_or_else(unknown)?;
         let text = routed.next_route.as_deref().unwrap_or(&routed.uri);
         let uri = Uri::parse(text).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
-        let to_flow = routed.next_route.is_none() && to.pinned_to_flow;
-        let onward = if to_flow || self.is_held_to_flow(arrival, &to, &uri) {
-            Onward::Target(to.flow)
-        } else {
-            self.target_like(&to, arrival, &uri)?
-        };
+        let onward = self.onward(arrival, &to, &uri, routed.next_route.is_some())?;
         Ok(Passage { call: id, branch, from, to: onward })
+    }
+
+    /// The way to a party whose next hop is `uri`, be it its own or a route to it (`has_route`).
+    pub(super) fn onward(
+        &mut self,
+        arrival: &Arrival,
+        to: &Party,
+        uri: &Uri<'_>,
+        has_route: bool,
+    ) -> Result<Onward, Answer> {
+        let to_flow = !has_route && to.pinned_to_flow;
+        if to_flow || self.is_held_to_flow(arrival, to, uri) {
+            return Ok(Onward::Target(to.flow));
+        }
+        self.target_like(to, arrival, uri)
+    }
+
+    fn note_cseq(&mut self, passage: &Passage, request: &Message) {
+        let callee_tag = match passage.from {
+            Leg::Caller => request.to().tag(),
+            Leg::Callee => request.from().tag(),
+        };
+        let call = self.calls.get_mut(passage.call.0);
+        let branch = call.and_then(|call| call.branches.get_mut(passage.branch));
+        if let Some(dialog) = branch.zip(callee_tag).and_then(|(b, tag)| b.dialog_mut(tag)) {
+            dialog.note_cseq(passage.from, request.cseq().number);
+        }
     }
 
     /// In an open domain anybody can have a call with himself. That is no way to have this node send

@@ -9,6 +9,7 @@
 mod ack;
 mod addresses;
 mod authorise;
+mod bye;
 mod cancel;
 pub mod config;
 mod context;
@@ -51,6 +52,7 @@ use crate::wire::Message;
 
 use addresses::Addresses;
 pub use addresses::LocalAddresses;
+use bye::{Asker, Ended};
 use config::{Config, MediaAddresses};
 use context::Context;
 use output::{Notice, Output};
@@ -73,7 +75,10 @@ pub struct Proxy {
     calls: Table<Call>,
     contexts: Table<Context>,
     by_server: HashMap<ServerTx, Key>,
-    by_client: HashMap<ClientTx, (Key, usize)>,
+    by_client: HashMap<ClientTx, Asker>,
+    /// How many BYEs of this node's own have no answer yet.
+    byes: usize,
+    ended: Ended,
     by_session: HashMap<SessionId, relay::Place>,
     /// How many messages wait in `by_session`.
     media_requests: usize,
@@ -129,6 +134,8 @@ pub struct Load {
     pub transactions: usize,
     /// Messages that wait for the relay's answer.
     pub media_requests: usize,
+    /// BYEs of the node's own that have no answer yet.
+    pub byes: usize,
 }
 
 impl Proxy {
@@ -146,6 +153,8 @@ impl Proxy {
             contexts: Table::new(limits.contexts),
             by_server: HashMap::new(),
             by_client: HashMap::new(),
+            byes: 0,
+            ended: Ended::default(),
             by_session: HashMap::new(),
             media_requests: 0,
             timers: Wheel::new(now, timers_max(&limits)),
@@ -194,6 +203,7 @@ impl Proxy {
             self.process_events(now);
         }
         self.registrar.purge(now);
+        self.ended.purge(now);
     }
 
     /// When [`Proxy::handle_timeout`] is due next.
@@ -203,6 +213,7 @@ impl Proxy {
             self.transactions.poll_timeout(),
             self.timers.next_deadline(),
             self.registrar.next_expiry(),
+            self.ended.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -230,6 +241,7 @@ impl Proxy {
             sessions: self.by_session.len(),
             transactions: self.transactions.servers() + self.transactions.clients(),
             media_requests: self.media_requests,
+            byes: self.byes,
         }
     }
 
@@ -240,6 +252,7 @@ impl Proxy {
         assert!(self.by_server.is_empty(), "{:?}", self.by_server);
         assert!(self.by_client.is_empty(), "{:?}", self.by_client);
         assert!(self.lookups.is_empty(), "{:?}", self.lookups);
+        assert!(self.ended.is_empty(), "{:?}", self.ended);
         assert!(self.by_session.is_empty(), "{:?}", self.by_session);
         assert!(self.timers.is_empty(), "{} timers", self.timers.len());
         assert_eq!(self.load(), Load::default());

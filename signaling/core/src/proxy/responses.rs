@@ -2,11 +2,15 @@
 
 use std::time::Instant;
 
+use relay_core::api::Leg;
+
 use super::Proxy;
+use super::bye::Asker;
 use super::context::{Branch, Context, Progress, Purpose};
 use super::identity;
 use super::media::{Prepared, Role};
 use super::relay::Continuation;
+use crate::call::CallId;
 use crate::table::Key;
 use crate::transaction::{ClientTx, ServerTx};
 use crate::wire::{HeaderName, Message, Method};
@@ -17,8 +21,16 @@ impl Proxy {
     }
 
     pub(super) fn handle_response(&mut self, now: Instant, tx: ClientTx, response: Message) {
-        let Some(&(key, index)) = self.by_client.get(&tx) else { return };
         let status = response.status().unwrap_or_default();
+        let (key, index) = match self.by_client.get(&tx) {
+            Some(&Asker::Branch(key, index)) => (key, index),
+            Some(Asker::Node) if status >= 200 => {
+                // Whatever it says: the call is over.
+                self.take_asker(tx);
+                return;
+            }
+            Some(Asker::Node) | None => return,
+        };
         self.note_heard(key, index, status);
         // RFC 3261 16.7 step 5: 100 is for one hop only.
         if status == 100 {
@@ -29,6 +41,17 @@ impl Proxy {
             branch.wait(response);
         } else {
             self.take_response(now, key, index, &response);
+        }
+    }
+
+    /// The branch that a transaction belongs to which is over.
+    pub(super) fn take_asker(&mut self, tx: ClientTx) -> Option<(Key, usize)> {
+        match self.by_client.remove(&tx)? {
+            Asker::Branch(key, index) => Some((key, index)),
+            Asker::Node => {
+                self.byes -= 1;
+                None
+            }
         }
     }
 
@@ -113,7 +136,13 @@ impl Proxy {
     /// Keeps the call's dialogs up to date before anything else is done with the response.
     fn note_dialog(&mut self, now: Instant, key: Key, index: usize, response: &Message) {
         let Some(context) = self.contexts.get(key) else { return };
-        let Purpose::NewCall(id) = context.purpose else { return };
+        let id = match context.purpose {
+            Purpose::NewCall(id) => id,
+            Purpose::InCall { call, from, branch } => {
+                return self.refresh_targets(key, response, (call, from, branch));
+            }
+            Purpose::Plain => return,
+        };
         let is_success = response.status().is_some_and(|status| status >= 200);
         let Some(call) = self.calls.get_mut(id.0).filter(|call| call.ended.is_none()) else {
             return;
@@ -122,6 +151,9 @@ impl Proxy {
             && let Some(branch) = call.branches.get_mut(index)
         {
             branch.note_dialog(tag, is_success);
+            if let Some(dialog) = branch.dialog_mut(tag).filter(|_| is_success) {
+                dialog.confirm(id, &context.request, response);
+            }
         }
         if is_success {
             if call.answered.is_none() {
@@ -129,6 +161,30 @@ impl Proxy {
                 call.setup = Some(now.saturating_duration_since(call.started));
             }
             self.establish_media(id, index);
+        }
+    }
+
+    /// RFC 3261 12.2, RFC 3311 5.1: a re-INVITE or UPDATE that is accepted says where its parties are
+    /// reached from now on.
+    fn refresh_targets(
+        &mut self,
+        key: Key,
+        response: &Message,
+        (call, from, branch): (CallId, Leg, usize),
+    ) {
+        let Some(context) = self.contexts.get(key) else { return };
+        let refreshes = matches!(context.method, Method::Invite | Method::Update);
+        if !refreshes || response.status().is_none_or(|status| status < 200) {
+            return;
+        }
+        let callee_tag = match from {
+            Leg::Caller => response.to().tag(),
+            Leg::Callee => response.from().tag(),
+        };
+        let branch = self.calls.get_mut(call.0).and_then(|call| call.branches.get_mut(branch));
+        if let Some(dialog) = branch.zip(callee_tag).and_then(|(b, tag)| b.dialog_mut(tag)) {
+            dialog.refresh(from, &context.request);
+            dialog.refresh(from.other(), response);
         }
     }
 
@@ -186,7 +242,7 @@ impl Proxy {
     }
 
     pub(super) fn handle_client_ended(&mut self, tx: ClientTx) {
-        let Some((key, index)) = self.by_client.remove(&tx) else { return };
+        let Some((key, index)) = self.take_asker(tx) else { return };
         if let Some(branch) = self.branch_mut(key, index).filter(|b| b.tx == Some(tx)) {
             branch.tx = None;
         }

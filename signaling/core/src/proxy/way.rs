@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rand::RngCore;
 
 use super::ack::WaitingAck;
+use super::bye::Bye;
 use super::context::{Failure, Progress, Purpose};
 use super::output::{Ask, Output};
 use super::{LOOKUP_GRACE, Proxy};
@@ -67,6 +68,7 @@ pub(super) enum Trouble {
 pub(super) enum Waiter {
     Branch { context: Key, branch: usize },
     Ack(Box<WaitingAck>),
+    Bye(Box<Bye>),
 }
 
 impl Way {
@@ -185,6 +187,7 @@ impl Proxy {
             Some(Waiter::Branch { context, branch }) => {
                 self.branch_resolved(now, context, branch, found);
             }
+            Some(Waiter::Bye(bye)) => self.bye_resolved(now, &bye, &found.unwrap_or_default()),
             Some(Waiter::Ack(ack)) => self.ack_resolved(now, *ack, &found.unwrap_or_default()),
             None => {}
         }

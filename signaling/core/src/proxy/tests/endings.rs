@@ -135,6 +135,10 @@ fn a_session_that_is_revived_by_a_late_command_is_closed_again() {
         cause: CloseCause::Idle(Duration::from_secs(60)),
         report: Default::default(),
     });
+    for at in [ALICE, BOB] {
+        let bye = bench.expect_request(at, "BYE");
+        bench.udp(at, &reply(&bye, 200, "tb", &contact(), ""));
+    }
     bench.expect_status(ALICE, 503);
     assert_eq!(bench.records[0].end, CallEnd::MediaIdle);
     assert!(bench.closed_sessions().is_empty());

@@ -1,5 +1,6 @@
 //! The proxy core as its peers see it.
 
+mod byes;
 mod calls;
 mod endings;
 mod exchanges;
