@@ -98,7 +98,7 @@ impl Bye {
 
     /// As if the other party had sent it.
     const fn arrival(&self) -> Arrival {
-        let Target { transport, listener, local, remote, connection } = self.from;
+        let Target { transport, listener, local, remote, connection, name: _ } = self.from;
         Arrival { transport, listener, local, remote, connection }
     }
 
