@@ -97,6 +97,12 @@ impl Proxy {
             return self.register(now, tx, arrival, request);
         }
         if method == Method::Options && for_us && uri.user().is_none() {
+            // RFC 3261 8.2.2.3: this node itself understands no option tag.
+            if let Some(required) = request.first_str(HeaderName::Require) {
+                return Err(
+                    Answer::new(420, "Bad Extension").with(HeaderName::Unsupported, required)
+                );
+            }
             self.answer_options(now, tx, request);
             return Ok(());
         }

@@ -45,6 +45,8 @@ pub enum Defect {
     Bad(HeaderName),
     /// The method in CSeq is not that of the request line.
     CSeqMethod,
+    /// As [`Defect::CSeqMethod`], of a method that is not known either: refused with 501 (RFC 4475 3.1.2.18).
+    UnknownMethod,
     /// The datagram ends before Content-Length bytes of body.
     BodyShort,
 }
@@ -55,6 +57,7 @@ impl Defect {
     pub const fn status(self) -> u16 {
         match self {
             Defect::Version => 505,
+            Defect::UnknownMethod => 501,
             Defect::HeadSize | Defect::BodySize | Defect::HeaderCount => 513,
             Defect::Empty
             | Defect::NotSip
@@ -93,7 +96,8 @@ impl Defect {
             | Defect::Missing(_)
             | Defect::Repeated(_)
             | Defect::Bad(_)
-            | Defect::CSeqMethod => "header",
+            | Defect::CSeqMethod
+            | Defect::UnknownMethod => "header",
             Defect::HeaderCount | Defect::HeadSize | Defect::BodySize => "too_large",
             Defect::Version => "version",
         }
@@ -121,6 +125,7 @@ impl fmt::Display for Defect {
             Defect::Repeated(name) => write!(f, "Repeated {name} Header"),
             Defect::Bad(name) => write!(f, "Bad {name} Header"),
             Defect::CSeqMethod => f.write_str("CSeq Method Does Not Match"),
+            Defect::UnknownMethod => f.write_str("Not Implemented"),
             Defect::BodyShort => f.write_str("Content-Length Exceeds Datagram"),
         }
     }
@@ -155,7 +160,7 @@ impl Malformed {
         self.defect.to_string()
     }
 
-    /// The status to refuse it with: 400, 505 or 513.
+    /// The status to refuse it with: 400, 501, 505 or 513.
     #[must_use]
     pub const fn status(&self) -> u16 {
         self.defect.status()

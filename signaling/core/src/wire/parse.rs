@@ -320,7 +320,11 @@ fn cseq(raw: &[u8], at: Span, method: Option<Method>) -> Result<(u32, Method), F
     let name = &text[name_at..];
     let method = match method {
         Some(method) if method.as_str().as_bytes() == name => method,
-        Some(_) if chars::is_token(name) => return Err((Defect::CSeqMethod, at.start as usize)),
+        Some(method) if chars::is_token(name) => {
+            let is_known = !matches!(method, Method::Other(_));
+            let defect = if is_known { Defect::CSeqMethod } else { Defect::UnknownMethod };
+            return Err((defect, at.start as usize));
+        }
         Some(_) => return Err(flaw),
         None => Method::from_token(name).ok_or(flaw)?,
     };

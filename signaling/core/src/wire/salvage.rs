@@ -15,7 +15,7 @@ use super::malformed::Defect;
 use super::name::HeaderName;
 use super::span::Span;
 use super::stamp;
-use super::via::Via;
+use super::via::{Via, ViaSpans};
 use super::write::{push_header, push_value};
 
 /// Positions of the header values that a response copies.
@@ -51,10 +51,10 @@ pub(super) fn collect(defect: Defect, raw: &Bytes) -> Option<Salvage> {
         salvage.note(raw, line);
         at = next;
     }
-    // Whom to answer stands before the parameters, so these may be damaged.
-    let top = Commas::new(salvage.vias.first()?.of(raw)).next()?;
-    Via::parse(chars::trim(top.split(|b| *b == b';').next()?))?;
-    Some(salvage)
+    // With a sent-by the sender knows the Via as its own, be its parameters ever so broken (RFC 4475 3.1.2.1);
+    // the answer goes to where the request came from either way.
+    let top = salvage.vias.first()?.of(raw);
+    ViaSpans::names_sender(top).then_some(salvage)
 }
 
 /// The end of the first line if it looks like that of a request other than ACK (which is never
@@ -125,7 +125,12 @@ pub(super) fn write(salvage: &Salvage, defect: Defect, to_tag: &str, source: Soc
     // Writing to a Vec does not fail.
     let _ = write!(out, "SIP/2.0 {} {defect}\r\n", defect.status());
     for (line, span) in salvage.vias.iter().enumerate() {
-        for (i, value) in Commas::new(span.of(raw)).enumerate() {
+        let values = Commas::new(span.of(raw));
+        if values.clone().any(|value| Via::parse(value).is_none()) {
+            push_header(&mut out, "Via", span.of(raw));
+            continue;
+        }
+        for (i, value) in values.enumerate() {
             let stamped = if line == 0 && i == 0 {
                 Via::parse(value).and_then(|via| stamp::stamped(&via, source))
             } else {

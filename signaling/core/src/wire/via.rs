@@ -44,17 +44,24 @@ impl ViaSpans {
     /// Returns it and where it ends.
     pub(super) fn parse_prefix(text: &[u8]) -> Option<(ViaSpans, usize)> {
         let mut via = ViaSpans::default();
+        let at = via.sender(text)?;
+        via.parameters(text, at).map(|end| (via, end))
+    }
+
+    /// Whether protocol and sent-by at the start of `text` can be read, whatever follows them.
+    pub(super) fn names_sender(text: &[u8]) -> bool {
+        ViaSpans::default().sender(text).is_some()
+    }
+
+    #[inline]
+    fn sender(&mut self, text: &[u8]) -> Option<usize> {
         let mut at = chars::skip_lws(text, 0);
         at = skip_slash(text, token_end(text, at)?)?;
         at = skip_slash(text, token_end(text, at)?)?;
         let end = token_end(text, at)?;
-        via.transport = Span::new(at, end);
+        self.transport = Span::new(at, end);
         at = chars::skip_lws(text, end);
-        if at == end {
-            return None;
-        }
-        at = via.sent_by(text, at)?;
-        via.parameters(text, at).map(|end| (via, end))
+        if at == end { None } else { self.sent_by(text, at) }
     }
 
     fn sent_by(&mut self, text: &[u8], start: usize) -> Option<usize> {

@@ -307,7 +307,7 @@ fn mismatch01() {
 /// 3.1.2.18
 #[test]
 fn mismatch02() {
-    refuses("mismatch02", 400, "CSeq Method Does Not Match");
+    refuses("mismatch02", 501, "Not Implemented");
 }
 
 /// 3.1.2.19
