@@ -162,7 +162,7 @@ fn send_to_own(args: &MutateArgs, stop: &Stop) -> Result<MutateReport> {
 fn send_to(args: &MutateArgs, mut node: Node, domain: &str, stop: &Stop) -> Result<MutateReport> {
     let calls = calls_beside(args, node.address, domain)?;
     std::thread::scope(|scope| {
-        let (told, ready) = mpsc::channel();
+        let (told, ready) = mpsc::sync_channel(1);
         let calling = scope.spawn(|| make_calls(&calls, stop, told));
         // An error is that of the calls, which tell it themselves.
         let _ = ready.recv_timeout(REGISTER_MAX);
@@ -197,7 +197,7 @@ fn calls_beside(args: &MutateArgs, node: SocketAddrV4, domain: &str) -> Result<L
     Ok(Calls::try_parse_from(line.split_whitespace()).context("the calls beside")?.load)
 }
 
-fn make_calls(args: &LoadArgs, stop: &Stop, told: mpsc::Sender<()>) -> Result<Report> {
+fn make_calls(args: &LoadArgs, stop: &Stop, told: mpsc::SyncSender<()>) -> Result<Report> {
     let mut told = Some(told);
     crate::run(args, |progress| {
         if progress.phase != Phase::Registering {
