@@ -247,10 +247,15 @@ fn users(settings: &Settings) -> anyhow::Result<Box<dyn Users>> {
         return Ok(Box::new(AnyUser));
     }
     let mut table = UserTable::default();
+    let realm = settings.sip.realm();
     for user in &settings.users.list {
         let name = user.name.as_str();
         let secret = match user.credentials() {
-            Credentials::Password(password) => Secret::Plain(password.reveal().to_owned()),
+            // Hashed once here, not for each request.
+            Credentials::Password(password) => Secret::Ha1 {
+                md5: Some(auth::ha1_md5(name, realm, password.reveal())),
+                sha256: Some(auth::ha1_sha256(name, realm, password.reveal())),
+            },
             Credentials::Ha1 { md5, sha256 } => Secret::Ha1 {
                 md5: md5.map(|hash| ha1(name, hash)).transpose()?,
                 sha256: sha256.map(|hash| ha1(name, hash)).transpose()?,
@@ -332,6 +337,20 @@ fn seed() -> anyhow::Result<[u8; 32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 7616 3.4.2: H(A1) is the same for every request, so it is not computed for each.
+    #[test]
+    fn passwords_are_hashed_when_they_are_loaded() {
+        let text =
+            "[sip]\nrealm = \"r\"\n[[users.list]]\nname = \"alice\"\npassword = \"wonder\"\n";
+        let settings = settings::check(text).expect("good settings");
+        let users = users(&settings).expect("users");
+        let hashed = Secret::Ha1 {
+            md5: Some(auth::ha1_md5("alice", "r", "wonder")),
+            sha256: Some(auth::ha1_sha256("alice", "r", "wonder")),
+        };
+        assert_eq!(users.secret("alice"), Some(&hashed));
+    }
 
     #[test]
     fn the_relay_is_started_with_what_the_settings_say_of_media() {
