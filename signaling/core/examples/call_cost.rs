@@ -73,6 +73,7 @@ fn proxy(now: Instant) -> Proxy {
         relay_media: true,
         learning: LearningPolicy::Strict,
         fork_time: Duration::from_secs(20),
+        guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm".to_owned(),
         limits: Limits::default(),
     };

@@ -8,6 +8,7 @@
 
 pub mod auth;
 pub mod call;
+pub mod guard;
 mod names;
 pub mod ng;
 pub mod proxy;

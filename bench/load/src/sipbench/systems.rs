@@ -232,6 +232,7 @@ fn ringfarm(
         "[node]\nworkers = 1\ncores = [{core}]\npriority = \"inherited\"\nlog = \"warn\"\n\
          [media]\nrelay = \"never\"\nports = \"10000-10999\"\n\
          [limits]\nsessions = 200000\ntransactions = 1000000\nregistrations = 1000000\n\
+         [defence]\nmessages_per_s = 1000000\nburst = 1000000\nban_failures = 1000000\n\
          [users]\nopen = {}\n",
         !needs.digest
     );

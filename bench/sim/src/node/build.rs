@@ -69,6 +69,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         assert_identity: true,
         relay_media: true,
         fork_time: Duration::from_secs(20),
+        guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },
     };

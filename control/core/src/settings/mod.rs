@@ -3,6 +3,7 @@
 //! Each key is declared once, by [`settings_table`](table): its documentation becomes the comment in
 //! [`default_file`]. [`check`] finds every problem of a text, not just the first.
 
+mod defence;
 mod dns;
 mod hint;
 mod limits;
@@ -27,6 +28,7 @@ use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
+pub use defence::{Defence, Word};
 pub use dns::Dns;
 pub use limits::Limits;
 pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange, RelayMode};
@@ -81,6 +83,9 @@ settings_table! {
 
         /// Figures and health over HTTP.
         table metrics: Metrics = default(Metrics::default());
+
+        /// The node on the open Internet: what keeps strangers from using it up.
+        table defence: Defence = default(Defence::default());
 
         /// How much the node takes on. At each bound new work is refused and what exists goes on.
         table limits: Limits = default(Limits::default());

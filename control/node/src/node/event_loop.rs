@@ -260,6 +260,7 @@ impl EventLoop {
             transactions: self.proxy.transaction_counters(),
             registrations: self.proxy.registrar().len(),
             tally: self.tally,
+            guard: self.proxy.guard().dropped(),
         };
         *self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }

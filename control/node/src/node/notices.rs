@@ -4,8 +4,8 @@
 use std::fmt::Display;
 use std::time::{Duration, Instant};
 
-use signaling_core::ng;
 use signaling_core::proxy::output::Notice;
+use signaling_core::{guard, ng};
 
 /// How often the same kind of warning is logged.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -30,6 +30,9 @@ impl Notices {
             Notice::MediaRefused { .. } => self.warn(now, "media refused", notice),
             Notice::MediaFamily { .. } => self.warn(now, "media family", notice),
             Notice::TableFull { what, .. } => self.warn(now, what, notice),
+            // Each rule tells every ten seconds at most.
+            Notice::Guard(guard::Report::Dropped { .. }) => tracing::warn!("{notice}"),
+            Notice::Guard(guard::Report::Ban { .. }) => self.warn(now, "ban", notice),
             // Strangers can cause any number of these.
             Notice::Malformed { .. } => tracing::debug!("{notice}"),
         }

@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 use control_core::settings::{self, Credentials, Learning, RelayMode, Settings, WorkerPriority};
 use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
+use signaling_core::guard;
 use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Place, Route,
@@ -163,6 +164,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
         fork_time: settings.sip.fork_timeout_s.duration(),
+        guard: guard(settings),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {
             calls: settings.limits.sessions,
@@ -179,6 +181,23 @@ fn next_hop(next_hop: &settings::NextHop) -> NextHop {
         settings::NextHop::Name { host, port } => {
             NextHop::Name { host: host.as_str().into(), port: *port }
         }
+/// Trusted peers and the servers of routes answer for themselves.
+fn guard(settings: &Settings) -> guard::Config {
+    let defence = &settings.defence;
+    let trusted = settings.peers.trusted.iter().chain(&defence.exempt).copied();
+    let routes = settings.routes.iter().map(|route| route.next_hop.ip().into());
+    guard::Config {
+        enabled: defence.enabled,
+        sources: if defence.enabled { defence.sources } else { 0 },
+        rate: defence.messages_per_s,
+        burst: defence.burst,
+        account_failures: defence.account_failures,
+        ban_failures: defence.ban_failures,
+        window: defence.window_s.duration(),
+        ban: defence.ban_s.duration(),
+        answers: defence.answers_per_s,
+        scanners: defence.scanners.iter().map(|word| word.as_str().to_owned()).collect(),
+        exempt: trusted.chain(routes).collect(),
     }
 }
 

@@ -6,6 +6,7 @@ use super::Proxy;
 use super::identity::{self, Sender};
 use super::inbound::Answer;
 use crate::auth::{Scheme, Verdict};
+use crate::guard::Offence;
 use crate::transport::Arrival;
 use crate::wire::{HeaderName, Message, Method};
 
@@ -54,9 +55,10 @@ impl Proxy {
         let from_uri = from.uri().map_err(|_| Answer::new(400, "Bad From Header"))?;
         let anonymous = identity::is_anonymous(&from_uri);
         if !anonymous && !self.addresses.is_served(&self.config, &from_uri) {
+            self.count_against(now, arrival, None, Offence::Stranger);
             return Err(Answer::new(403, "Caller Neither Local Nor Trusted"));
         }
-        let user = self.authenticate(now, Scheme::Proxy, request)?;
+        let user = self.authenticate(now, Scheme::Proxy, arrival, request)?;
         // Whoever has a password may speak in its own name only, or in none.
         if !anonymous && from_uri.user_unescaped().as_deref() != Some(user.as_str()) {
             return Err(Answer::new(403, "From Is Not The Authenticated User"));
@@ -69,12 +71,10 @@ impl Proxy {
         &mut self,
         now: Instant,
         scheme: Scheme,
+        arrival: &Arrival,
         request: &Message,
     ) -> Result<String, Answer> {
-        let name = match scheme {
-            Scheme::Server => HeaderName::Authorization,
-            Scheme::Proxy => HeaderName::ProxyAuthorization,
-        };
+        let name = credentials_header(scheme);
         let values = request.lines(name);
         let registrar = &self.registrar;
         let verdict = self.authenticator.verify(
@@ -84,6 +84,7 @@ impl Proxy {
             values,
             |user| registrar.secret(user),
         );
+        self.judge_source(now, arrival, request, name, &verdict);
         match verdict {
             Verdict::Ok { user } => Ok(user),
             Verdict::NoCredentials => Err(self.challenge(now, scheme, false)),
@@ -105,5 +106,12 @@ impl Proxy {
         let realm = &self.config.realm;
         let values = self.authenticator.challenge(now, realm, stale);
         values.into_iter().fold(Answer::new(status, reason), |r, value| r.with(name, value))
+    }
+}
+
+const fn credentials_header(scheme: Scheme) -> HeaderName {
+    match scheme {
+        Scheme::Server => HeaderName::Authorization,
+        Scheme::Proxy => HeaderName::ProxyAuthorization,
     }
 }

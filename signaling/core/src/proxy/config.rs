@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use crate::call::addresses::{LearningPolicy, MediaAddresses, Place};
+use crate::guard;
 use crate::transport::Transport;
 
 /// One listening socket. Its place in [`Config::listeners`] is its
@@ -103,6 +104,8 @@ pub struct Config {
     pub server_name: String,
     /// Bounds.
     pub limits: Limits,
+    /// How strangers are kept in check.
+    pub guard: guard::Config,
 }
 
 impl Config {

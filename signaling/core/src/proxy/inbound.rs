@@ -7,6 +7,7 @@ use super::failures::RETRY_AFTER;
 use super::output::Notice;
 use super::{Proxy, forward};
 use crate::call::CallId;
+use crate::guard::Offence;
 use crate::transaction::ServerTx;
 use crate::transport::{Arrival, Transport};
 use crate::wire::{HeaderName, Malformed, Message, Method, ResponseBuilder, Scheme, Uri};
@@ -51,11 +52,22 @@ pub(super) struct Routed {
 }
 
 impl Proxy {
-    pub(super) fn refuse_malformed(&mut self, arrival: &Arrival, malformed: &Malformed) {
+    /// `length`: of the message.
+    pub(super) fn refuse_malformed(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        malformed: &Malformed,
+        length: usize,
+    ) {
         let tag = self.new_tag();
         if let Some(answer) = malformed.answer() {
-            self.transmit(arrival.reply(), answer.write(&tag, arrival.remote));
+            let bytes = answer.write(&tag, arrival.remote);
+            if self.may_answer(now, arrival, length, bytes.len()) {
+                self.transmit(arrival.reply(), bytes);
+            }
         }
+        self.count_against(now, arrival, None, Offence::Malformed);
         self.notice(Notice::Malformed {
             source: arrival.remote,
             kind: malformed.defect().kind(),

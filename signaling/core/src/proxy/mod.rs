@@ -16,6 +16,7 @@ mod context;
 mod end;
 mod failures;
 mod forward;
+mod guarding;
 mod identity;
 mod in_call;
 mod inbound;
@@ -41,6 +42,7 @@ use relay_core::api::SessionId;
 
 use crate::auth::Authenticator;
 use crate::call::{Call, Owner, SessionIds};
+use crate::guard::Guard;
 use crate::names::Names;
 use crate::registrar::Registrar;
 use crate::resolve::{Offered, Resting};
@@ -89,6 +91,7 @@ pub struct Proxy {
     lookups: HashMap<u64, Waiter>,
     resting: Resting,
     names: Names,
+    guard: Guard,
     rng: SmallRng,
     sessions: SessionIds,
     last_token: u64,
@@ -143,7 +146,11 @@ impl Proxy {
     #[must_use]
     pub fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let limits = config.limits;
+        let mut rng = SmallRng::from_seed(parts.seed);
+        let mut secret = [0; 32];
+        rng.fill_bytes(&mut secret);
         Proxy {
+            guard: Guard::new(now, config.guard.clone(), secret),
             addresses: Addresses::new(parts.local, &config),
             media_addresses: parts.media,
             transactions: parts.transactions,
@@ -162,7 +169,7 @@ impl Proxy {
             lookups: HashMap::new(),
             resting: Resting::default(),
             names: Names::default(),
-            rng: SmallRng::from_seed(parts.seed),
+            rng,
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
             stopping: false,
@@ -173,10 +180,15 @@ impl Proxy {
 
     /// A datagram or a framed message from a stream.
     pub fn handle_message(&mut self, now: Instant, arrival: Arrival, bytes: Bytes) {
+        if !self.guard.admit(now, arrival.remote.ip()) {
+            return self.tell_of_guard();
+        }
         self.addresses.note(arrival.local.ip());
+        let length = bytes.len();
         match Message::parse_datagram(bytes) {
+            Ok(message) if self.is_unwanted(now, &arrival, &message) => {}
             Ok(message) => self.transactions.handle_message(now, arrival, message),
-            Err(malformed) => self.refuse_malformed(&arrival, &malformed),
+            Err(malformed) => self.refuse_malformed(now, &arrival, &malformed, length),
         }
         self.process_events(now);
     }
@@ -262,6 +274,12 @@ impl Proxy {
     #[must_use]
     pub const fn transaction_counters(&self) -> crate::transaction::Counters {
         self.transactions.counters()
+    }
+
+    /// Who is dropped, and what has been.
+    #[must_use]
+    pub const fn guard(&self) -> &Guard {
+        &self.guard
     }
 
     /// The location service.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use relay_core::api::{Command, SessionReport};
 
 use crate::call::Unserved;
+use crate::guard;
 use crate::resolve::Query;
 use crate::transport::Transmit;
 
@@ -156,6 +157,8 @@ pub enum Notice {
         /// What is wrong with it.
         reason: String,
     },
+    /// The guard drops messages, or has banned somebody.
+    Guard(guard::Report),
 }
 
 impl fmt::Display for Notice {
@@ -176,6 +179,7 @@ impl fmt::Display for Notice {
             Notice::Malformed { source, reason, .. } => {
                 write!(f, "malformed message from {source}: {reason}")
             }
+            Notice::Guard(report) => report.fmt(f),
         }
     }
 }

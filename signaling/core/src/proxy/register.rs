@@ -27,7 +27,7 @@ impl Proxy {
             return Err(Answer::new(404, "Domain Not Served Here"));
         }
         if !self.registrar.is_open() && !self.config.is_trusted(arrival.remote.ip()) {
-            let authenticated = self.authenticate(now, Scheme::Server, request)?;
+            let authenticated = self.authenticate(now, Scheme::Server, arrival, request)?;
             // Step 4: whoever has a password may register itself only.
             if authenticated != user {
                 return Err(Answer::new(403, "Not Your Address Of Record"));

@@ -1,5 +1,6 @@
 //! What the signaling thread counts and hands over once each time round.
 
+use signaling_core::guard::Rule;
 use signaling_core::proxy::Load;
 use signaling_core::proxy::output::CallEnd;
 use signaling_core::transaction;
@@ -14,6 +15,8 @@ pub(crate) struct Figures {
     pub(crate) transactions: transaction::Counters,
     pub(crate) registrations: usize,
     pub(crate) tally: Tally,
+    /// By the place in [`Rule::ALL`].
+    pub(crate) guard: [u64; Rule::ALL.len()],
 }
 
 /// What the event loop itself counts.

@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::SystemTime;
 
 use relay_engine::{Engine, WorkerCounters};
+use signaling_core::guard::Rule;
 use signaling_core::proxy::output::CallEnd;
 use signaling_core::wire::Defect;
 use signaling_net::tls::Certificate;
@@ -90,6 +91,9 @@ fn signaling(page: &mut Page, figures: &Figures) {
     let kinds = labels("kind", &Defect::KINDS).zip(tally.malformed);
     let help = "Messages that could not be parsed, by what is wrong.";
     page.family(Kind::Counter, "ringfarm_sip_malformed_total", help, kinds);
+    let rules = Rule::ALL.iter().map(|rule| label("rule", rule.name())).zip(figures.guard);
+    let help = "Messages dropped and answers kept back by the guard, by rule.";
+    page.family(Kind::Counter, "ringfarm_guard_dropped_total", help, rules);
 }
 
 fn labels<'a>(name: &'a str, values: &'a [&str]) -> impl Iterator<Item = String> + 'a {

@@ -29,7 +29,10 @@ fn invite6(body: &str) -> String {
 fn unserved(bench: &Bench) -> Vec<Unserved> {
     let family = |notice: &Notice| match notice {
         Notice::MediaFamily { why, .. } => Some(*why),
-        Notice::MediaRefused { .. } | Notice::TableFull { .. } | Notice::Malformed { .. } => None,
+        Notice::MediaRefused { .. }
+        | Notice::TableFull { .. }
+        | Notice::Malformed { .. }
+        | Notice::Guard(_) => None,
     };
     bench.notices.iter().filter_map(family).collect()
 }

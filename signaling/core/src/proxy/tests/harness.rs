@@ -12,6 +12,7 @@ use relay_core::api::{
 
 use crate::auth::{Authenticator, Config as AuthConfig, Secret};
 use crate::call::Family;
+use crate::guard;
 use crate::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
 };
@@ -102,6 +103,7 @@ pub(super) struct Plan {
     pub(super) assert_identity: bool,
     pub(super) routes: Vec<Route>,
     pub(super) limits: Limits,
+    pub(super) guard: guard::Config,
     pub(super) wan_ip: Option<IpAddr>,
     pub(super) ip_routes: Vec<Family>,
     pub(super) listed: Vec<Family>,
@@ -122,6 +124,7 @@ impl Default for Plan {
             assert_identity: true,
             routes: Vec::new(),
             limits: Limits::default(),
+            guard: guard::Config::default(),
             wan_ip: None,
             ip_routes: vec![Family::V4, Family::V6],
             listed: vec![Family::V4, Family::V6],
@@ -173,6 +176,7 @@ impl Bench {
             fork_time: Duration::from_secs(20),
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,
+            guard: plan.guard,
         };
         let parts = Parts {
             transactions: Transactions::new(now, transaction::Config::new([1; 32])),

@@ -6,6 +6,7 @@ mod endings;
 mod exchanges;
 mod families;
 mod forking;
+mod guard;
 mod harness;
 mod identity;
 mod media;

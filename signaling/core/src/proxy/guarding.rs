@@ -1,0 +1,102 @@
+//! What the proxy core asks the guard, and tells it.
+
+use std::time::Instant;
+
+use super::Proxy;
+use super::output::Notice;
+use crate::auth::Verdict;
+use crate::guard::Offence;
+use crate::transport::Arrival;
+use crate::wire::{HeaderName, Message, Method};
+
+impl Proxy {
+    /// Passes on what the guard has to tell.
+    pub(super) fn tell_of_guard(&mut self) {
+        while let Some(report) = self.guard.poll_report() {
+            self.notice(Notice::Guard(report));
+        }
+    }
+
+    /// Whether a message is dropped in silence. Only requests outside of a dialog are: whatever is said
+    /// of a sender, its calls can end.
+    pub(super) fn is_unwanted(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        message: &Message,
+    ) -> bool {
+        let may_end_a_call = matches!(message.method(), Method::Ack | Method::Cancel | Method::Bye);
+        if !message.is_request() || may_end_a_call || message.to().tag().is_some() {
+            return false;
+        }
+        let source = arrival.remote.ip();
+        let agent = message.first(HeaderName::UserAgent);
+        let mut unwanted = agent.is_some_and(|agent| self.guard.is_scanner(now, source, agent));
+        if !unwanted && self.guard.has_silent(now) {
+            let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+            let transaction = message.top_via().branch().unwrap_or_default();
+            unwanted = names.into_iter().any(|name| {
+                account(message, name).is_some_and(|account| {
+                    self.guard.is_silent(now, source, account.as_bytes(), transaction.as_bytes())
+                })
+            });
+        }
+        if unwanted {
+            self.tell_of_guard();
+        }
+        unwanted
+    }
+
+    /// Whether a stateless answer of this size goes out.
+    pub(super) fn may_answer(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        request: usize,
+        answer: usize,
+    ) -> bool {
+        let forgeable = (!arrival.transport.is_reliable()).then_some(request);
+        let may = self.guard.may_answer(now, arrival.remote.ip(), forgeable, answer);
+        self.tell_of_guard();
+        may
+    }
+
+    /// Something counts against whoever sent this.
+    pub(super) fn count_against(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        account: Option<&str>,
+        what: Offence,
+    ) {
+        self.guard.failed(now, arrival.remote.ip(), account.map(str::as_bytes), what);
+        self.tell_of_guard();
+    }
+
+    /// Credentials have been judged.
+    pub(super) fn judge_source(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        request: &Message,
+        name: HeaderName,
+        verdict: &Verdict,
+    ) {
+        let what = match verdict {
+            Verdict::Ok { user } => {
+                return self.guard.succeeded(now, arrival.remote.ip(), user.as_bytes());
+            }
+            Verdict::BadCredentials => Offence::Credentials,
+            Verdict::UnknownUser => Offence::UnknownUser,
+            Verdict::Malformed => Offence::Malformed,
+            Verdict::NoCredentials | Verdict::Stale => return,
+        };
+        let account = account(request, name);
+        self.count_against(now, arrival, account.as_deref(), what);
+    }
+}
+
+/// Whose credentials a request has.
+fn account(request: &Message, name: HeaderName) -> Option<std::borrow::Cow<'_, str>> {
+    request.auth(name).flatten().find_map(|value| value.get("username"))
+}
