@@ -86,16 +86,9 @@ impl Text for Word {
 
 /// Those that scan the Internet for SIP servers, by the names that they give themselves.
 fn scanners() -> Vec<Word> {
-    [
-        "friendly-scanner",
-        "sipvicious",
-        "sipcli",
-        "sip-scan",
-        "iWar",
-        "VaxSIPUserAgent",
-    ]
-    .map(|word| Word(word.to_owned()))
-    .to_vec()
+    ["friendly-scanner", "sipvicious", "sipcli", "sip-scan", "iWar", "VaxSIPUserAgent"]
+        .map(|word| Word(word.to_owned()))
+        .to_vec()
 }
 
 impl Rules for Defence {

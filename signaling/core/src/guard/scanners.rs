@@ -1,14 +1,8 @@
 //! Programs that look for SIP servers to break into, by the name that they give themselves.
 
 /// What scanners and toll fraud tools call themselves in User-Agent, in any case.
-pub const SCANNERS: [&str; 6] = [
-    "friendly-scanner",
-    "sipvicious",
-    "sipcli",
-    "sip-scan",
-    "iwar",
-    "vaxsipuseragent",
-];
+pub const SCANNERS: [&str; 6] =
+    ["friendly-scanner", "sipvicious", "sipcli", "sip-scan", "iwar", "vaxsipuseragent"];
 
 /// Words that are looked for anywhere in a text, in upper or lower case.
 #[derive(Debug)]
