@@ -181,11 +181,18 @@ fn next_hop(next_hop: &settings::NextHop) -> NextHop {
         settings::NextHop::Name { host, port } => {
             NextHop::Name { host: host.as_str().into(), port: *port }
         }
+    }
+}
+
 /// Trusted peers and the servers of routes answer for themselves.
 fn guard(settings: &Settings) -> guard::Config {
     let defence = &settings.defence;
     let trusted = settings.peers.trusted.iter().chain(&defence.exempt).copied();
-    let routes = settings.routes.iter().map(|route| route.next_hop.ip().into());
+    let hops = settings.routes.iter().map(|route| &route.next_hop);
+    let routes = hops.filter_map(|hop| match hop {
+        settings::NextHop::Address(address) => Some(address.ip().into()),
+        settings::NextHop::Name { .. } => None,
+    });
     guard::Config {
         enabled: defence.enabled,
         sources: if defence.enabled { defence.sources } else { 0 },
