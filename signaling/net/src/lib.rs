@@ -1,4 +1,4 @@
-//! UDP, TCP and TLS transports for the SIP core.
+//! UDP, TCP, TLS and WebSocket transports for the SIP core.
 //!
 //! [`Transports`] owns every SIP socket of a node. It runs on the tokio `current_thread` runtime of
 //! the node's signaling thread: [`Transports::recv_batch`] waits for messages, [`Transports::send`]
