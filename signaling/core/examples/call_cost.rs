@@ -72,6 +72,8 @@ fn proxy(now: Instant) -> Proxy {
         assert_identity: true,
         relay_media: true,
         learning: LearningPolicy::Strict,
+        service_routes: Vec::new(),
+        flow_timer: None,
         fork_time: Duration::from_secs(20),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm".to_owned(),

@@ -18,6 +18,7 @@ pub mod sdp;
 pub mod stun;
 pub mod table;
 pub mod timer;
+mod token;
 pub mod transaction;
 pub mod transport;
 pub mod wire;

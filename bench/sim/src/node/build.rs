@@ -65,6 +65,8 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         realm: DOMAIN.to_owned(),
         trusted: Vec::new(),
         routes: Vec::new(),
+        service_routes: Vec::new(),
+        flow_timer: None,
         learning,
         assert_identity: true,
         relay_media: true,

@@ -74,6 +74,15 @@ settings_table! {
 
         /// What a client is given that asks for nothing, in seconds.
         live default_expires_s: Seconds = default(Seconds(3600)) in 1..=604_800;
+
+        /// What a client with a connection of its own to keep (RFC 5626) is told of how often to show
+        /// that it is there, in seconds. 120 keeps the mappings of most NATs and firewalls alive; a
+        /// shorter time finds dead connections sooner. 0: the client uses its own judgment.
+        live flow_timer_s: Seconds = default(Seconds(120)) in 0..=3600;
+
+        /// The proxies that registered clients are told to send through (Service-Route, RFC 3608), in
+        /// this order: ["sip:edge.example.com;lr"].
+        live service_route: Vec<ServiceRoute> = default(Vec::new());
     }
 }
 
@@ -93,7 +102,7 @@ settings_table! {
     }
 }
 
-text_values!(Realm, Origin);
+text_values!(Realm, Origin, ServiceRoute);
 
 const SIP_ANY: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 5060);
@@ -162,6 +171,42 @@ impl Text for Origin {
     }
 }
 
+/// The URI of a proxy that clients are to send through.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceRoute(String);
+
+impl ServiceRoute {
+    /// The URI, without `<>`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text for ServiceRoute {
+    /// A `sip` or `sips` URI with `lr` (RFC 3608 5), of characters that need no escapes in a header.
+    fn parse(text: &str) -> Result<ServiceRoute, Wrong> {
+        let rest = text.strip_prefix("sip:").or_else(|| text.strip_prefix("sips:"));
+        let is_plain = |c: char| c.is_ascii_graphic() && !"<>\",\\?".contains(c);
+        let mut params = rest.unwrap_or_default().split(';');
+        let has_host = params.next().is_some_and(|host| !host.is_empty());
+        if has_host
+            && params.any(|param| param == "lr")
+            && text.chars().all(is_plain)
+            && text.len() <= 256
+        {
+            return Ok(ServiceRoute(text.to_owned()));
+        }
+        let fix =
+            "write a URI as \"sip:edge.example.com;lr\" (loose routing, at most 256 characters)";
+        Err(Wrong::new(format!("{} is not the URI of a proxy", quoted(text)), fix))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Sip {
     /// The digest realm.
     #[must_use]
@@ -205,7 +250,9 @@ impl Rules for Registrar {
         if !reader.sound(&[path]) {
             return;
         }
-        let Registrar { min_expires_s: min, max_expires_s: max, default_expires_s: default } = self;
+        let Registrar {
+            min_expires_s: min, max_expires_s: max, default_expires_s: default, ..
+        } = self;
         if min > max {
             let what = format!("{} is more than max_expires_s = {}", min.0, max.0);
             let wrong = Wrong::new(what, "choose a minimum that is not above the maximum");

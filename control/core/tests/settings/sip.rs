@@ -272,3 +272,19 @@ fn certificates_of_clients_are_asked_for_together_with_their_authorities() {
     assert!(problems.contains("add client_ca, or write \"none\""), "{problems}");
     good("[sip.tls]\nclient_certificates = \"optional\"\nclient_ca = \"/etc/ca.pem\"\n");
 }
+
+/// RFC 3608 5: a proxy that clients send through routes loosely; RFC 5626 4.4.1: the time of flows.
+#[test]
+fn service_routes_are_uris_of_loose_routers_and_the_flow_timer_has_a_range() {
+    let settings = good(
+        "[sip.registrar]\nflow_timer_s = 0\nservice_route = [\"sip:edge.example.com;lr\", \"sips:e:5061;x;lr\"]\n",
+    );
+    let routes: Vec<_> = settings.sip.registrar.service_route.iter().map(|r| r.as_str()).collect();
+    assert_eq!(routes, ["sip:edge.example.com;lr", "sips:e:5061;x;lr"]);
+    assert_eq!(settings.sip.registrar.flow_timer_s.duration(), Duration::ZERO);
+    for wrong in ["edge.example.com", "sip:edge.example.com", "sip:;lr", "sip:a>;lr", "tel:1;lr"] {
+        let told = bad(&format!("[sip.registrar]\nservice_route = [\"{wrong}\"]\n"));
+        assert!(told.contains("is not the URI of a proxy"), "{wrong}: {told}");
+    }
+    bad("[sip.registrar]\nflow_timer_s = 3601\n");
+}

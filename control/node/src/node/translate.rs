@@ -161,6 +161,10 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
                 transport: Some(transport(route.transport)),
             })
             .collect(),
+        service_routes: (settings.sip.registrar.service_route.iter())
+            .map(|route| route.as_str().to_owned())
+            .collect(),
+        flow_timer: Some(settings.sip.registrar.flow_timer_s.duration()).filter(|t| !t.is_zero()),
         relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
         fork_time: settings.sip.fork_timeout_s.duration(),

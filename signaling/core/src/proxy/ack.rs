@@ -60,7 +60,8 @@ impl Proxy {
                     WaitingAck { arrival: *arrival, request: request.clone(), routed, passage };
                 self.ask(query.clone(), Waiter::Ack(Box::new(ack)));
             }
-            None => {}
+            // Flows are of contacts, to which no ACK is resolved anew.
+            Some(Step::Flow(_)) | None => {}
         }
     }
 

@@ -205,7 +205,8 @@ impl Proxy {
                         self.byes -= 1;
                     }
                 }
-                None => {}
+                // Flows are of contacts, to which no BYE is resolved anew.
+                Some(Step::Flow(_)) | None => {}
             },
             // There is no way to it any more.
             Err(_) => {}

@@ -98,6 +98,11 @@ pub struct Config {
     pub relay_media: bool,
     /// When the sources of media are learned.
     pub learning: LearningPolicy,
+    /// The URIs of the proxies that registered clients are to send through (RFC 3608), in order.
+    pub service_routes: Vec<String>,
+    /// What a client that registers over a connection is told of how often to show that it is there
+    /// (RFC 5626 4.4.1); `None`: nothing.
+    pub flow_timer: Option<Duration>,
     /// How long each group of contacts of one q rings before the next one is tried.
     pub fork_time: Duration,
     /// `User-Agent`/`Server` text.

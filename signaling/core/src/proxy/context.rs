@@ -53,6 +53,8 @@ pub(super) enum Progress {
 pub(super) struct Branch {
     /// The new Request-URI; `None`: it stays as it is.
     pub(super) uri: Option<String>,
+    /// The Route header that it gets besides.
+    pub(super) path: Option<Box<str>>,
     /// The request as it will be sent, but for its body; once its target is known.
     pub(super) request: Option<Message>,
     pub(super) target: Target,
@@ -85,6 +87,7 @@ impl Branch {
     pub(super) fn new(destination: Destination, group: usize) -> Self {
         Branch {
             uri: destination.uri,
+            path: destination.path,
             request: None,
             target: destination.party.flow,
             group,

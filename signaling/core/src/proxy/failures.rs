@@ -152,10 +152,11 @@ impl Proxy {
         index: usize,
         response: Message,
     ) {
-        if response.status() != Some(503) {
-            return self.finish_branch(now, key, index, response, false);
-        }
-        let trouble = Trouble::Unavailable(retry_after(&response));
+        let trouble = match response.status() {
+            Some(503) => Trouble::Unavailable(retry_after(&response)),
+            Some(408 | 430) if self.skip_to_flow(key, index) => Trouble::FlowFailed,
+            Some(_) | None => return self.finish_branch(now, key, index, response, false),
+        };
         let failure = Failure { response, is_own: false };
         self.finish_or_fail_over(now, key, index, failure, trouble);
     }

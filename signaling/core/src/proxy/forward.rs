@@ -81,6 +81,15 @@ pub(super) fn strip_credentials(edit: &mut Edit<'_>, request: &Message, realm: &
     }
 }
 
+/// What changes of a request with the contact that it goes to.
+#[derive(Clone, Copy)]
+struct Onto<'d> {
+    /// The new Request-URI.
+    uri: Option<&'d str>,
+    /// The proxies on the way (RFC 3327 5.4).
+    path: Option<&'d str>,
+}
+
 /// RFC 3261 16.6 step 3. Zero has been refused before.
 pub(super) fn count_hop(edit: &mut Edit<'_>, request: &Message) {
     let hops = request.max_forwards().map_or(MAX_FORWARDS_DEFAULT, |hops| hops.saturating_sub(1));
@@ -121,9 +130,9 @@ impl Proxy {
                 context.routed.get_or_insert_with(|| Box::new(routed.clone()));
             } else {
                 let party = &destination.party;
-                let uri = destination.uri.as_deref();
+                let onto = Onto { uri: branch.uri.as_deref(), path: branch.path.as_deref() };
                 let source = Source::of(&context);
-                branch.request = Some(self.outgoing(&source, uri, &party.flow, routed)?);
+                branch.request = Some(self.outgoing(&source, onto, &party.flow, routed)?);
             }
             context.branches.push(branch);
             if let Purpose::NewCall(call) = purpose
@@ -175,9 +184,10 @@ impl Proxy {
         let Some(branch) = context.branches.get(index) else { return };
         let (request, sender) = (context.request.clone(), context.sender.clone());
         let (purpose, arrival) = (context.purpose, context.arrival);
-        let (uri, target) = (branch.uri.clone(), branch.target);
+        let (uri, path, target) = (branch.uri.clone(), branch.path.clone(), branch.target);
+        let onto = Onto { uri: uri.as_deref(), path: path.as_deref() };
         let source = Source { request: &request, purpose, arrival: &arrival, sender: &sender };
-        let request = self.outgoing(&source, uri.as_deref(), &target, &routed);
+        let request = self.outgoing(&source, onto, &target, &routed);
         let Some(branch) = self.branch_mut(key, index) else { return };
         match request {
             Ok(request) => {
@@ -192,7 +202,7 @@ impl Proxy {
     fn outgoing(
         &mut self,
         source: &Source<'_>,
-        uri: Option<&str>,
+        onto: Onto<'_>,
         target: &Target,
         routed: &Routed,
     ) -> Result<Message, Answer> {
@@ -206,8 +216,11 @@ impl Proxy {
         let via = self.via(request, target);
         let mut edit = request.edit();
         take_routes(&mut edit, request, routed);
-        if let Some(uri) = uri {
+        if let Some(uri) = onto.uri {
             edit.set_request_uri(uri);
+        }
+        if let Some(path) = onto.path {
+            edit.push_front(HeaderName::Route, path);
         }
         count_hop(&mut edit, request);
         if let Purpose::NewCall(call) = purpose {

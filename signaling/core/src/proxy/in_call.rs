@@ -69,7 +69,7 @@ impl Proxy {
             Onward::Way(way) => (arrival.reply(), Some(way)),
         };
         let party = Party { flow, adjacent: false, pinned_to_flow: false };
-        let destination = Destination { uri: None, party, way, q: 0 };
+        let destination = Destination { uri: None, path: None, party, way, q: 0 };
         self.start_context(now, context, vec![destination], routed)
     }
 

@@ -15,6 +15,7 @@ pub mod config;
 mod context;
 mod end;
 mod failures;
+pub mod flow_token;
 mod forward;
 mod guarding;
 mod identity;

@@ -3,6 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use smallvec::SmallVec;
+
 use super::Proxy;
 use super::authorise::Caller;
 use super::config::{NextHop, Route};
@@ -12,19 +14,43 @@ use crate::call::Party;
 use crate::registrar::{Binding, Lookup};
 use crate::resolve::{Hop, Query};
 use crate::transport::{Arrival, Target, Transport};
-use crate::wire::{Host, Message, NameAddr, Scheme, Uri};
+use crate::wire::{Host, Message, NameAddr, Scheme, Uri, unescape};
 
 /// One target of a request.
 #[derive(Clone, Debug)]
 pub(super) struct Destination {
     /// The new Request-URI; `None`: it stays as it is.
     pub(super) uri: Option<String>,
+    /// The Route header that it gets: the Path of a contact (RFC 3327 5.4).
+    pub(super) path: Option<Box<str>>,
     /// The party there; where there is a `way`, its flow is what comes of that.
     pub(super) party: Party,
     /// The servers to try, for a target outside.
     pub(super) way: Option<Box<Way>>,
     /// Preference, 0 to 1000: those of one q are tried at once, the highest first (RFC 3261 16.6).
     pub(super) q: u16,
+}
+
+impl Destination {
+    /// Whether every way that may be taken to it is, as far as the first hop (RFC 3261 26.2.2).
+    pub(super) fn is_secure(&self) -> bool {
+        match &self.way {
+            Some(way) => way.is_secure(),
+            None => self.party.flow.transport.is_secure(),
+        }
+    }
+
+    /// Once nothing is to be had of this one, the other is tried in its place.
+    fn or_by(&mut self, other: Destination) {
+        let own = self.clone();
+        let starts_with_flow = |way: &Way| matches!(way.ahead.front(), Some(Step::Flow(_)));
+        if !self.way.as_deref().is_some_and(starts_with_flow) {
+            self.way = Some(Box::new(Way::new([Step::Flow(Box::new(own))])));
+        }
+        if let Some(way) = &mut self.way {
+            way.ahead.push_back(Step::Flow(Box::new(other)));
+        }
+    }
 }
 
 impl Proxy {
@@ -37,11 +63,19 @@ impl Proxy {
         caller: Caller,
     ) -> Result<Vec<Destination>, Answer> {
         let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
-        match &routed.next_route {
-            Some(route) => Ok(vec![self.outward(arrival, route, caller)?]),
-            None if self.addresses.is_served(&self.config, &uri) => self.contacts(now, &uri),
-            None => Ok(vec![self.outward(arrival, &routed.uri, caller)?]),
+        match routed.next_route {
+            None if self.addresses.is_served(&self.config, &uri) => {
+                return self.contacts(now, &uri);
+            }
+            Some(_) | None => {}
         }
+        let next_hop = routed.next_route.as_deref().unwrap_or(&routed.uri);
+        let destination = self.outward(arrival, next_hop, caller)?;
+        // RFC 3261 26.2.2: a Route or a static route does not take the place of TLS.
+        if matches!(uri.scheme(), Scheme::Sips) && !destination.is_secure() {
+            return Err(Answer::new(416, "No Secure Way To Destination"));
+        }
+        Ok(vec![destination])
     }
 
     /// The registered contacts of a user of ours, best first.
@@ -49,20 +83,65 @@ impl Proxy {
         let Some(user) = uri.user_unescaped() else {
             return Err(Answer::new(484, "Address Incomplete"));
         };
-        match self.registrar.lookup(now, &user) {
+        // RFC 5627 5.1, 5.2: `gr` names one device; without a value it is the user part that does.
+        let found = match uri.params().get("gr") {
+            None => self.registrar.lookup(now, &user),
+            Some("") => self.registrar.lookup_temporary(now, &user),
+            Some(instance) => {
+                let instance = unescape(instance).unwrap_or_default();
+                self.registrar.lookup_instance(now, &user, &instance)
+            }
+        };
+        let unavailable = || Answer::new(480, "Temporarily Unavailable");
+        match found {
             Lookup::UnknownUser => Err(Answer::new(404, "Not Found")),
-            Lookup::NotRegistered => Err(Answer::new(480, "Temporarily Unavailable")),
-            Lookup::Bindings(mut bindings) => {
+            Lookup::NotRegistered => Err(unavailable()),
+            Lookup::Bindings(bindings) => {
                 // RFC 3261 26.2.2: what asks for TLS goes no way that is not secure.
-                if matches!(uri.scheme(), Scheme::Sips) {
-                    bindings.retain(|binding| binding.arrival.transport.is_secure());
-                    if bindings.is_empty() {
-                        return Err(Answer::new(480, "No Secure Way To User"));
-                    }
+                let secure = matches!(uri.scheme(), Scheme::Sips);
+                let devices = self.devices(&bindings, secure);
+                match (devices.is_empty(), secure) {
+                    (false, _) => Ok(devices),
+                    (true, true) => Err(Answer::new(480, "No Secure Way To User")),
+                    (true, false) => Err(unavailable()),
                 }
-                Ok(bindings.iter().take(self.config.limits.branches).map(|b| contact(b)).collect())
             }
         }
+    }
+
+    /// The targets that bindings are, best first. Of several flows of one device only one is tried at
+    /// a time (RFC 5626 7). `secure`: only those that a secure way leads to.
+    fn devices(&self, bindings: &[&Binding], secure: bool) -> Vec<Destination> {
+        let mut devices: Vec<Destination> = Vec::with_capacity(bindings.len());
+        let mut flows: SmallVec<[(&str, usize); 4]> = SmallVec::new();
+        for binding in bindings {
+            let destination = self.contact(binding).filter(|to| !secure || to.is_secure());
+            let Some(destination) = destination else { continue };
+            let device = binding.instance.as_deref().filter(|_| binding.reg_id.is_some());
+            let known = flows.iter().find(|(own, _)| Some(*own) == device).map(|(_, at)| *at);
+            if let Some(first) = known.and_then(|at| devices.get_mut(at)) {
+                first.or_by(destination);
+            } else if devices.len() < self.config.limits.branches {
+                flows.extend(device.map(|device| (device, devices.len())));
+                devices.push(destination);
+            }
+        }
+        devices
+    }
+
+    /// `None` where its Path leads nowhere.
+    fn contact(&self, binding: &Binding) -> Option<Destination> {
+        let Some(path) = &binding.path else { return Some(contact(binding)) };
+        let first = path.trim_start_matches('<').split('>').next()?;
+        let way = self.way(&Uri::parse(first).ok()?).ok()?;
+        let flow = binding.arrival.reply();
+        Some(Destination {
+            uri: Some(request_uri(&binding.uri)),
+            path: Some(path.clone()),
+            party: Party { flow, adjacent: false, pinned_to_flow: false },
+            way: Some(Box::new(way)),
+            q: binding.q_thousandths,
+        })
     }
 
     /// A next hop outside: only for those who may send through this node.
@@ -84,7 +163,7 @@ impl Proxy {
         }
         let way = Some(Box::new(way));
         let party = Party { flow: arrival.reply(), adjacent: false, pinned_to_flow: false };
-        Ok(Destination { uri: None, party, way, q: 0 })
+        Ok(Destination { uri: None, path: None, party, way, q: 0 })
     }
 
     /// The servers that `uri` names: a static route by its domain, else its IP address, else what DNS
@@ -174,6 +253,7 @@ fn contact(binding: &Binding) -> Destination {
     let flow = flow_of(&binding.arrival, uri.as_ref());
     Destination {
         uri: Some(request_uri(&binding.uri)),
+        path: None,
         party: Party {
             flow,
             adjacent: true,

@@ -10,6 +10,7 @@ use super::ack::WaitingAck;
 use super::bye::Bye;
 use super::context::{Failure, Progress, Purpose};
 use super::output::{Ask, Output};
+use super::routing::Destination;
 use super::{LOOKUP_GRACE, Proxy};
 use crate::resolve::{Hop, Query, ResolveError, Standing};
 use crate::table::Key;
@@ -27,6 +28,8 @@ pub(super) enum Step {
     Hop(Hop),
     /// A name, with servers behind it.
     Name(Query),
+    /// A flow of a device that has several (RFC 5626 7).
+    Flow(Box<Destination>),
 }
 
 /// What is left to be tried of a target.
@@ -61,6 +64,8 @@ pub(super) enum Trouble {
     Unavailable(Option<Duration>),
     /// No answer, or no way.
     Silent,
+    /// A proxy has found no way on, or got no answer: 430 or 408 (RFC 5626 7).
+    FlowFailed,
 }
 
 /// Who waits for a look-up.
@@ -80,8 +85,17 @@ impl Way {
     pub(super) fn only(&self) -> Option<&Hop> {
         match (self.ahead.len(), self.ahead.front()) {
             (1, Some(Step::Hop(hop))) => Some(hop),
-            (_, Some(Step::Hop(_) | Step::Name(_)) | None) => None,
+            (_, Some(Step::Hop(_) | Step::Name(_) | Step::Flow(_)) | None) => None,
         }
+    }
+
+    /// Whether nothing but TLS may come of it.
+    pub(super) fn is_secure(&self) -> bool {
+        self.ahead.iter().all(|step| match step {
+            Step::Hop(hop) => hop.transport.is_secure(),
+            Step::Name(query) => query.secure || query.transport.is_some_and(Transport::is_secure),
+            Step::Flow(flow) => flow.is_secure(),
+        })
     }
 
     fn is_exhausted(&self) -> bool {
@@ -99,6 +113,10 @@ impl Proxy {
             let Some(way) = &mut branch.way else { return };
             let hop = match way.ahead.pop_front() {
                 Some(Step::Name(query)) => return self.look_up(now, key, index, query),
+                Some(Step::Flow(flow)) => match self.take_flow(key, index, *flow) {
+                    Some(target) => return self.try_target(now, key, index, target),
+                    None => continue,
+                },
                 Some(Step::Hop(hop)) => match self.resting.standing(now, &hop) {
                     Standing::Good => hop,
                     Standing::Doubtful => {
@@ -150,6 +168,41 @@ impl Proxy {
             }
         }
         self.build_branch(now, key, index);
+    }
+
+    /// Turns a branch to another flow of its device. `None`: what leads there comes next.
+    fn take_flow(&mut self, key: Key, index: usize, flow: Destination) -> Option<Target> {
+        let context = self.contexts.get_mut(key)?;
+        let purpose = context.purpose;
+        let branch = context.branches.get_mut(index)?;
+        branch.uri = flow.uri;
+        branch.path = flow.path;
+        let way = branch.way.as_mut()?;
+        way.current = None;
+        let is_direct = flow.way.is_none();
+        for step in flow.way.into_iter().flat_map(|way| way.ahead).rev() {
+            way.ahead.push_front(step);
+        }
+        if let Purpose::NewCall(call) = purpose
+            && let Some(call) = self.calls.get_mut(call.0)
+            && let Some(leg) = call.branches.get_mut(index)
+        {
+            leg.party.adjacent = flow.party.adjacent;
+            leg.party.pinned_to_flow = flow.party.pinned_to_flow;
+        }
+        is_direct.then_some(flow.party.flow)
+    }
+
+    /// Leaves out what else leads to the flow that has failed. `false`: there is no other.
+    pub(super) fn skip_to_flow(&mut self, key: Key, index: usize) -> bool {
+        let branch = self.branch_mut(key, index);
+        let Some(way) = branch.and_then(|branch| branch.way.as_mut()) else { return false };
+        let Some(next) = way.ahead.iter().position(|step| matches!(step, Step::Flow(_))) else {
+            return false;
+        };
+        way.ahead.drain(..next);
+        way.doubtful.clear();
+        true
     }
 
     fn look_up(&mut self, now: Instant, key: Key, index: usize, query: Query) {
@@ -277,13 +330,17 @@ impl Proxy {
         let Some(context) = self.contexts.get(key) else { return false };
         let Some(branch) = context.branches.get(index) else { return false };
         let Some(way) = &branch.way else { return false };
-        let Some(hop) = &way.current else { return false };
-        match trouble {
-            Trouble::Unavailable(Some(time)) => self.resting.note(now, hop, time, true),
+        match (trouble, &way.current) {
+            (Trouble::Unavailable(Some(time)), Some(hop)) => {
+                self.resting.note(now, hop, time, true);
+            }
             // RFC 3261 21.5.4: without Retry-After it is as good as a 500.
-            Trouble::Unavailable(None) => {}
-            Trouble::Silent if branch.heard || branch.cancel_sent => return false,
-            Trouble::Silent => self.resting.note(now, hop, REST, false),
+            (Trouble::Unavailable(None), Some(_)) => {}
+            // RFC 5626 7: a device that has answered is not asked again by another way.
+            (Trouble::Unavailable(_), None) => return false,
+            (Trouble::Silent, _) if branch.heard || branch.cancel_sent => return false,
+            (Trouble::Silent, Some(hop)) => self.resting.note(now, hop, REST, false),
+            (Trouble::Silent, None) | (Trouble::FlowFailed, _) => {}
         }
         let is_wanted = !context.cancelled && !context.answered && !context.server_ended;
         is_wanted && !branch.rang && !branch.cancel_sent && !way.is_exhausted()

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::time::{Duration, Instant};
 
+use super::extensions::Extensions;
 use crate::timer::TimerId;
 use crate::transport::Arrival;
 use crate::wire::{NameAddr, Uri};
@@ -17,13 +18,15 @@ pub struct Binding {
     pub uri: Box<str>,
     /// How the REGISTER came: a phone behind NAT is reached the same way back.
     pub arrival: Arrival,
+    /// The proxies on the way to it, as a Route header has them (RFC 3327).
+    pub path: Option<Box<str>>,
     /// Preference, 0 to 1000.
     pub q_thousandths: u16,
     /// When it ends.
     pub expires: Instant,
     /// The device (`+sip.instance`, RFC 5626 4.1), without quotes and `<>`.
     pub instance: Option<Box<str>>,
-    /// Which of the device's flows (`reg-id`, RFC 5626 4.2).
+    /// Which of the device's flows (`reg-id`, RFC 5626 4.2); `None` unless it asked for flows.
     pub reg_id: Option<u32>,
     /// Hash of the Call-ID of the REGISTER, which orders those of one device with `cseq`.
     pub(super) call_id: u64,
@@ -35,14 +38,21 @@ pub struct Binding {
 
 impl Binding {
     /// One for `contact`; its time, place in the order and timer are still to be set.
-    pub(super) fn new(contact: &NameAddr<'_>, arrival: Arrival, now: Instant) -> Self {
+    pub(super) fn new(
+        contact: &NameAddr<'_>,
+        arrival: Arrival,
+        extensions: &Extensions,
+        now: Instant,
+    ) -> Self {
         Binding {
             uri: contact.uri_text().into(),
             arrival,
+            path: extensions.path.clone(),
             q_thousandths: contact.q_thousandths().unwrap_or(Q_DEFAULT),
             expires: now,
             instance: contact.instance().map(Box::from),
-            reg_id: contact.reg_id(),
+            // RFC 5626 6: of a client that does not ask for flows it means nothing.
+            reg_id: contact.reg_id().filter(|_| extensions.outbound),
             call_id: 0,
             cseq: 0,
             serial: 0,
@@ -64,6 +74,13 @@ impl Binding {
 
     fn flow(&self) -> Option<(&str, u32)> {
         self.instance.as_deref().zip(self.reg_id)
+    }
+
+    /// Whether a request can be sent to it. A `tel` or `mailto` Contact is kept and told to whoever
+    /// asks, but nothing is sent there (RFC 3261 10.2.1, 16.5).
+    pub(super) fn is_target(&self) -> bool {
+        let scheme = self.uri.split(':').next().unwrap_or_default();
+        scheme.eq_ignore_ascii_case("sip") || scheme.eq_ignore_ascii_case("sips")
     }
 
     /// How long it lasts from `now`, in whole seconds rounded up.

@@ -65,7 +65,9 @@ impl Record {
 impl Binding {
     fn is_reached_only_by(&self, connection: ConnectionId) -> bool {
         let is_elsewhere = |uri: Uri<'_>| !uri.host().is_ip(self.arrival.remote.ip());
+        // What has a Path is called through that, by a new connection if need be.
         self.arrival.connection == Some(connection)
+            && self.path.is_none()
             && (self.reg_id.is_some() && self.instance.is_some()
                 || self.arrival.transport.is_web_socket()
                 || Uri::parse(&self.uri).map_or(true, is_elsewhere))

@@ -6,7 +6,9 @@
 //! Bindings that have expired are never looked up; [`Registrar::purge`] takes them out of memory.
 
 mod binding;
+mod extensions;
 mod flows;
+mod gruu;
 mod process;
 #[cfg(test)]
 mod tests;
@@ -20,6 +22,7 @@ use smallvec::SmallVec;
 
 use crate::auth::Secret;
 use crate::timer::Wheel;
+use crate::token::Tokens;
 use crate::transaction::hash::Keyed;
 use crate::transport::ConnectionId;
 use crate::wire::HeaderName;
@@ -69,12 +72,12 @@ pub enum Lookup<'r> {
 /// The answer to a REGISTER.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outcome {
-    /// 200, 400, 423, 500 or 503.
+    /// 200, 400, 423, 439, 500 or 503.
     pub status: u16,
     /// What to say with it.
     pub reason: &'static str,
-    /// Further header lines: a Contact for each binding with its remaining time, Min-Expires,
-    /// Retry-After.
+    /// Further header lines: a Contact for each binding with its remaining time, Path,
+    /// `Require: outbound`, Min-Expires, Retry-After.
     pub headers: Vec<(HeaderName, String)>,
 }
 
@@ -93,7 +96,8 @@ struct Expiry {
 
 /// The location service with its users.
 ///
-/// Getters: [`lookup`](Self::lookup), [`len`](Self::len), [`secret`](Self::secret),
+/// Getters: [`lookup`](Self::lookup), [`lookup_instance`](Self::lookup_instance),
+/// [`lookup_temporary`](Self::lookup_temporary), [`len`](Self::len), [`secret`](Self::secret),
 /// [`is_open`](Self::is_open), [`next_expiry`](Self::next_expiry). Input:
 /// [`process`](Self::process). Mutators: [`purge`](Self::purge),
 /// [`remove_flow`](Self::remove_flow).
@@ -102,6 +106,7 @@ pub struct Registrar {
     config: Config,
     users: Box<dyn Users>,
     keyed: Keyed,
+    gruus: Tokens,
     records: HashMap<Arc<str>, Record, Keyed>,
     /// How many bindings there are in all records.
     len: usize,
@@ -121,6 +126,7 @@ impl Registrar {
             config,
             users,
             keyed,
+            gruus: Tokens::new(&seed, "gruu"),
             records: HashMap::with_hasher(keyed),
             len: 0,
             // A binding that is refreshed has its old timer cancelled first.
@@ -170,6 +176,11 @@ impl Registrar {
     /// The devices of a user.
     #[must_use]
     pub fn lookup(&self, now: Instant, aor: &str) -> Lookup<'_> {
+        self.find(now, aor, |_| true)
+    }
+
+    /// Those of the user's bindings that requests can be sent to and `is_meant` picks.
+    fn find(&self, now: Instant, aor: &str, is_meant: impl Fn(&Binding) -> bool) -> Lookup<'_> {
         if !self.users.exists(aor) {
             return Lookup::UnknownUser;
         }
@@ -177,7 +188,7 @@ impl Registrar {
         let mut bindings: SmallVec<[&Binding; 4]> = record
             .iter()
             .flat_map(|record| &record.bindings)
-            .filter(|binding| binding.expires > now)
+            .filter(|binding| binding.expires > now && binding.is_target() && is_meant(binding))
             .collect();
         if bindings.is_empty() {
             return Lookup::NotRegistered;

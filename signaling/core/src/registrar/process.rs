@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::binding::Binding;
+use super::extensions::Extensions;
 use super::{Expiry, Outcome, Registrar};
 use crate::transport::Arrival;
 use crate::wire::{Contact, HeaderName, Message, NameAddr};
@@ -32,8 +33,9 @@ type Bindings = SmallVec<[Binding; 1]>;
 impl Registrar {
     /// Does what an authenticated REGISTER for `aor` asks, all of it or nothing.
     ///
-    /// 200 with the bindings; 400 if a Contact or `*` is wrong; 423 if a time is too brief; 500 if the
-    /// request is older than what it would change; 503 at a bound.
+    /// 200 with the bindings; 400 if a Contact or `*` is wrong; 423 if a time is too brief; 439 if the
+    /// proxy next to the client keeps no flows (RFC 5626 6); 500 if the request
+    /// is older than what it would change; 503 at a bound.
     pub fn process(
         &mut self,
         now: Instant,
@@ -42,22 +44,41 @@ impl Registrar {
         request: &Message,
     ) -> Outcome {
         self.purge(now);
-        let result = match wanted(request) {
-            Ok(Wanted::Nothing) => Ok(()),
-            Ok(Wanted::RemoveAll) => self.remove_all(aor, request),
-            Ok(Wanted::Update(contacts)) => self.update(now, aor, arrival, request, &contacts),
-            Err(refused) => Err(refused),
-        };
-        match result {
-            Ok(()) => self.ok(now, aor),
-            Err(refused) => refused,
-        }
+        self.change(now, aor, arrival, request).unwrap_or_else(|refused| refused)
     }
 
-    fn ok(&self, now: Instant, aor: &str) -> Outcome {
+    fn change(
+        &mut self,
+        now: Instant,
+        aor: &str,
+        arrival: Arrival,
+        request: &Message,
+    ) -> Result<Outcome, Outcome> {
+        let extensions = Extensions::read(request)?;
+        match wanted(request)? {
+            Wanted::Nothing => {}
+            Wanted::RemoveAll => self.remove_all(aor, request)?,
+            Wanted::Update(contacts) => {
+                let new = |contact: &NameAddr<'_>| Binding::new(contact, arrival, &extensions, now);
+                self.update(now, aor, request, &contacts, new)?;
+            }
+        }
+        Ok(self.ok(now, aor, request, &extensions))
+    }
+
+    fn ok(&self, now: Instant, aor: &str, request: &Message, extensions: &Extensions) -> Outcome {
         let bindings = self.records.get(aor).map(|record| record.bindings.as_slice());
-        let contact = |binding: &Binding| (HeaderName::Contact, binding.contact(now));
-        let headers = bindings.unwrap_or_default().iter().map(contact).collect();
+        let to = request.to();
+        let public = to.uri().ok().filter(|_| extensions.gruu).map(|uri| uri.address_of_record());
+        let contact = |binding: &Binding| {
+            let mut contact = binding.contact(now);
+            if let Some(public) = &public {
+                self.write_gruus(&mut contact, binding, aor, public);
+            }
+            (HeaderName::Contact, contact)
+        };
+        let contacts = bindings.unwrap_or_default().iter().map(contact);
+        let headers = contacts.chain(extensions.headers()).collect();
         Outcome { status: 200, reason: "OK", headers }
     }
 
@@ -78,9 +99,9 @@ impl Registrar {
         &mut self,
         now: Instant,
         aor: &str,
-        arrival: Arrival,
         request: &Message,
         contacts: &[NameAddr<'_>],
+        new: impl Fn(&NameAddr<'_>) -> Binding,
     ) -> Result<(), Outcome> {
         let (call_id, cseq) = self.order(request);
         let record = self.records.get(aor);
@@ -88,7 +109,7 @@ impl Registrar {
         let first_new_serial = self.last_serial + 1;
         for contact in contacts {
             let lasts = self.lasts(contact, request)?;
-            let mut binding = Binding::new(contact, arrival, now);
+            let mut binding = new(contact);
             let old = bindings.iter().position(|old| old.is_same_device(&binding));
             if let Some(old) = old.and_then(|at| bindings.get(at))
                 // The same device twice in one request: the last mention counts.
@@ -219,7 +240,7 @@ const fn is_newer((call_id, cseq): (u64, u32), binding: &Binding) -> bool {
     call_id != binding.call_id || cseq > binding.cseq
 }
 
-const fn bad(reason: &'static str) -> Outcome {
+pub(super) const fn bad(reason: &'static str) -> Outcome {
     Outcome { status: 400, reason, headers: Vec::new() }
 }
 

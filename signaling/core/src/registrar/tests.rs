@@ -1,3 +1,5 @@
+mod extensions;
+
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -307,10 +309,13 @@ fn of_the_same_contact_twice_in_one_request_the_last_counts() {
 fn an_instance_with_reg_id_replaces_its_own_binding_at_another_address() {
     let mut bench = Bench::new();
     let device = ";+sip.instance=\"<urn:uuid:1>\";reg-id=1";
-    bench.register(&format!("Contact: <sip:a@10.0.0.1>{device}\n"));
-    let outcome = bench.register(&format!("Contact: <sip:a@10.0.0.2>{device}\n"));
+    bench.register(&format!("Supported: outbound\nContact: <sip:a@10.0.0.1>{device}\n"));
+    let supported = "Supported: outbound\n";
+    let mut outcome = bench.register(&format!("{supported}Contact: <sip:a@10.0.0.2>{device}\n"));
+    assert_eq!(outcome.headers.pop().unwrap(), (HeaderName::Require, "outbound".to_owned()));
     assert_eq!(contacts(&outcome), [format!("<sip:a@10.0.0.2>;expires=3600{device}")]);
-    bench.register("Contact: <sip:a@10.0.0.3>;+sip.instance=\"<urn:uuid:1>\";reg-id=2\n");
+    let second = "Contact: <sip:a@10.0.0.3>;+sip.instance=\"<urn:uuid:1>\";reg-id=2\n";
+    bench.register(&format!("{supported}{second}"));
     assert_eq!(bench.bindings().len(), 2);
     assert_eq!(bench.bindings()[0].instance.as_deref(), Some("urn:uuid:1"));
 }
@@ -397,7 +402,8 @@ impl Bench {
 fn a_closed_connection_takes_along_the_bindings_that_only_it_could_reach() {
     let mut bench = Bench::new();
     let remote = "198.51.100.7:40000";
-    let outbound = "Contact: <sip:alice@198.51.100.7:5060>;reg-id=1;+sip.instance=\"<urn:a>\"\n";
+    let outbound = "Supported: outbound\n\
+                    Contact: <sip:alice@198.51.100.7:5060>;reg-id=1;+sip.instance=\"<urn:a>\"\n";
     bench.register_over(over(1, remote), "flow", outbound);
     bench.register_over(over(1, remote), "nat", "Contact: <sip:alice@10.0.0.5:5060>\n");
     bench.register_over(over(1, remote), "open", "Contact: <sip:desk@198.51.100.7:5070>\n");

@@ -51,4 +51,5 @@ pub use request::{MAX_FORWARDS_DEFAULT, RequestBuilder};
 pub use response::ResponseBuilder;
 pub use stamp::stamp_source;
 pub use uri::{BadUri, Scheme, Uri};
+pub(crate) use uri_compare::unescape;
 pub use via::{BRANCH_MAGIC, Rport, SIP_PORT_DEFAULT, SIPS_PORT_DEFAULT, Via};

@@ -131,7 +131,7 @@ fn hex_pair(text: &[u8]) -> Option<u8> {
 }
 
 /// `text` with every `%HH` undone; `None` if the result is not UTF-8.
-pub(super) fn unescape(text: &str) -> Option<Cow<'_, str>> {
+pub(crate) fn unescape(text: &str) -> Option<Cow<'_, str>> {
     if !text.contains('%') {
         return Some(Cow::Borrowed(text));
     }

@@ -102,6 +102,7 @@ pub(super) struct Plan {
     pub(super) trusted: Vec<&'static str>,
     pub(super) assert_identity: bool,
     pub(super) routes: Vec<Route>,
+    pub(super) service_routes: Vec<String>,
     pub(super) limits: Limits,
     pub(super) guard: guard::Config,
     pub(super) wan_ip: Option<IpAddr>,
@@ -123,6 +124,7 @@ impl Default for Plan {
             trusted: Vec::new(),
             assert_identity: true,
             routes: Vec::new(),
+            service_routes: Vec::new(),
             limits: Limits::default(),
             guard: guard::Config::default(),
             wan_ip: None,
@@ -173,6 +175,8 @@ impl Bench {
             routes: plan.routes,
             relay_media: plan.relay_media,
             learning: plan.learning,
+            service_routes: plan.service_routes,
+            flow_timer: Some(Duration::from_secs(120)),
             fork_time: Duration::from_secs(20),
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,
@@ -276,6 +280,12 @@ impl Bench {
     /// The node is told to stop.
     pub(super) fn stop(&mut self) {
         self.proxy.handle_stop(self.now);
+        self.settle();
+    }
+
+    /// A message could not be delivered.
+    pub(super) fn cannot_send(&mut self, target: &Target) {
+        self.proxy.handle_transport_error(self.now, target);
         self.settle();
     }
 

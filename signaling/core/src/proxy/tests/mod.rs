@@ -12,6 +12,7 @@ mod identity;
 mod media;
 mod random;
 mod refusals;
+mod registrations;
 mod routes;
 mod secure;
 mod servers;

@@ -1,7 +1,9 @@
 //! `sips`: every hop is secured, or there is none (RFC 3261 26.2.2).
 
 use super::calls::{ALICE, BOB, invite};
-use super::harness::{Bench, NODE_TLS, Plan, register, reply};
+use super::harness::{Bench, NODE_TLS, Plan, address, register, reply};
+use crate::proxy::config::{NextHop, Route};
+use crate::transport::Transport;
 
 fn bench() -> Bench {
     Bench::new(Plan { secure: true, ..Plan::default() })
@@ -60,4 +62,92 @@ fn a_call_that_has_to_be_secure_takes_no_other_way() {
     bench.expect_status(ALICE, 100);
     bench.expect_request(other, "INVITE");
     bench.expect_silence();
+}
+
+/// The Path decides where a request for the contact goes, not what the REGISTER came over: its first hop
+/// has to be one over TLS (RFC 5630 5.3).
+#[test]
+fn a_path_whose_first_hop_is_not_secure_is_not_taken() {
+    const EDGE: &str = "203.0.113.50:5061";
+    let routes = vec![Route {
+        domain: "udp.test".to_owned(),
+        next_hops: vec![NextHop::Address(address("203.0.113.60:5060"))],
+        transport: Some(Transport::Udp),
+    }];
+    let trusted = vec!["203.0.113.50", "198.51.100.10"];
+    for (path, is_called) in [
+        ("sip:203.0.113.50:5061;lr", false),
+        ("sip:203.0.113.50:5061;transport=tcp;lr", false),
+        ("sip:edge.test;lr", false),
+        // A static route to it says UDP.
+        ("sips:udp.test;lr", false),
+        ("sips:203.0.113.50;lr", true),
+        ("sip:203.0.113.50:5061;transport=tls;lr", true),
+    ] {
+        let (routes, trusted) = (routes.clone(), trusted.clone());
+        let plan = Plan {
+            secure: true,
+            users: vec![("bob", "builder")],
+            routes,
+            trusted,
+            ..Plan::default()
+        };
+        let mut bench = Bench::new(plan);
+        let headers = format!("Path: <{path}>\r\nContact: <sips:bob@10.0.0.5>;q");
+        let contact = format!("Contact: <sip:bob@{EDGE}>;q");
+        let request =
+            register("bob", EDGE, "1").replacen("UDP", "TLS", 1).replacen(&contact, &headers, 1);
+        bench.tls(EDGE, 1, &request);
+        bench.expect_status(EDGE, 200);
+        bench.tls(ALICE, 9, &to_sips("sips:bob@example.test").replacen("UDP", "TLS", 1));
+        if is_called {
+            bench.expect_status(ALICE, 100);
+            bench.expect_request(EDGE, "INVITE");
+        } else {
+            let refusal = bench.expect_status(ALICE, 480);
+            assert_eq!(refusal.reason(), b"No Secure Way To User", "{path}");
+        }
+        bench.expect_silence();
+        assert!(bench.asked.is_empty(), "{path}");
+    }
+}
+
+/// RFC 3261 26.2.2: neither a static route nor a Route header makes a `sips` request go without TLS.
+#[test]
+fn a_request_outward_that_has_to_be_secure_takes_no_other_way() {
+    let route = Route {
+        domain: "udp.test".to_owned(),
+        next_hops: vec![NextHop::Address(address("203.0.113.60:5060"))],
+        transport: Some(Transport::Udp),
+    };
+    let plan = || Plan {
+        secure: true,
+        users: vec![("bob", "builder")],
+        trusted: vec!["198.51.100.10"],
+        routes: vec![route.clone()],
+        ..Plan::default()
+    };
+    let routed = |route: &str| {
+        to_sips("sips:carol@elsewhere.test").replacen(
+            "Max-Forwards",
+            &format!("Route: <{route}>\r\nMax-Forwards"),
+            1,
+        )
+    };
+    for request in [
+        to_sips("sips:carol@udp.test"),
+        routed("sip:203.0.113.60;lr"),
+        routed("sip:proxy.test;lr"),
+        routed("sips:udp.test;lr"),
+    ] {
+        let mut bench = Bench::new(plan());
+        bench.tls(ALICE, 9, &request.replacen("UDP", "TLS", 1));
+        let refusal = bench.expect_status(ALICE, 416);
+        assert_eq!(refusal.reason(), b"No Secure Way To Destination");
+        bench.expect_silence();
+    }
+    let mut bench = Bench::new(plan());
+    bench.tls(ALICE, 9, &routed("sips:203.0.113.60;lr").replacen("UDP", "TLS", 1));
+    bench.expect_status(ALICE, 100);
+    bench.expect_request("203.0.113.60:5061", "INVITE");
 }
