@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::control::SOCKET;
 use crate::exit::EXIT_CODES;
 
 const EXAMPLES: &str = "\
@@ -47,6 +48,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: BenchCommand,
     },
+    /// Have a running node read again what may have changed: certificates, the host's addresses.
+    #[command(after_help = REFRESH_EXAMPLES)]
+    Refresh(RefreshArgs),
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -168,6 +172,32 @@ pub(crate) enum BenchCommand {
         /// The address for those of the other.
         b: std::net::Ipv4Addr,
     },
+}
+
+const REFRESH_EXAMPLES: &str = "\
+Examples:
+  ringfarm refresh                              the node that systemd runs
+  ringfarm refresh --socket /run/b.sock         the node with this control.socket
+  ringfarm refresh --json                       what came of it as one JSON object
+
+SIGHUP does the same; what comes of it is then in the log.";
+
+/// A running node, and how its answer is shown.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct RefreshArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// A running node.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct NodeArgs {
+    /// The node's control socket (control.socket in its settings).
+    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
 }
 
 const CHECK_EXAMPLES: &str = "\

@@ -3,11 +3,13 @@
 mod check;
 mod cli;
 mod config;
+mod control;
 mod demo;
 mod exit;
 mod logging;
 mod node;
 mod output;
+mod refresh;
 mod run;
 mod settings_io;
 
@@ -31,6 +33,7 @@ fn main() -> ExitCode {
         Command::Bench { command: BenchCommand::EpollRelay { a, b } } => {
             load::relaybench::floor::run([a, b]).map_err(Stop::from)
         }
+        Command::Refresh(args) => refresh::refresh(&args),
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),
     };

@@ -31,7 +31,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
     };
     let node = Node::start(&settings)?;
     print!("{}", welcome(&settings, node.bound(), node.ng(), local_address()));
-    let ended = runtime.block_on(until_told(&node, &settings, &mut signals));
+    let ended = runtime.block_on(until_told(&node, &mut signals));
     tracing::info!(calls = node.load().calls, "stopping");
     std::thread::spawn(move || {
         let again = runtime.block_on(signals.next());
@@ -44,11 +44,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
 }
 
 /// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.
-async fn until_told(
-    node: &Node,
-    settings: &Settings,
-    signals: &mut StopSignals,
-) -> anyhow::Result<()> {
+async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()> {
     let mut health = tokio::time::interval(HEALTH_EVERY);
     loop {
         tokio::select! {
@@ -57,7 +53,7 @@ async fn until_told(
                     tracing::info!(signal, "told to stop");
                     return Ok(());
                 }
-                Told::Reload => node.reload(settings),
+                Told::Refresh => node.refresh(),
             },
             _ = health.tick() => {
                 if let Some(failure) = node.failure() {
@@ -69,7 +65,7 @@ async fn until_told(
 }
 
 /// The signals that stop a node (the first lets it end its calls, the second ends it at once) and
-/// SIGHUP, which has it read its certificates anew.
+/// SIGHUP, which has it refresh.
 struct StopSignals {
     interrupt: Signal,
     terminate: Signal,
@@ -80,7 +76,7 @@ struct StopSignals {
 enum Told {
     /// By the signal of this name.
     Stop(&'static str),
-    Reload,
+    Refresh,
 }
 
 impl StopSignals {
@@ -96,7 +92,7 @@ impl StopSignals {
         tokio::select! {
             _ = self.interrupt.recv() => Told::Stop("SIGINT"),
             _ = self.terminate.recv() => Told::Stop("SIGTERM"),
-            _ = self.hang_up.recv() => Told::Reload,
+            _ = self.hang_up.recv() => Told::Refresh,
         }
     }
 

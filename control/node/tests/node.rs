@@ -235,3 +235,30 @@ fn a_node_tells_its_figures_and_its_health_over_http() {
     node.signal(Signal::SIGTERM);
     assert_eq!(node.ended(), 0);
 }
+
+/// A running node is told by its control socket; a refresh is the first thing it can be told.
+#[test]
+fn a_node_is_told_to_refresh_by_its_control_socket() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (socket, settings) = (dir.path().join("control.sock"), dir.path().join("x.toml"));
+    let text = format!("[control]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(&settings, text).expect("it is written");
+    let mut command = ringfarm();
+    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut node = Node { child, stdout };
+    node.stdout.read_line(&mut String::new()).expect("it is ready");
+
+    let refresh = || ringfarm().args(["refresh", "--socket"]).arg(&socket).output();
+    let output = refresh().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert_eq!(output.stdout, b"refreshed\n");
+
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), 0);
+    assert!(!socket.exists(), "the socket goes with the node");
+    let output = refresh().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("cannot reach a node at"), "{}", stderr(&output));
+}

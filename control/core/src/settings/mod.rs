@@ -3,6 +3,7 @@
 //! Each key is declared once, by [`settings_table`](table): its documentation becomes the comment in
 //! [`default_file`]. [`check`] finds every problem of a text, not just the first.
 
+mod control;
 mod defence;
 mod dns;
 mod hint;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
+pub use control::{Control, ControlSocket};
 pub use defence::{Defence, Word};
 pub use dns::Dns;
 pub use limits::Limits;
@@ -83,6 +85,9 @@ settings_table! {
 
         /// Figures and health over HTTP.
         table metrics: Metrics = default(Metrics::default());
+
+        /// Commands to the running node, as `ringfarm refresh` gives them.
+        table control: Control = default(Control::default());
 
         /// The node on the open Internet: what keeps strangers from using it up.
         table defence: Defence = default(Defence::default());

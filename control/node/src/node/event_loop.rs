@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use relay_core::api::{Command, Event, Refusal, SessionId};
 use relay_engine::{Engine, SubmitError};
+use serde_json::Value;
 use signaling_core::call::Owner;
 use signaling_core::ng;
 use signaling_core::proxy::Proxy;
@@ -16,6 +17,7 @@ use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Resolver, Transports};
 
 use super::alarm::Alarm;
+use super::commands::Ask;
 use super::gather::Gather;
 use super::metrics::{Figures, Tally};
 use super::ng::{self as ng_side, NgSide};
@@ -23,6 +25,7 @@ use super::notices::Notices;
 use super::pressure::Pressure;
 use super::translate::SignalingParts;
 use super::{Bound, Shared, calls_log};
+use crate::control::Answer;
 
 /// Most closes that wait for a busy relay: each is a session, and a full table of them fits.
 const CLOSES_WAITING_MAX: usize = 1 << 20;
@@ -101,11 +104,22 @@ impl EventLoop {
         [self.proxy.poll_timeout(), ng].into_iter().flatten().min()
     }
 
-    /// Uses the certificates that were read anew, if there are any.
-    fn take_certificates(&mut self) {
-        let new = self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(tls) = new {
-            self.transports.set_tls(tls);
+    fn answer_asks(&mut self) {
+        while let Some((ask, sender)) = self.shared.asks.next() {
+            // Who asked may have given up.
+            let _ = sender.send(self.answer(ask));
+        }
+    }
+
+    /// Answers a command.
+    fn answer(&mut self, ask: Ask) -> Answer {
+        match ask {
+            Ask::Refresh { tls } => {
+                if let Some(tls) = tls {
+                    self.transports.set_tls(tls);
+                }
+                Ok(Value::Null)
+            }
         }
     }
 
@@ -153,7 +167,7 @@ impl EventLoop {
             {
                 break;
             }
-            self.take_certificates();
+            self.answer_asks();
             let due = [self.due(), stopping].into_iter().flatten().min();
             self.wait(due, &mut inputs).await;
             let now = Instant::now();

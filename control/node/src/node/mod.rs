@@ -3,6 +3,7 @@
 mod alarm;
 mod calls_log;
 pub(crate) mod certificates;
+mod commands;
 mod event_loop;
 mod gather;
 mod kernel;
@@ -27,7 +28,10 @@ use signaling_core::transport::Transport;
 use signaling_net::tls::{Certificate, Tls};
 use tokio::sync::Notify;
 
+use crate::control::Command;
+use crate::control::server::{self, Control};
 use crate::exit::Stop;
+use commands::{Asks, Commands};
 use event_loop::EventLoop;
 use kernel::Kernel;
 
@@ -51,8 +55,8 @@ struct Shared {
     wake: Notify,
     stopping: Mutex<Option<Instant>>,
     figures: Mutex<metrics::Figures>,
-    /// Certificates that were read anew, until the signaling thread takes them.
-    tls: Mutex<Option<Tls>>,
+    /// Questions to the signaling thread.
+    asks: Asks,
     /// Those in use, for the metrics.
     certificates: Mutex<Vec<Certificate>>,
 }
@@ -74,6 +78,9 @@ pub(crate) struct Node {
     shared: Arc<Shared>,
     signaling: thread::JoinHandle<anyhow::Result<()>>,
     bound: Bound,
+    commands: Arc<Commands>,
+    /// Its file goes when the node does.
+    control: Option<Control>,
 }
 
 impl Node {
@@ -94,8 +101,10 @@ impl Node {
         }
         match spawn_signaling(settings, &engine, &shared) {
             Ok((signaling, bound)) => {
-                let node = Node { engine, shared, signaling, bound };
-                match node.serve_metrics(settings) {
+                let commands = Commands { shared: shared.clone(), settings: settings.clone() };
+                let commands = Arc::new(commands);
+                let mut node = Node { engine, shared, signaling, bound, commands, control: None };
+                match node.serve(settings) {
                     Ok(()) => Ok(node),
                     Err(error) => {
                         // What is wrong with the address is the news.
@@ -109,6 +118,14 @@ impl Node {
                 Err(Stop::CannotStart(error))
             }
         }
+    }
+
+    /// Opens what is not SIP: figures, commands.
+    fn serve(&mut self, settings: &Settings) -> anyhow::Result<()> {
+        self.serve_metrics(settings)?;
+        let commands = Arc::clone(&self.commands);
+        self.control = server::start(&settings.control.socket, move |one| commands.run(one))?;
+        Ok(())
     }
 
     fn serve_metrics(&self, settings: &Settings) -> anyhow::Result<()> {
@@ -154,19 +171,11 @@ impl Node {
         Some(format!("no media worker is left ({})", lost.join("; ")))
     }
 
-    /// Reads the certificates anew; new connections use them. What cannot be read leaves the old ones
-    /// in use, and is logged. Forgets which of the host's addresses lead where.
-    pub(crate) fn reload(&self, settings: &Settings) {
-        translate::reroute();
-        match certificates::load(settings) {
-            Ok(Some(tls)) => {
-                tracing::info!(certificates = tls.certificates().len(), "certificates read anew");
-                self.shared.note_certificates(&tls);
-                *self.shared.tls.lock().unwrap_or_else(PoisonError::into_inner) = Some(tls);
-                self.shared.wake.notify_one();
-            }
-            Ok(None) => tracing::info!("told to reload: there are no certificates to read anew"),
-            Err(error) => tracing::error!("the certificates in use stay: {error}"),
+    /// As the command `refresh`; what comes of it is logged.
+    pub(crate) fn refresh(&self) {
+        match self.commands.run(Command::Refresh {}) {
+            Ok(result) => tracing::info!(%result, "refreshed"),
+            Err(error) => tracing::error!("told to refresh: {error}"),
         }
     }
 

@@ -1,0 +1,68 @@
+//! The control socket: how a running node is told what to do.
+//!
+//! A Unix domain socket (`control.socket`) that root and the user of the node may use. One request a
+//! connection: the client writes one line of JSON, the node answers with one and closes.
+//!
+//! ```text
+//! > {"command":"refresh"}
+//! < {"ok":true,"result":{"certificates":1}}
+//! > {"command":"refersh"}
+//! < {"ok":false,"error":"unknown variant `refersh`, expected `refresh` at line 1 column 20"}
+//! ```
+//!
+//! A request is at most [`server::REQUEST_BYTES_MAX`] long and has to be there within
+//! [`server::CLIENT_WITHIN`]. One client is served at a time. What a command needs beside its name
+//! stands beside `command`; a member that the node does not know is refused, so that a slip does not
+//! pass for an order that was carried out.
+//!
+//! To add a command:
+//! 1. a variant of [`Command`], documented, its members being its arguments (`{}` where there are none:
+//!    serde would not refuse unknown ones of a variant without braces);
+//! 2. its arm in `node/commands.rs`: there with what all threads share, or, for what only the signaling
+//!    thread has (the proxy, the transports), as an `Ask` that `EventLoop::answer` answers;
+//! 3. a subcommand in `cli.rs` that calls [`client::ask`] and prints the result.
+
+pub(crate) mod client;
+pub(crate) mod server;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Where a node under systemd has its socket, and where clients look unless they are told otherwise.
+pub(crate) const SOCKET: &str = "/run/ringfarm/control.sock";
+
+/// What a running node can be told.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub(crate) enum Command {
+    /// Read again what may have changed outside: certificates, the host's addresses.
+    Refresh {},
+}
+
+/// What comes of a command: its result, or why there is none, for people.
+pub(crate) type Answer = Result<Value, String>;
+
+/// An answer as it is sent.
+#[derive(Debug, Deserialize, Serialize)]
+struct Reply {
+    ok: bool,
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    result: Value,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Reply {
+        match answer {
+            Ok(result) => Reply { ok: true, result, error: None },
+            Err(error) => Reply { ok: false, result: Value::Null, error: Some(error) },
+        }
+    }
+}
+
+impl From<Reply> for Answer {
+    fn from(reply: Reply) -> Answer {
+        if reply.ok { Ok(reply.result) } else { Err(reply.error.unwrap_or_default()) }
+    }
+}

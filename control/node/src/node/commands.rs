@@ -1,0 +1,87 @@
+//! What a running node can be told: by its control socket, or by SIGHUP.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::Duration;
+
+use control_core::settings::Settings;
+use serde_json::json;
+use signaling_net::tls::Tls;
+use tokio::sync::Notify;
+
+use super::{Shared, certificates, translate};
+use crate::control::{Answer, Command};
+
+/// How long the signaling thread may take to come to a question: it goes round in milliseconds.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Questions that wait for it. They come from the control socket, one at a time, and by SIGHUP.
+const ASKED_MAX: usize = 16;
+
+/// What only the signaling thread can do or knows.
+pub(super) enum Ask {
+    /// Look again at what may have changed outside; use these certificates from now on.
+    Refresh { tls: Option<Tls> },
+}
+
+/// Questions to the signaling thread, with where the answers go.
+#[derive(Default)]
+pub(super) struct Asks {
+    waiting: Mutex<VecDeque<(Ask, mpsc::SyncSender<Answer>)>>,
+}
+
+impl Asks {
+    /// The next question and where its answer goes.
+    pub(super) fn next(&self) -> Option<(Ask, mpsc::SyncSender<Answer>)> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// Asks, wakes the signaling thread, and waits for its answer.
+    fn ask(&self, ask: Ask, wake: &Notify) -> Answer {
+        let (sender, answer) = mpsc::sync_channel(1);
+        {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.len() >= ASKED_MAX {
+                return Err("too many commands wait already".to_owned());
+            }
+            waiting.push_back((ask, sender));
+        }
+        wake.notify_one();
+        let late = |_| "the signaling thread has not answered: it is busy or ending".to_owned();
+        answer.recv_timeout(ANSWERED_WITHIN).map_err(late)?
+    }
+}
+
+/// Carries out commands, on whichever thread they come.
+pub(super) struct Commands {
+    pub(super) shared: Arc<Shared>,
+    pub(super) settings: Settings,
+}
+
+impl Commands {
+    /// Carries out one.
+    pub(super) fn run(&self, command: Command) -> Answer {
+        match command {
+            Command::Refresh {} => self.refresh(),
+        }
+    }
+
+    /// Reads the certificates anew; new connections use them. What cannot be read leaves the old ones
+    /// in use. Forgets which of the host's addresses lead where.
+    fn refresh(&self) -> Answer {
+        translate::reroute();
+        let (tls, error) = match certificates::load(&self.settings) {
+            Ok(tls) => (tls, None),
+            Err(error) => (None, Some(format!("the certificates in use stay: {error}"))),
+        };
+        let count = tls.as_ref().map_or(0, |tls| tls.certificates().len());
+        if let Some(tls) = &tls {
+            self.shared.note_certificates(tls);
+        }
+        self.shared.asks.ask(Ask::Refresh { tls }, &self.shared.wake)?;
+        match error {
+            Some(error) => Err(error),
+            None => Ok(json!({ "certificates": count })),
+        }
+    }
+}
