@@ -74,14 +74,15 @@ fn request_line_end(raw: &[u8]) -> Option<usize> {
 /// The line at `at` with its continuation lines, and where the next one starts; `None` if it does not
 /// end.
 fn logical_line(raw: &[u8], at: usize) -> Option<(Span, usize)> {
-    let mut end = at;
-    loop {
-        end += memchr::memchr(b'\n', raw.get(end..)?)? + 1;
-        let line = chars::trim(&raw[at..end]);
-        if line.is_empty() || !matches!(raw.get(end), Some(b' ' | b'\t')) {
-            return Some((Span::new(at, at + if line.is_empty() { 0 } else { end - at }), end));
-        }
+    let next_line = |at: usize| Some(at + memchr::memchr(b'\n', raw.get(at..)?)? + 1);
+    let mut end = next_line(at)?;
+    if chars::trim(&raw[at..end]).is_empty() {
+        return Some((Span::new(at, at), end));
     }
+    while matches!(raw.get(end), Some(b' ' | b'\t')) {
+        end = next_line(end)?;
+    }
+    Some((Span::new(at, end), end))
 }
 
 impl Salvage {

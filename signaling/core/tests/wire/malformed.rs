@@ -256,3 +256,16 @@ fn the_error_says_status_reason_and_place_and_holds_no_addresses() {
     assert_eq!(refusal.to_string(), format!("400 Bad Max-Forwards Header (at byte {place})"));
     assert!(!format!("{refusal:?}").contains("alice"));
 }
+
+/// A malformed datagram of many folds costs what any other of its size does: a peer of nobody's must not
+/// be able to keep the node busy with a few of them.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is bounded is time")]
+fn folds_without_end_cost_time_in_proportion_to_their_number() {
+    let folds = " \r\n".repeat(20_000);
+    let raw =
+        format!("OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nX: y\r\n{folds}");
+    let started = std::time::Instant::now();
+    assert!(answer(&refusal(&raw)).is_some());
+    assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+}
