@@ -59,9 +59,7 @@ pub(super) fn take_routes<'m>(edit: &mut Edit<'m>, request: &Message, routed: &'
         let last = request.values(HeaderName::Route).count().saturating_sub(1);
         edit.set_request_uri(routed.uri.as_str()).remove_value(HeaderName::Route, last);
     }
-    for _ in 0..routed.own_routes {
-        edit.remove_top(HeaderName::Route);
-    }
+    edit.remove_first(HeaderName::Route, routed.own_routes);
     if let Some(next) = routed.next_route.as_ref().filter(|_| routed.next_is_strict) {
         edit.remove_top(HeaderName::Route);
         edit.append(HeaderName::Route, format!("<{}>", routed.uri));

@@ -123,6 +123,32 @@ impl<'m> Edit<'m> {
         self
     }
 
+    /// Removes the first `count` values of a header, which costs no more than removing one: a list may
+    /// hold thousands.
+    pub fn remove_first<'n>(
+        &mut self,
+        name: impl Into<FieldName<'n>>,
+        mut count: usize,
+    ) -> &mut Self {
+        let name = name.into();
+        let is_list = name.known().is_some_and(HeaderName::is_list);
+        while count > 0
+            && let Some(at) = self.position(name)
+        {
+            let value = self.value(at);
+            let mut commas = Commas::new(value);
+            let passed = (0..count).take_while(|_| is_list && commas.next().is_some()).count();
+            if let Some(next) = commas.next_range().filter(|_| is_list) {
+                let left = value[next.start..].to_vec();
+                self.rewrite_line(at, &left);
+                return self;
+            }
+            count -= if is_list { passed } else { 1 };
+            self.lines.remove(at);
+        }
+        self
+    }
+
     /// Removes the value with that number (from 0, counted as [`Message::values`] does).
     pub fn remove_value<'n>(&mut self, name: impl Into<FieldName<'n>>, nth: usize) -> &mut Self {
         self.splice_value(name.into(), nth, None);

@@ -191,3 +191,49 @@ fn the_buffer_is_sized_once() {
     assert!(vec.capacity() <= out.len() + 64, "{} for {}", vec.capacity(), out.len());
     assert!(Message::parse_datagram(out).is_ok());
 }
+
+/// A list of thousands of values must not make taking some off it cost the square of their number, in
+/// time or in memory.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "what is bounded is time")]
+fn taking_thousands_of_values_off_a_list_costs_time_in_proportion() {
+    let count = 3_000;
+    let routes = vec!["<sip:192.0.2.1;lr>"; count].join(", ");
+    let message = message(&without_routes().replacen(
+        "\r\n\r\n",
+        &format!("\r\nRoute: {routes}, <sip:end;lr>\r\n\r\n"),
+        1,
+    ));
+    let started = std::time::Instant::now();
+    let mut edit = message.edit();
+    edit.remove_first(HeaderName::Route, count);
+    let edited = edit.finish_message().unwrap();
+    assert!(started.elapsed() < std::time::Duration::from_secs(1), "{:?}", started.elapsed());
+    let left: Vec<_> = edited.routes().map(|route| route.unwrap().uri_text().to_owned()).collect();
+    assert_eq!(left, ["sip:end;lr"]);
+}
+
+#[test]
+fn the_first_values_are_taken_off_lines_and_lists_alike() {
+    let base = without_routes().replacen(
+        "\r\n\r\n",
+        "\r\nRoute: <sip:a>, <sip:b>\r\nRoute: ,\r\nRoute: <sip:c>\r\nRoute: <sip:d>, <sip:e>\r\n\r\n",
+        1,
+    );
+    for (count, left) in [(0, 5), (1, 4), (2, 3), (3, 2), (4, 1), (5, 0), (6, 0)] {
+        let message = message(&base);
+        let mut edit = message.edit();
+        edit.remove_first(HeaderName::Route, count);
+        let edited = edit.finish_message().unwrap();
+        assert_eq!(edited.routes().count(), left, "{count}");
+        let names: Vec<_> = edited.routes().map(|r| r.unwrap().uri_text().to_owned()).collect();
+        let all = ["sip:a", "sip:b", "sip:c", "sip:d", "sip:e"];
+        assert_eq!(names, all[5 - left..]);
+    }
+}
+
+fn without_routes() -> String {
+    let message = invite();
+    let mut edit = message.edit();
+    text(&edit.remove(HeaderName::Route).finish()).to_owned()
+}
