@@ -93,7 +93,7 @@ struct Client {
     /// The value of Reason in the CANCEL.
     cancel_reason: Option<Box<str>>,
     timers: Timers,
-    /// Set as soon as the transaction has a name.
+    /// Set as soon as the transaction has a name, until its peer has failed.
     place: Option<Place>,
     hash: u64,
     key: Box<[u8]>,
@@ -225,12 +225,16 @@ impl Clients {
         self.handle(shared, now, tx, Input::Timer(timer), None);
     }
 
+    /// Told once, as a server transaction is.
     pub(super) fn handle_transport_error(
         &mut self,
         shared: &mut Shared,
         now: Instant,
         tx: ClientTx,
     ) {
+        if let Some(place) = self.table.get_mut(tx.0).and_then(|client| client.place.take()) {
+            shared.peers.remove(place);
+        }
         self.handle(shared, now, tx, Input::TransportError, None);
     }
 

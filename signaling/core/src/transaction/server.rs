@@ -96,7 +96,7 @@ struct Server {
     last: Bytes,
     legacy: Option<Box<LegacyTags>>,
     timers: Timers,
-    /// Set as soon as the transaction has a name.
+    /// Set as soon as the transaction has a name, until its peer has failed.
     place: Option<Place>,
     hash: u64,
     key: Box<[u8]>,
@@ -307,12 +307,17 @@ impl Servers {
         self.handle(shared, now, tx, Input::Timer(timer));
     }
 
+    /// Told once: a peer that brings about errors without end has no walk through all of its
+    /// transactions for each.
     pub(super) fn handle_transport_error(
         &mut self,
         shared: &mut Shared,
         now: Instant,
         tx: ServerTx,
     ) {
+        if let Some(place) = self.table.get_mut(tx.0).and_then(|server| server.place.take()) {
+            shared.peers.remove(place);
+        }
         self.handle(shared, now, tx, Input::TransportError);
     }
 

@@ -155,3 +155,21 @@ fn an_invite_that_nobody_answers_is_given_up() {
     assert_eq!(bench.told(), ["server failed Timeout", "server ended"]);
     assert!(bench.is_empty());
 }
+
+/// A peer that brings about errors without end must not have all of its transactions walked through for
+/// each: one is told once.
+#[test]
+fn each_transaction_is_told_of_a_transport_error_once() {
+    let mut bench = Bench::udp();
+    let invites: Vec<_> = (0..10).map(|n| request("INVITE", &format!("z9hG4bK{n}"))).collect();
+    for invite in &invites {
+        let tx = bench.accept(invite);
+        bench.respond(tx, invite, 486);
+    }
+    bench.transport_error();
+    bench.transport_error();
+    assert_eq!(bench.told().len(), 10);
+    assert_eq!(bench.layer.counters().transport_errors, 10);
+    bench.pass(ms(64_000));
+    assert!(bench.is_empty());
+}
