@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use signaling_core::auth::{self, Authenticator};
+use signaling_core::call::SessionTimers;
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Route,
 };
@@ -75,6 +76,7 @@ fn proxy(now: Instant) -> Proxy {
         service_routes: Vec::new(),
         flow_timer: None,
         fork_time: Duration::from_secs(20),
+        session_timers: Some(SessionTimers::default()),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm".to_owned(),
         limits: Limits::default(),

@@ -310,7 +310,10 @@ fn end_fits(script: &Script, result: Outcome, end: CallEnd, hung_up: [bool; 2]) 
         CallEnd::CalleeHungUp => hung_up[1] || script.hang_up == HangUp::Both,
         CallEnd::Refused(status) => result == Outcome::Status(status),
         CallEnd::Cancelled => script.cancel.is_some() && result != Outcome::Status(200),
-        CallEnd::MediaIdle | CallEnd::MediaLost | CallEnd::LifetimeExceeded => dies,
+        CallEnd::MediaIdle
+        | CallEnd::MediaLost
+        | CallEnd::LifetimeExceeded
+        | CallEnd::SessionExpired => dies,
         CallEnd::NodeStopped => false,
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use relay_core::ports::{PortRange, Seed};
 use relay_core::{Relay, RelayConfig};
 use signaling_core::auth::{self, Authenticator, Secret};
+use signaling_core::call::SessionTimers;
 use signaling_core::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses};
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -71,6 +72,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         assert_identity: true,
         relay_media: true,
         fork_time: Duration::from_secs(20),
+        session_timers: Some(SessionTimers::default()),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },

@@ -43,6 +43,15 @@ settings_table! {
         /// called.
         live fork_timeout_s: Seconds = default(Seconds(20)) in 5..=180;
 
+        /// Session timers (RFC 4028): seconds after which a call ends that nobody has refreshed. Asked for
+        /// where the caller asks for nothing or for more; what phones know nothing of it goes on for as
+        /// long as before. 0: session timers are left to the phones.
+        live session_expires_s: u32 = default(1800) in 0..=86_400;
+
+        /// The shortest session timer that is taken, in seconds; a caller that asks for less is told this
+        /// (422 Session Interval Too Small).
+        live min_se_s: u32 = default(90) in 90..=86_400;
+
         /// For how long registrations hold.
         table registrar: Registrar = default(Registrar::default());
 
@@ -234,6 +243,15 @@ impl Rules for Sip {
                 let wrong = Wrong::new(format!("{digest} is listed twice"), "list it once");
                 reader.tell(&at, wrong);
             }
+        }
+        if reader.sound(&[path])
+            && self.session_expires_s != 0
+            && self.session_expires_s < self.min_se_s
+        {
+            let what =
+                format!("{} is less than min_se_s = {}", self.session_expires_s, self.min_se_s);
+            let wrong = Wrong::new(what, "choose at least min_se_s, or 0 for none");
+            reader.tell(&format!("{path}.session_expires_s"), wrong);
         }
         if reader.sound(&[path]) && self.digest.is_empty() {
             let wrong = Wrong::new(

@@ -288,3 +288,17 @@ fn service_routes_are_uris_of_loose_routers_and_the_flow_timer_has_a_range() {
     }
     bad("[sip.registrar]\nflow_timer_s = 3601\n");
 }
+
+/// RFC 4028 8.1: a proxy asks for no less than it takes.
+#[test]
+fn the_session_timer_is_at_least_the_shortest_that_is_taken_or_none() {
+    let text = |expires, min| format!("[sip]\nsession_expires_s = {expires}\nmin_se_s = {min}\n");
+    assert_eq!(good(&text(600, 600)).sip.session_expires_s, 600);
+    assert_eq!(good(&text(0, 600)).sip.session_expires_s, 0);
+    let problems = bad(&text(300, 600));
+    assert!(
+        problems.starts_with("2:21: sip.session_expires_s: 300 is less than min_se_s = 600"),
+        "{problems}"
+    );
+    assert!(bad(&text(600, 89)).contains("min_se_s"), "RFC 4028 5");
+}

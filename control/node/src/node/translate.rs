@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 use control_core::settings::{self, Credentials, Learning, RelayMode, Settings, WorkerPriority};
 use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
+use signaling_core::call::SessionTimers;
 use signaling_core::guard;
 use signaling_core::ng::Ng;
 use signaling_core::proxy::config::{
@@ -168,6 +169,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
         fork_time: settings.sip.fork_timeout_s.duration(),
+        session_timers: session_timers(settings),
         guard: guard(settings),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {
@@ -177,6 +179,11 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             call_lifetime: settings.limits.call_lifetime_s.duration(),
         },
     }
+}
+
+fn session_timers(settings: &Settings) -> Option<SessionTimers> {
+    let interval_s = settings.sip.session_expires_s;
+    (interval_s > 0).then_some(SessionTimers { interval_s, min_s: settings.sip.min_se_s })
 }
 
 fn next_hop(next_hop: &settings::NextHop) -> NextHop {

@@ -1,5 +1,7 @@
 //! One dialog of a call, as far as this node has to know it to end it itself (RFC 3261 12).
 
+use std::time::Instant;
+
 use relay_core::api::Leg;
 
 use super::CallId;
@@ -19,6 +21,8 @@ pub struct Dialog {
     pub confirmed: bool,
     /// A BYE has been answered.
     pub over: bool,
+    /// When its session ends if nobody refreshes it (RFC 4028 8.2); `None`: it goes on.
+    pub expires: Option<Instant>,
     /// The highest CSeq number that each leg has used; 0: none yet.
     cseq: [u32; 2],
     /// Remote target and route set of the caller, then of the callee, a line each: one block of
@@ -39,13 +43,19 @@ impl Dialog {
     /// A dialog under the callee's `tag`.
     #[must_use]
     pub fn new(tag: &str, confirmed: bool) -> Dialog {
-        Dialog { tag: tag.into(), confirmed, over: false, cseq: [0; 2], ways: None }
+        Dialog { tag: tag.into(), confirmed, over: false, expires: None, cseq: [0; 2], ways: None }
     }
 
     /// Whether it is confirmed and goes on.
     #[must_use]
     pub const fn is_up(&self) -> bool {
         self.confirmed && !self.over
+    }
+
+    /// Whether it is up and its session has not been refreshed in time (RFC 4028 8.3).
+    #[must_use]
+    pub fn has_expired(&self, now: Instant) -> bool {
+        self.is_up() && self.expires.is_some_and(|at| at <= now)
     }
 
     /// A request with this CSeq number has come from `leg`.

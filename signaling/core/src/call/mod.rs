@@ -6,6 +6,7 @@ pub mod dialog;
 pub mod ids;
 pub mod media;
 pub(crate) mod refusal;
+pub mod session_timer;
 
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,7 @@ pub use addresses::{Family, LearningPolicy, MediaAddresses, Place, Unserved};
 pub use dialog::Dialog;
 pub use ids::{Owner, SessionIds};
 pub use media::{MediaSession, OfferAnswerError, OfferId};
+pub use session_timer::SessionTimers;
 
 /// Names a call for as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -168,6 +170,13 @@ impl Call {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.branches.iter().any(CallBranch::is_up)
+    }
+
+    /// When the first session of a dialog that is up expires (RFC 4028).
+    #[must_use]
+    pub fn session_end(&self) -> Option<Instant> {
+        let dialogs = self.branches.iter().flat_map(|branch| &branch.dialogs);
+        dialogs.filter(|dialog| dialog.is_up()).filter_map(|dialog| dialog.expires).min()
     }
 
     /// What is written down of a call that has ended.

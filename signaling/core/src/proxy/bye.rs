@@ -54,12 +54,26 @@ const fn reason_of(end: CallEnd) -> Option<&'static str> {
         CallEnd::MediaIdle => Some("SIP;cause=408;text=\"Media Idle\""),
         CallEnd::MediaLost => Some("SIP;cause=503;text=\"Media Lost\""),
         CallEnd::LifetimeExceeded => Some("SIP;cause=408;text=\"Lifetime Exceeded\""),
+        CallEnd::SessionExpired => Some("SIP;cause=408;text=\"Session Expired\""),
         CallEnd::NodeStopped => Some("SIP;cause=503;text=\"Node Stopped\""),
         CallEnd::CallerHungUp
         | CallEnd::CalleeHungUp
         | CallEnd::Refused(_)
         | CallEnd::Cancelled => None,
     }
+}
+
+/// BYEs to both parties of each dialog that is `chosen`, as far as its ways are known.
+fn byes(call: &Call, reason: &'static str, chosen: impl Fn(&Dialog) -> bool) -> Vec<Bye> {
+    let mut byes = Vec::new();
+    for branch in &call.branches {
+        for dialog in branch.dialogs.iter().filter(|dialog| chosen(dialog)) {
+            let legs = [Leg::Caller, Leg::Callee];
+            let bye = |leg| Bye::new(call, branch, dialog, leg, reason);
+            byes.extend(legs.into_iter().filter_map(bye));
+        }
+    }
+    byes
 }
 
 /// The URI that comes first in a Route value, and what follows it.
@@ -169,25 +183,52 @@ fn hash_of(call_id: &str) -> u64 {
 impl Proxy {
     /// Tells both parties of each dialog that is still up that the call ends.
     pub(super) fn send_byes(&mut self, now: Instant, id: CallId, end: CallEnd) {
-        let Some(reason) = reason_of(end) else { return };
         let Some(call) = self.calls.get(id.0) else { return };
         // Without its media relayed here a call can live on without this node.
         if end == CallEnd::NodeStopped && call.sessions.is_empty() {
             return;
         }
-        let mut byes = Vec::new();
-        for branch in &call.branches {
-            for dialog in branch.dialogs.iter().filter(|dialog| dialog.is_up()) {
-                let legs = [Leg::Caller, Leg::Callee];
-                byes.extend(legs.map(|leg| Bye::new(call, branch, dialog, leg, reason)));
-            }
-        }
+        let Some(reason) = reason_of(end) else { return };
+        let byes = byes(call, reason, Dialog::is_up);
         if !byes.is_empty() {
             self.ended.note(now, id.0, &call.sip_call_id, self.config.limits.calls);
         }
-        for bye in byes.into_iter().flatten() {
+        for bye in byes {
             self.send_bye(now, bye);
         }
+    }
+
+    /// The sessions of a call that nobody has refreshed are over, and the call with its last one
+    /// (RFC 4028 8.3). Parties that live have hung up before; that a proxy sends no BYE itself is for one
+    /// that can let the call go on without it, and this one takes the call's media away.
+    pub(super) fn expire_sessions(&mut self, now: Instant, id: CallId) {
+        let Some(call) = self.calls.get_mut(id.0) else { return };
+        let expired = |dialog: &Dialog| dialog.has_expired(now);
+        let dialogs = || call.branches.iter().flat_map(|branch| &branch.dialogs);
+        if !dialogs().any(expired) {
+            return self.watch_call(id);
+        }
+        if dialogs().filter(|dialog| dialog.is_up()).all(expired) {
+            return self.end_call(now, id, CallEnd::SessionExpired);
+        }
+        let reason = reason_of(CallEnd::SessionExpired).unwrap_or_default();
+        let byes = byes(call, reason, expired);
+        let mut without = Vec::new();
+        for (index, branch) in call.branches.iter_mut().enumerate() {
+            let mut expired = branch.dialogs.iter_mut().filter(|d| d.has_expired(now)).peekable();
+            if expired.peek().is_none() {
+                continue;
+            }
+            expired.for_each(|dialog| dialog.over = true);
+            without.extend((!branch.is_up()).then_some(index));
+        }
+        for index in without {
+            self.release_media(id, index);
+        }
+        for bye in byes {
+            self.send_bye(now, bye);
+        }
+        self.watch_call(id);
     }
 
     fn send_bye(&mut self, now: Instant, bye: Bye) {

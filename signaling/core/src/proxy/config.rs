@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::call::SessionTimers;
 pub use crate::call::addresses::{LearningPolicy, MediaAddresses, Place};
 use crate::guard;
 use crate::transport::Transport;
@@ -105,6 +106,9 @@ pub struct Config {
     pub flow_timer: Option<Duration>,
     /// How long each group of contacts of one q rings before the next one is tried.
     pub fork_time: Duration,
+    /// How long sessions go on without a refresh (RFC 4028); `None`: session timers are left to the
+    /// parties.
+    pub session_timers: Option<SessionTimers>,
     /// `User-Agent`/`Server` text.
     pub server_name: String,
     /// Bounds.

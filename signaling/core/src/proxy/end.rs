@@ -50,8 +50,16 @@ impl Proxy {
             );
         };
         let id = CallId(key);
-        self.set_call_timer(id, now + self.config.limits.call_lifetime);
+        self.watch_call(id);
         Ok(id)
+    }
+
+    /// Waits for the end of the call's longest life, or of the first session that nobody refreshes.
+    pub(super) fn watch_call(&mut self, id: CallId) {
+        let Some(call) = self.calls.get(id.0).filter(|call| call.ended.is_none()) else { return };
+        let lifetime = call.started + self.config.limits.call_lifetime;
+        let due = call.session_end().map_or(lifetime, |end| end.min(lifetime));
+        self.set_call_timer(id, due);
     }
 
     fn set_call_timer(&mut self, id: CallId, due: Instant) {

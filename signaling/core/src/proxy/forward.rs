@@ -16,6 +16,7 @@ use super::identity::{self, Sender};
 use super::inbound::{Answer, Routed};
 use super::output::Notice;
 use super::routing::Destination;
+use crate::call::session_timer::refreshes;
 use crate::call::{CallBranch, CallId};
 use crate::table::Key;
 use crate::transport::{Arrival, Target, Transport};
@@ -225,6 +226,9 @@ impl Proxy {
             for route in self.record_routes(request, call, arrival, target) {
                 edit.push_front(HeaderName::RecordRoute, route);
             }
+        }
+        if let Some(timers) = self.config.session_timers.filter(|_| refreshes(request.method())) {
+            timers.ask(&mut edit, request);
         }
         strip_credentials(&mut edit, request, &self.config.realm);
         identity::put(&mut edit, request, sender, to_trusted);

@@ -57,6 +57,7 @@ impl Proxy {
         if has_ended && matches!(method, Method::Invite | Method::Update) {
             return Err(Answer::new(481, "Call Has Ended"));
         }
+        self.check_session_timer(request)?;
         if method == Method::Invite {
             self.trying(now, tx, request);
         }

@@ -7,6 +7,7 @@ use super::failures::RETRY_AFTER;
 use super::output::Notice;
 use super::{Proxy, forward};
 use crate::call::CallId;
+use crate::call::session_timer::refreshes;
 use crate::guard::Offence;
 use crate::transaction::ServerTx;
 use crate::transport::{Arrival, Transport};
@@ -158,6 +159,18 @@ impl Proxy {
         Ok(())
     }
 
+    /// RFC 4028 8.1: the caller can ask again for what is taken here.
+    pub(super) fn check_session_timer(&self, request: &Message) -> Result<(), Answer> {
+        let refused = self
+            .config
+            .session_timers
+            .filter(|timers| refreshes(request.method()) && timers.is_too_short(request));
+        refused.map_or(Ok(()), |timers| {
+            let answer = Answer::new(422, "Session Interval Too Small");
+            Err(answer.with(HeaderName::MinSe, timers.min_s.to_string()))
+        })
+    }
+
     /// RFC 3261 16.4.
     pub(super) fn take_own_routes(&self, request: &Message) -> Result<Routed, Answer> {
         let mut routes = Vec::new();
@@ -217,6 +230,7 @@ impl Proxy {
     ) -> Result<(), Answer> {
         self.check_forwardable(request)?;
         let (caller, sender) = self.authorise(now, arrival, request)?;
+        self.check_session_timer(request)?;
         let targets = self.resolve(now, arrival, routed, caller)?;
         let is_invite = method == Method::Invite;
         let mut context =

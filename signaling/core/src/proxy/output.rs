@@ -55,13 +55,15 @@ pub enum CallEnd {
     MediaLost,
     /// The call outlived [`Limits::call_lifetime`](super::config::Limits::call_lifetime).
     LifetimeExceeded,
+    /// Nobody refreshed the session in time (RFC 4028).
+    SessionExpired,
     /// The node is stopping.
     NodeStopped,
 }
 
 impl CallEnd {
     /// Every word that [`CallEnd::kind`] gives, in a fixed order.
-    pub const KINDS: [&'static str; 8] = [
+    pub const KINDS: [&'static str; 9] = [
         "caller_hung_up",
         "callee_hung_up",
         "refused",
@@ -69,6 +71,7 @@ impl CallEnd {
         "media_idle",
         "media_lost",
         "lifetime_exceeded",
+        "session_expired",
         "node_stopped",
     ];
 
@@ -83,6 +86,7 @@ impl CallEnd {
             CallEnd::MediaIdle => "media_idle",
             CallEnd::MediaLost => "media_lost",
             CallEnd::LifetimeExceeded => "lifetime_exceeded",
+            CallEnd::SessionExpired => "session_expired",
             CallEnd::NodeStopped => "node_stopped",
         }
     }
@@ -98,6 +102,7 @@ impl fmt::Display for CallEnd {
             CallEnd::MediaIdle => f.write_str("media idle"),
             CallEnd::MediaLost => f.write_str("media worker lost"),
             CallEnd::LifetimeExceeded => f.write_str("lifetime exceeded"),
+            CallEnd::SessionExpired => f.write_str("session expired"),
             CallEnd::NodeStopped => f.write_str("node stopped"),
         }
     }

@@ -10,7 +10,7 @@ use super::context::{Branch, Context, Progress, Purpose};
 use super::identity;
 use super::media::{Prepared, Role};
 use super::relay::Continuation;
-use crate::call::CallId;
+use crate::call::{CallId, session_timer};
 use crate::table::Key;
 use crate::transaction::{ClientTx, ServerTx};
 use crate::wire::{HeaderName, Message, Method};
@@ -90,11 +90,25 @@ impl Proxy {
         let to_trusted = self.is_in_trust_domain(context.arrival.remote.ip());
         let mut edit = response.edit();
         identity::filter(&mut edit, response, from_trusted, to_trusted);
+        if let Some(value) = self.session_timer(key, index, response) {
+            session_timer::answer(&mut edit, &value);
+        }
         match edit.remove_top(HeaderName::Via).finish_message() {
             Ok(upstream) if is_usable => self.take_upstream(now, key, index, upstream),
             Ok(_) | Err(_) if status < 200 => {}
             Ok(_) | Err(_) => self.fail_branch(now, key, index, 502, "Bad Gateway"),
         }
+    }
+
+    /// The session timer that a 2xx lacks, if the caller is to hear of one.
+    fn session_timer(&self, key: Key, index: usize, response: &Message) -> Option<String> {
+        self.config.session_timers?;
+        let context = self.contexts.get(key)?;
+        if !session_timer::refreshes(&context.method) || response.status()? / 100 != 2 {
+            return None;
+        }
+        let sent = context.branches.get(index)?.request.as_ref()?;
+        session_timer::on_behalf_of_callee(&context.request, sent, response)
     }
 
     /// Takes a response off which our Via has been taken.
@@ -139,11 +153,12 @@ impl Proxy {
         let id = match context.purpose {
             Purpose::NewCall(id) => id,
             Purpose::InCall { call, from, branch } => {
-                return self.refresh_targets(key, response, (call, from, branch));
+                return self.refresh_dialog(now, key, response, (call, from, branch));
             }
             Purpose::Plain => return,
         };
         let is_success = response.status().is_some_and(|status| status >= 200);
+        let expires = self.session_end(now, response);
         let Some(call) = self.calls.get_mut(id.0).filter(|call| call.ended.is_none()) else {
             return;
         };
@@ -153,6 +168,7 @@ impl Proxy {
             branch.note_dialog(tag, is_success);
             if let Some(dialog) = branch.dialog_mut(tag).filter(|_| is_success) {
                 dialog.confirm(id, &context.request, response);
+                dialog.expires = expires;
             }
         }
         if is_success {
@@ -161,13 +177,23 @@ impl Proxy {
                 call.setup = Some(now.saturating_duration_since(call.started));
             }
             self.establish_media(id, index);
+            if expires.is_some() {
+                self.watch_call(id);
+            }
         }
     }
 
+    /// When the session ends that this 2xx has set a time for, if this node heeds it.
+    fn session_end(&self, now: Instant, response: &Message) -> Option<Instant> {
+        self.config.session_timers?;
+        session_timer::agreed(response).map(|interval| now + interval)
+    }
+
     /// RFC 3261 12.2, RFC 3311 5.1: a re-INVITE or UPDATE that is accepted says where its parties are
-    /// reached from now on.
-    fn refresh_targets(
+    /// reached from now on; and until when the session goes on (RFC 4028 8.2).
+    fn refresh_dialog(
         &mut self,
+        now: Instant,
         key: Key,
         response: &Message,
         (call, from, branch): (CallId, Leg, usize),
@@ -181,10 +207,15 @@ impl Proxy {
             Leg::Caller => response.to().tag(),
             Leg::Callee => response.from().tag(),
         };
+        let expires = self.session_end(now, response);
         let branch = self.calls.get_mut(call.0).and_then(|call| call.branches.get_mut(branch));
         if let Some(dialog) = branch.zip(callee_tag).and_then(|(b, tag)| b.dialog_mut(tag)) {
             dialog.refresh(from, &context.request);
             dialog.refresh(from.other(), response);
+            if dialog.expires != expires {
+                dialog.expires = expires;
+                self.watch_call(call);
+            }
         }
     }
 

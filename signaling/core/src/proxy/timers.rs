@@ -16,7 +16,7 @@ pub(super) enum Timer {
     Branch { context: Key, branch: usize },
     /// The contacts that are being tried have rung long enough.
     Group(Key),
-    /// A call has lived too long, or its record has waited too long for the relay.
+    /// A call has lived too long, its session has not been refreshed, or its record has waited too long for the relay.
     Call(CallId),
 }
 
@@ -106,8 +106,10 @@ impl Proxy {
         call.timer = None;
         if call.ended.is_some() {
             self.write_record(now, id);
-        } else {
+        } else if now >= call.started + self.config.limits.call_lifetime {
             self.end_call(now, id, CallEnd::LifetimeExceeded);
+        } else {
+            self.expire_sessions(now, id);
         }
     }
 }

@@ -73,7 +73,7 @@ mod tests {
         let mut tally = Tally::default();
         tally.ended(CallEnd::Refused(486));
         tally.ended(CallEnd::NodeStopped);
-        assert_eq!(tally.ends, [0, 0, 1, 0, 0, 0, 0, 1]);
+        assert_eq!(tally.ends, [0, 0, 1, 0, 0, 0, 0, 0, 1]);
         tally.malformed(Defect::BodyShort.kind());
         assert_eq!(tally.malformed, [0, 0, 1, 0, 0, 0]);
     }

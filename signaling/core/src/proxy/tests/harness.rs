@@ -11,7 +11,7 @@ use relay_core::api::{
 };
 
 use crate::auth::{Authenticator, Config as AuthConfig, Secret};
-use crate::call::Family;
+use crate::call::{Family, SessionTimers};
 use crate::guard;
 use crate::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
@@ -113,6 +113,7 @@ pub(super) struct Plan {
     pub(super) learning: LearningPolicy,
     /// There is a TLS listener, too.
     pub(super) secure: bool,
+    pub(super) session_timers: Option<SessionTimers>,
 }
 
 impl Default for Plan {
@@ -134,6 +135,7 @@ impl Default for Plan {
             relay_media: true,
             learning: LearningPolicy::Strict,
             secure: false,
+            session_timers: Some(SessionTimers::default()),
         }
     }
 }
@@ -178,6 +180,7 @@ impl Bench {
             service_routes: plan.service_routes,
             flow_timer: Some(Duration::from_secs(120)),
             fork_time: Duration::from_secs(20),
+            session_timers: plan.session_timers,
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,
             guard: plan.guard,

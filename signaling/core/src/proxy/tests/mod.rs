@@ -16,5 +16,6 @@ mod registrations;
 mod routes;
 mod secure;
 mod servers;
+mod session_timers;
 mod torture;
 mod torture6;
