@@ -75,6 +75,7 @@ fn proxy(now: Instant) -> Proxy {
         learning: LearningPolicy::Strict,
         service_routes: Vec::new(),
         flow_timer: None,
+        udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
         session_timers: Some(SessionTimers::default()),
         guard: signaling_core::guard::Config::off(),

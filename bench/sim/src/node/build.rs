@@ -71,6 +71,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         learning,
         assert_identity: true,
         relay_media: true,
+        udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
         session_timers: Some(SessionTimers::default()),
         guard: signaling_core::guard::Config::off(),

@@ -39,6 +39,13 @@ settings_table! {
         /// goes at once, which costs up to twice the processor time.
         restart gather_us: u32 = default(1000) in 0..=10_000;
 
+        /// Bytes from which a request goes over TCP rather than UDP (RFC 3261 18.1.1), as datagrams of
+        /// several fragments are lost where a firewall or a NAT drops fragments. It stays with UDP
+        /// where the peer's address or a route asks for UDP, where the peer is behind NAT, and
+        /// where it takes no TCP. Where some link carries less than 1500 bytes: its MTU less 200.
+        /// 65535: never, for a network of your own that carries fragments.
+        live udp_max_bytes: usize = default(1300) in 376..=65_535;
+
         /// Seconds for which a user's devices of one preference (q) ring before those of the next are
         /// called.
         live fork_timeout_s: Seconds = default(Seconds(20)) in 5..=180;

@@ -302,3 +302,12 @@ fn the_session_timer_is_at_least_the_shortest_that_is_taken_or_none() {
     );
     assert!(bad(&text(600, 89)).contains("min_se_s"), "RFC 4028 5");
 }
+
+/// RFC 3261 18.1.1: 1,300 where the MTU of the path is not known.
+#[test]
+fn requests_leave_udp_at_1300_bytes_unless_the_file_says_otherwise() {
+    assert_eq!(good("").sip.udp_max_bytes, 1_300);
+    assert_eq!(good("[sip]\nudp_max_bytes = 65535\n").sip.udp_max_bytes, 65_535);
+    let problems = bad("[sip]\nudp_max_bytes = 100\n");
+    assert!(problems.starts_with("2:17: sip.udp_max_bytes: "), "{problems}");
+}

@@ -168,6 +168,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         flow_timer: Some(settings.sip.registrar.flow_timer_s.duration()).filter(|t| !t.is_zero()),
         relay_media: settings.media.relay == RelayMode::Always,
         learning: learning(settings),
+        udp_bytes_max: settings.sip.udp_max_bytes,
         fork_time: settings.sip.fork_timeout_s.duration(),
         session_timers: session_timers(settings),
         guard: guard(settings),

@@ -35,7 +35,9 @@ impl Proxy {
         }
         let Ok(passage) = self.passage(arrival, request, &routed) else { return };
         match passage.to.clone() {
-            Onward::Target(target) => self.pass_ack(arrival, request, &routed, &passage, target),
+            Onward::Direct { target, .. } => {
+                self.pass_ack(arrival, request, &routed, &passage, target);
+            }
             Onward::Way(way) => self.ack_along(arrival, request, routed, passage, &way),
         }
     }

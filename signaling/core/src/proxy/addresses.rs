@@ -132,6 +132,29 @@ impl Addresses {
     }
 }
 
+impl Addresses {
+    /// The way to the remote of `target` over another transport, from the same address where a listener
+    /// has it. `None`: no listener for it.
+    pub(super) fn beside(
+        &mut self,
+        config: &Config,
+        target: &Target,
+        transport: Transport,
+    ) -> Option<Target> {
+        let (ip, remote) = (target.local.ip(), target.remote);
+        let index = config.listeners.iter().position(|listener| {
+            let bound = listener.bound.ip();
+            listener.transport == transport
+                && bound.is_ipv4() == ip.is_ipv4()
+                && (bound == ip || bound.is_unspecified())
+        });
+        let Some(index) = index else { return self.target(config, transport, remote, None) };
+        let local = SocketAddr::new(ip, config.listeners.get(index)?.bound.port());
+        let listener = ListenerId(u16::try_from(index).ok()?);
+        Some(Target { transport, listener, local, remote, connection: None, name: None })
+    }
+}
+
 /// What Via and Record-Route call this node on the way to `target`.
 pub(super) fn advertised(config: &Config, listener: ListenerId, local: SocketAddr) -> SocketAddr {
     let listener = config.listeners.get(usize::from(listener.0));

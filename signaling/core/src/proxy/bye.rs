@@ -237,7 +237,7 @@ impl Proxy {
         let Ok(uri) = Uri::parse(hop) else { return };
         let arrival = bye.arrival();
         match self.onward(&arrival, &bye.to, &uri, !bye.routes.is_empty()) {
-            Ok(Onward::Target(target)) => self.send_bye_to(now, &bye, target),
+            Ok(Onward::Direct { target, .. }) => self.send_bye_to(now, &bye, target),
             Ok(Onward::Way(way)) => match way.ahead.front() {
                 Some(Step::Hop(hop)) => self.send_bye_along(now, &bye, Some(hop)),
                 Some(Step::Name(query)) => {

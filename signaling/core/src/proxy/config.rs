@@ -104,6 +104,9 @@ pub struct Config {
     /// What a client that registers over a connection is told of how often to show that it is there
     /// (RFC 5626 4.4.1); `None`: nothing.
     pub flow_timer: Option<Duration>,
+    /// Requests of more bytes go over TCP instead of UDP, where nobody has asked for UDP (RFC 3261
+    /// 18.1.1: 1,300 where the MTU of the path is not known).
+    pub udp_bytes_max: usize,
     /// How long each group of contacts of one q rings before the next one is tried.
     pub fork_time: Duration,
     /// How long sessions go on without a refresh (RFC 4028); `None`: session timers are left to the

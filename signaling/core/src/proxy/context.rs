@@ -8,6 +8,7 @@ use smallvec::SmallVec;
 
 use super::identity::Sender;
 use super::inbound::Routed;
+use super::large::Detour;
 use super::routing::Destination;
 use super::way::Way;
 
@@ -62,6 +63,10 @@ pub(super) struct Branch {
     pub(super) group: usize,
     /// The servers that may be tried, for a target outside.
     pub(super) way: Option<Box<Way>>,
+    /// Nobody has named the transport: a large request may go over TCP.
+    pub(super) any_transport: bool,
+    /// The request is on its way over TCP for its size.
+    pub(super) detour: Option<Box<Detour>>,
     /// The look-up that it waits for.
     pub(super) lookup: Option<u64>,
     /// Anything has been heard from the present target.
@@ -92,6 +97,8 @@ impl Branch {
             target: destination.party.flow,
             group,
             way: destination.way,
+            any_transport: destination.any_transport,
+            detour: None,
             lookup: None,
             heard: false,
             rang: false,

@@ -132,6 +132,7 @@ impl Proxy {
             Cause::Transport if by_web_socket => {
                 self.lose_branch(now, key, index, 480, "Temporarily Unavailable");
             }
+            Cause::Transport if self.take_back_to_udp(now, key, index) => {}
             Cause::Transport => self.lose_branch(now, key, index, 500, "Next Hop Unreachable"),
         }
         self.forget_if_over(key);

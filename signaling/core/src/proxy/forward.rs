@@ -296,9 +296,7 @@ impl Proxy {
         index: usize,
         body: Option<Vec<u8>>,
     ) {
-        let Some(context) = self.contexts.get_mut(key) else { return };
-        let is_invite = context.method == Method::Invite;
-        let Some(branch) = context.branches.get_mut(index) else { return };
+        let Some(branch) = self.branch_mut(key, index) else { return };
         let request = branch.request.as_ref().and_then(|request| match body {
             // Only the body changes: what was parsed before still parses.
             Some(body) => request.edit().set_body(None, body).finish_message().ok(),
@@ -308,6 +306,22 @@ impl Proxy {
         let Some(request) = request else {
             return self.fail_branch(now, key, index, 500, "Server Internal Error");
         };
+        let (request, target) = self.sized(now, key, index, request, target);
+        self.put_on_way(now, key, index, request, target);
+    }
+
+    /// Puts the branch's request on the wire.
+    pub(super) fn put_on_way(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        request: Message,
+        target: Target,
+    ) {
+        let Some(context) = self.contexts.get_mut(key) else { return };
+        let is_invite = context.method == Method::Invite;
+        let Some(branch) = context.branches.get_mut(index) else { return };
         match self.transactions.send(now, request, target) {
             Ok(tx) => {
                 branch.tx = Some(tx);

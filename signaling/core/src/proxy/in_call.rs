@@ -29,8 +29,8 @@ pub(super) struct Passage {
 /// The way of a message within a call.
 #[derive(Clone, Debug)]
 pub(super) enum Onward {
-    /// To the party's own address.
-    Target(Target),
+    /// To an address; `any_transport`: nobody has named the transport.
+    Direct { target: Target, any_transport: bool },
     /// Along servers, or to a name.
     Way(Box<Way>),
 }
@@ -65,12 +65,12 @@ impl Proxy {
             Purpose::InCall { call: passage.call, from: passage.from, branch: passage.branch };
         let sender = self.sender_in_call(arrival);
         let context = Context::new(tx, *arrival, request.clone(), method, purpose, sender);
-        let (flow, way) = match passage.to {
-            Onward::Target(target) => (target, None),
-            Onward::Way(way) => (arrival.reply(), Some(way)),
+        let (flow, any_transport, way) = match passage.to {
+            Onward::Direct { target, any_transport } => (target, any_transport, None),
+            Onward::Way(way) => (arrival.reply(), way.any_transport, Some(way)),
         };
         let party = Party { flow, adjacent: false, pinned_to_flow: false };
-        let destination = Destination { uri: None, path: None, party, way, q: 0 };
+        let destination = Destination { uri: None, path: None, party, way, any_transport, q: 0 };
         self.start_context(now, context, vec![destination], routed)
     }
 
@@ -102,7 +102,7 @@ impl Proxy {
     ) -> Result<Onward, Answer> {
         let to_flow = !has_route && to.pinned_to_flow;
         if to_flow || self.is_held_to_flow(arrival, to, uri) {
-            return Ok(Onward::Target(to.flow));
+            return Ok(Onward::Direct { target: to.flow, any_transport: false });
         }
         self.target_like(to, arrival, uri)
     }
@@ -147,7 +147,7 @@ impl Proxy {
                 target.connection = to.flow.connection;
             }
         }
-        Ok(Onward::Target(target))
+        Ok(Onward::Direct { target, any_transport: way.any_transport })
     }
 }
 

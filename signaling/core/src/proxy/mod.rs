@@ -21,6 +21,7 @@ mod guarding;
 mod identity;
 mod in_call;
 mod inbound;
+mod large;
 mod media;
 pub mod output;
 mod register;

@@ -27,6 +27,8 @@ pub(super) struct Destination {
     pub(super) party: Party,
     /// The servers to try, for a target outside.
     pub(super) way: Option<Box<Way>>,
+    /// Nobody has named the transport (RFC 3261 18.1.1).
+    pub(super) any_transport: bool,
     /// Preference, 0 to 1000: those of one q are tried at once, the highest first (RFC 3261 16.6).
     pub(super) q: u16,
 }
@@ -139,6 +141,7 @@ impl Proxy {
             uri: Some(request_uri(&binding.uri)),
             path: Some(path.clone()),
             party: Party { flow, adjacent: false, pinned_to_flow: false },
+            any_transport: way.any_transport,
             way: Some(Box::new(way)),
             q: binding.q_thousandths,
         })
@@ -161,9 +164,10 @@ impl Proxy {
         {
             return Err(unfaced(hop.transport));
         }
+        let any_transport = way.any_transport;
         let way = Some(Box::new(way));
         let party = Party { flow: arrival.reply(), adjacent: false, pinned_to_flow: false };
-        Ok(Destination { uri: None, path: None, party, way, q: 0 })
+        Ok(Destination { uri: None, path: None, party, way, any_transport, q: 0 })
     }
 
     /// The servers that `uri` names: a static route by its domain, else its IP address, else what DNS
@@ -175,7 +179,8 @@ impl Proxy {
             Host::V6(ip) => ip.to_string(),
         };
         if let Some(route) = self.config.route(&domain) {
-            return Ok(Way::new(route.next_hops.iter().map(|hop| self.route_step(route, hop))));
+            let way = Way::new(route.next_hops.iter().map(|hop| self.route_step(route, hop)));
+            return Ok(way.of_any_transport(route.transport.is_none()));
         }
         let explicit = explicit_transport(uri)?;
         let secure = matches!(uri.scheme(), Scheme::Sips);
@@ -189,7 +194,8 @@ impl Proxy {
             explicit.map(|t| if secure && t == Transport::Tcp { Transport::Tls } else { t });
         let host = host.trim_end_matches('.').to_ascii_lowercase().into();
         let offered = self.offered.clone();
-        Ok(Way::new([Step::Name(Query { host, port: uri.port(), transport, secure, offered })]))
+        let query = Query { host, port: uri.port(), transport, secure, offered };
+        Ok(Way::new([Step::Name(query)]).of_any_transport(explicit.is_none()))
     }
 
     fn literal(&self, uri: &Uri<'_>, ip: IpAddr) -> Result<Way, Answer> {
@@ -200,7 +206,8 @@ impl Proxy {
         let transport = uri_transport(uri)?;
         let port = uri.port().unwrap_or_else(|| transport.default_port());
         let address = SocketAddr::new(ip, port);
-        Ok(Way::new([Step::Hop(Hop { address, transport, server_name: None })]))
+        let way = Way::new([Step::Hop(Hop { address, transport, server_name: None })]);
+        Ok(way.of_any_transport(explicit_transport(uri)?.is_none()))
     }
 
     fn route_step(&self, route: &Route, hop: &NextHop) -> Step {
@@ -251,15 +258,14 @@ fn uri_transport(uri: &Uri<'_>) -> Result<Transport, Answer> {
 fn contact(binding: &Binding) -> Destination {
     let uri = Uri::parse(&binding.uri).ok();
     let flow = flow_of(&binding.arrival, uri.as_ref());
+    let pinned_to_flow = is_pinned(&binding.arrival, uri.as_ref());
+    let named = uri.is_none_or(|uri| uri.params().has("transport"));
     Destination {
         uri: Some(request_uri(&binding.uri)),
         path: None,
-        party: Party {
-            flow,
-            adjacent: true,
-            pinned_to_flow: is_pinned(&binding.arrival, uri.as_ref()),
-        },
+        party: Party { flow, adjacent: true, pinned_to_flow },
         way: None,
+        any_transport: !pinned_to_flow && !named,
         q: binding.q_thousandths,
     }
 }

@@ -19,7 +19,7 @@ use crate::wire::HeaderName;
 
 /// How long a server is tried last that did not answer or could not be reached: long enough that few
 /// calls wait for it, short enough that it is found again soon.
-const REST: Duration = Duration::from_secs(60);
+pub(super) const REST: Duration = Duration::from_secs(60);
 
 /// Something to try.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub(super) enum Step {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Way {
     pub(super) ahead: VecDeque<Step>,
+    /// Nobody has named the transport.
+    pub(super) any_transport: bool,
     /// Servers that have failed lately, for when there are no others.
     doubtful: VecDeque<Hop>,
     /// The server that is being tried.
@@ -79,6 +81,11 @@ pub(super) enum Waiter {
 impl Way {
     pub(super) fn new(ahead: impl IntoIterator<Item = Step>) -> Way {
         Way { ahead: ahead.into_iter().collect(), ..Way::default() }
+    }
+
+    /// The same, the transport having been named by nobody (`any`).
+    pub(super) fn of_any_transport(self, any: bool) -> Way {
+        Way { any_transport: any, ..self }
     }
 
     /// The one server, where there is no choice and nothing to look up.
@@ -177,6 +184,7 @@ impl Proxy {
         let branch = context.branches.get_mut(index)?;
         branch.uri = flow.uri;
         branch.path = flow.path;
+        branch.any_transport = flow.any_transport;
         let way = branch.way.as_mut()?;
         way.current = None;
         let is_direct = flow.way.is_none();
@@ -353,6 +361,7 @@ impl Proxy {
         let (timer, tx, offered) = (branch.timer_c.take(), branch.tx.take(), branch.offered.take());
         branch.late_offer = None;
         branch.heard = false;
+        branch.detour = None;
         branch.waiting.clear();
         if let Some(way) = &mut branch.way {
             way.failure = Some(failure);
@@ -377,6 +386,7 @@ impl Proxy {
             return;
         };
         branch.heard = true;
+        branch.detour = None;
         if status != 503
             && let Some(hop) = branch.way.as_ref().and_then(|way| way.current.as_ref())
         {

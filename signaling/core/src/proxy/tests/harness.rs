@@ -179,6 +179,7 @@ impl Bench {
             learning: plan.learning,
             service_routes: plan.service_routes,
             flow_timer: Some(Duration::from_secs(120)),
+            udp_bytes_max: 1_300,
             fork_time: Duration::from_secs(20),
             session_timers: plan.session_timers,
             server_name: "ringfarm/test".to_owned(),
@@ -432,6 +433,13 @@ pub(super) fn ports(session: SessionId, spec: &SessionSpec) -> crate::call::medi
         stream.open.then(|| [leg(0), leg(1)])
     };
     spec.streams.iter().enumerate().map(stream).collect()
+}
+
+/// What DNS answers: these servers, over UDP.
+pub(super) fn hops_of(servers: &[&str]) -> Result<Vec<Hop>, ResolveError> {
+    let hop =
+        |at: &&str| Hop { address: address(at), transport: Transport::Udp, server_name: None };
+    Ok(servers.iter().map(hop).collect())
 }
 
 /// The way to a peer over UDP.

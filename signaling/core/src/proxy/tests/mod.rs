@@ -9,6 +9,7 @@ mod forking;
 mod guard;
 mod harness;
 mod identity;
+mod large;
 mod media;
 mod random;
 mod refusals;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::calls::{ALICE, BOB, invite};
-use super::harness::{Bench, Plan, address, reply};
+use super::harness::{Bench, Plan, address, hops_of as hops, reply};
 use crate::resolve::{Hop, ResolveError};
 use crate::transport::Transport;
 use crate::wire::HeaderName;
@@ -21,12 +21,6 @@ fn abroad(call: u32) -> String {
         .replace("INVITE sip:bob@example.test", "INVITE sip:bob@far.test")
         .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{call}"))
         .replacen("Call-ID: ", &format!("Call-ID: {call}-"), 1)
-}
-
-fn hops(servers: &[&str]) -> Result<Vec<Hop>, ResolveError> {
-    let hop =
-        |at: &&str| Hop { address: address(at), transport: Transport::Udp, server_name: None };
-    Ok(servers.iter().map(hop).collect())
 }
 
 impl Bench {
