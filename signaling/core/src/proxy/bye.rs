@@ -9,6 +9,7 @@ use rand::RngCore;
 use relay_core::api::Leg;
 
 use super::Proxy;
+use super::cancel::NODE_STOPPED;
 use super::in_call::Onward;
 use super::output::{CallEnd, Notice};
 use super::way::{Step, Waiter};
@@ -55,7 +56,7 @@ const fn reason_of(end: CallEnd) -> Option<&'static str> {
         CallEnd::MediaLost => Some("SIP;cause=503;text=\"Media Lost\""),
         CallEnd::LifetimeExceeded => Some("SIP;cause=408;text=\"Lifetime Exceeded\""),
         CallEnd::SessionExpired => Some("SIP;cause=408;text=\"Session Expired\""),
-        CallEnd::NodeStopped => Some("SIP;cause=503;text=\"Node Stopped\""),
+        CallEnd::NodeStopped => Some(NODE_STOPPED),
         CallEnd::CallerHungUp
         | CallEnd::CalleeHungUp
         | CallEnd::Refused(_)

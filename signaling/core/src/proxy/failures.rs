@@ -9,7 +9,7 @@ use super::output::CallEnd;
 use super::way::Trouble;
 use crate::table::Key;
 use crate::transaction::{Cause, ClientTx};
-use crate::wire::{HeaderName, Message, Method, ResponseBuilder};
+use crate::wire::{HeaderName, Message, Method, ResponseBuilder, default_reason};
 
 /// What Retry-After says in a 503 of our own; seconds.
 pub(super) const RETRY_AFTER: &str = "5";
@@ -30,7 +30,8 @@ impl Proxy {
             return;
         }
         let (purpose, offered) = (context.purpose, branch.offered);
-        let is_global = response.status().is_some_and(|s| s >= 600);
+        let status = response.status().unwrap_or_default();
+        let is_global = status >= 600;
         context.consider(Failure { response, is_own });
         self.close_branch(key, index);
         match (purpose, offered) {
@@ -42,7 +43,8 @@ impl Proxy {
         }
         // RFC 3261 16.7 step 5: a 6xx ends the search, lower groups included.
         if is_global {
-            self.cancel_others(now, key, Some(index));
+            let reason = format!("SIP;cause={status};text=\"{}\"", default_reason(status));
+            self.cancel_others(now, key, Some(index), Some(&reason));
         }
         self.next_group(now, key);
         self.answer_if_complete(now, key);

@@ -6,6 +6,7 @@ use relay_core::api::Leg;
 
 use super::Proxy;
 use super::bye::Asker;
+use super::cancel::COMPLETED_ELSEWHERE;
 use super::context::{Branch, Context, Progress, Purpose};
 use super::identity;
 use super::media::{Prepared, Role};
@@ -253,7 +254,7 @@ impl Proxy {
         }
         self.close_branch(key, index);
         if !is_late {
-            self.cancel_others(now, key, Some(index));
+            self.cancel_others(now, key, Some(index), Some(COMPLETED_ELSEWHERE));
             self.after_final(now, key, &response);
         }
         self.forget_if_over(key);
@@ -287,7 +288,7 @@ impl Proxy {
         let Some(context) = self.contexts.get_mut(key) else { return };
         context.server_ended = true;
         if !context.answered {
-            self.cancel_others(now, key, None);
+            self.cancel_others(now, key, None, None);
         }
         self.forget_if_over(key);
     }

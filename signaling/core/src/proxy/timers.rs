@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::cancel::RANG_TOO_LONG;
 use super::context::Progress;
 use super::output::CallEnd;
 use super::{CANCEL_GRACE, Proxy, TIMER_C};
@@ -50,7 +51,7 @@ impl Proxy {
         let group = context.group;
         let members = context.branches.iter().enumerate().filter(|(_, b)| b.group == group);
         for index in members.map(|(index, _)| index).collect::<Vec<_>>() {
-            self.cancel_branch(now, key, index);
+            self.cancel_branch(now, key, index, Some(RANG_TOO_LONG));
         }
     }
 
@@ -94,7 +95,7 @@ impl Proxy {
         match branch.tx {
             Some(tx) if !already_cancelled => {
                 branch.cancel_sent = true;
-                self.transactions.cancel(now, tx, None);
+                self.transactions.cancel(now, tx, Some(RANG_TOO_LONG));
                 self.start_branch_timer(now + CANCEL_GRACE, key, index);
             }
             Some(_) | None => self.fail_branch(now, key, index, 408, "Request Timeout"),

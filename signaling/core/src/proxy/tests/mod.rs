@@ -12,6 +12,7 @@ mod identity;
 mod large;
 mod media;
 mod random;
+mod reasons;
 mod refusals;
 mod registrations;
 mod routes;
