@@ -8,6 +8,7 @@
 mod baresip;
 mod baresip_calls;
 mod capture;
+mod features;
 mod harness;
 mod kamailio;
 mod kamailio_calls;
@@ -16,6 +17,7 @@ mod kernel_ports;
 mod networks;
 mod raw;
 mod raw_answers;
+mod scenario;
 mod secure;
 mod sipp;
 mod sipp_answers;

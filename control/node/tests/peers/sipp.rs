@@ -8,28 +8,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{CALLEE, DOMAIN, Lab, Process, Transport, User, run, sip_facing, wait_for};
+pub(crate) use crate::scenario::Scenario;
+use crate::scenario::scenario;
 
 /// What a test that uses this needs installed.
 pub(crate) const SIPP: &str = "sipp";
-
-/// The scenario files, compiled in so that a run depends on no working directory.
-macro_rules! scenario {
-    ($name:literal) => {
-        Scenario {
-            name: $name,
-            xml: include_str!(concat!("scenarios/", $name, ".xml")),
-            status: None,
-        }
-    };
-}
-
-/// A SIPp scenario.
-#[derive(Clone, Copy)]
-pub(crate) struct Scenario {
-    name: &'static str,
-    xml: &'static str,
-    status: Option<u16>,
-}
 
 pub(crate) const REGISTER: Scenario = scenario!("register");
 pub(crate) const CALLER: Scenario = scenario!("caller");
@@ -44,7 +27,7 @@ pub(crate) const CALLEE_RINGS: Scenario = scenario!("callee_rings");
 
 /// The caller that expects to be refused with `status`.
 pub(crate) const fn caller_refused(status: u16) -> Scenario {
-    Scenario { status: Some(status), ..scenario!("caller_refused") }
+    scenario!("caller_refused").expecting(status)
 }
 
 /// SIPp's own count of calls (scenario runs).
@@ -57,6 +40,7 @@ pub(crate) struct Score {
 /// A SIPp that is about to be started.
 pub(crate) struct Sipp {
     scenario: Scenario,
+    filled_in: Vec<(&'static str, String)>,
     transport: Transport,
     local: IpAddr,
     port: u16,
@@ -83,6 +67,7 @@ impl Sipp {
         let local = local.into();
         Sipp {
             scenario,
+            filled_in: Vec::new(),
             transport,
             local,
             port,
@@ -96,6 +81,12 @@ impl Sipp {
             records: Vec::new(),
             echo: false,
         }
+    }
+
+    /// What stands for `blank` in the scenario.
+    pub(crate) fn fill_in(mut self, blank: &'static str, with: &str) -> Sipp {
+        self.filled_in.push((blank, with.to_owned()));
+        self
     }
 
     /// Runs the scenario this often, starting `rate` a second.
@@ -113,6 +104,12 @@ impl Sipp {
     /// The address of its media, where it is not that of its SIP.
     pub(crate) fn media(mut self, media: IpAddr) -> Sipp {
         self.media = media;
+        self
+    }
+
+    /// Its media port, where another SIPp of its host has [`MEDIA_PORT`].
+    pub(crate) fn media_port(mut self, port: u16) -> Sipp {
+        self.media_port = port;
         self
     }
 
@@ -146,18 +143,17 @@ impl Sipp {
     /// Starts it. A callee is returned once it listens.
     pub(crate) fn start<'a>(self, lab: &'a Lab, name: &str) -> SippRun<'a> {
         let files = Files::new(lab, name);
-        let xml = match self.scenario.status {
-            Some(status) => self.scenario.xml.replace("@STATUS@", &status.to_string()),
-            None => self.scenario.xml.to_owned(),
-        };
-        fs::write(&files.scenario, xml).unwrap_or_else(|e| panic!("cannot write a scenario: {e}"));
+        let text = self.scenario.text();
+        let text =
+            self.filled_in.iter().fold(text, |text, (blank, with)| text.replace(blank, with));
+        fs::write(&files.scenario, text).unwrap_or_else(|e| panic!("cannot write a scenario: {e}"));
         self.mend_checksums(lab);
         let mut command = lab.host(self.local).command(SIPP);
         self.arguments(&mut command, &files, lab.path(""));
         let process = Process::spawn(name, &mut command).with_evidence([files.errors.clone()]);
         let run =
             SippRun { process, lab, calls: u64::from(self.calls), statistics: files.statistics };
-        if self.scenario.name.starts_with("callee") {
+        if self.scenario.listens() {
             run.wait_listening(self.transport, self.local, self.port);
         }
         run

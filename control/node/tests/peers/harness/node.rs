@@ -116,8 +116,9 @@ impl Settings {
         if self.outside {
             let _ = writeln!(
                 toml,
-                "[peers]\ntrusted = [\"{PROXY}/32\"]\n\n\
-                 [[routes]]\ndomain = \"{OUTSIDE_DOMAIN}\"\nnext_hop = \"{PROXY}:5060\"\ntransport = \"udp\""
+                "[peers]\ntrusted = [\"{PROXY}/32\", \"{}\"]\n\n\
+                 [[routes]]\ndomain = \"{OUTSIDE_DOMAIN}\"\nnext_hop = \"{PROXY}:5060\"\ntransport = \"udp\"",
+                v6(PROXY)
             );
         }
         if self.networks {
