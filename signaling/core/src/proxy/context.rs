@@ -195,6 +195,16 @@ impl Context {
         }
     }
 
+    /// Whether anything new may be tried: somebody waits, and nothing has decided yet. A 6xx does
+    /// (RFC 3261 16.7 step 5).
+    pub(super) fn may_try_more(&self) -> bool {
+        let is_global = |best: &Failure| best.response.status().is_some_and(|status| status >= 600);
+        !self.answered
+            && !self.cancelled
+            && !self.server_ended
+            && !self.best.as_ref().is_some_and(is_global)
+    }
+
     /// Whether every branch has its final response.
     pub(super) fn is_complete(&self) -> bool {
         self.branches.iter().all(|b| b.progress == Progress::Finished)

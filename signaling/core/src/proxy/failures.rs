@@ -54,7 +54,7 @@ impl Proxy {
     /// RFC 3261 16.6: contacts of a lower q are tried once all of a higher one have failed.
     fn next_group(&mut self, now: Instant, key: Key) {
         let Some(context) = self.contexts.get_mut(key) else { return };
-        if context.answered || context.cancelled || context.server_ended {
+        if !context.may_try_more() {
             return;
         }
         let busy =

@@ -350,8 +350,7 @@ impl Proxy {
             (Trouble::Silent, Some(hop)) => self.resting.note(now, hop, REST, false),
             (Trouble::Silent, None) | (Trouble::FlowFailed, _) => {}
         }
-        let is_wanted = !context.cancelled && !context.answered && !context.server_ended;
-        is_wanted && !branch.rang && !branch.cancel_sent && !way.is_exhausted()
+        context.may_try_more() && !branch.rang && !branch.cancel_sent && !way.is_exhausted()
     }
 
     fn fail_over(&mut self, now: Instant, key: Key, index: usize, failure: Failure) {

@@ -77,6 +77,22 @@ fn a_6xx_from_one_fork_cancels_the_others() {
     bench.expect_status(ALICE, 603);
 }
 
+/// RFC 3261 16.7 step 5: a 6xx ends the search, and no phone rings for it that had not been tried.
+#[test]
+fn a_6xx_keeps_every_lower_group_from_being_tried() {
+    let mut bench = Bench::new(Plan { relay_media: false, ..Plan::default() });
+    for (at, q) in [(BOB, "1"), (DESK, "0.5"), ("198.51.100.22:5060", "0.2")] {
+        bench.register_with_q("bob", at, q);
+    }
+    bench.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+    bench.expect_status(ALICE, 100);
+    let first = bench.expect_request(BOB, "INVITE");
+    bench.udp(BOB, &reply(&first, 603, "tm", "sip:bob@x", ""));
+    bench.expect_request(BOB, "ACK");
+    bench.expect_status(ALICE, 603);
+    bench.expect_silence();
+}
+
 /// RFC 3261 16.7 step 5: two phones answer at the same moment; the caller hears of both.
 #[test]
 fn both_2xx_of_two_forks_reach_the_caller_each_with_its_media() {
