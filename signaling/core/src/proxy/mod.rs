@@ -38,8 +38,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
 use relay_core::api::SessionId;
 
 use crate::auth::Authenticator;
@@ -94,7 +94,9 @@ pub struct Proxy {
     resting: Resting,
     names: Names,
     guard: Guard,
-    rng: SmallRng,
+    /// RFC 3261 19.3: whoever has seen tags and branches of this node must not be able to tell the next
+    /// ones, by which responses and requests are believed.
+    rng: ChaCha8Rng,
     sessions: SessionIds,
     last_token: u64,
     /// The node stops: nothing new is taken.
@@ -148,7 +150,7 @@ impl Proxy {
     #[must_use]
     pub fn new(now: Instant, config: Config, parts: Parts) -> Self {
         let limits = config.limits;
-        let mut rng = SmallRng::from_seed(parts.seed);
+        let mut rng = ChaCha8Rng::from_seed(parts.seed);
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
         Proxy {

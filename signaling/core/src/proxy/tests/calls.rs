@@ -280,3 +280,11 @@ fn stopping_the_node_releases_every_call_and_writes_its_record() {
     assert_eq!(bench.records[0].end, CallEnd::NodeStopped);
     assert_eq!(bench.proxy.load().calls, 0);
 }
+
+/// RFC 3261 19.3, 8.1.1.7: tags and branches are cryptographically random, for a response is believed by
+/// its branch. (This test is one for the compiler.)
+#[test]
+fn tags_and_branches_are_drawn_from_a_cryptographic_generator() {
+    const fn is_cryptographic(_: &impl rand::CryptoRng) {}
+    is_cryptographic(&Bench::new(Plan::default()).proxy.rng);
+}
