@@ -83,8 +83,10 @@ impl Proxy {
         arrival: Arrival,
         request: Message,
     ) {
-        if let Err(answer) = self.take_request(now, tx, &arrival, &request) {
-            self.answer(now, tx, &request, &answer);
+        if let Err(answer) = self.take_request(now, tx, &arrival, &request)
+            && let Some(response) = self.response(&request, &answer)
+        {
+            self.transactions.respond_once(now, tx, response);
         }
     }
 
@@ -111,11 +113,7 @@ impl Proxy {
         }
         if method == Method::Options && for_us && uri.user().is_none() {
             // RFC 3261 8.2.2.3: this node itself understands no option tag.
-            if let Some(required) = request.first_str(HeaderName::Require) {
-                return Err(
-                    Answer::new(420, "Bad Extension").with(HeaderName::Unsupported, required)
-                );
-            }
+            check_extensions(request, HeaderName::Require)?;
             self.answer_options(now, tx, request);
             return Ok(());
         }
@@ -153,10 +151,7 @@ impl Proxy {
             return Err(Answer::new(482, "Loop Detected"));
         }
         // No option tag needs a proxy's help here (RFC 3261 20.29).
-        if let Some(required) = request.first_str(HeaderName::ProxyRequire) {
-            return Err(Answer::new(420, "Bad Extension").with(HeaderName::Unsupported, required));
-        }
-        Ok(())
+        check_extensions(request, HeaderName::ProxyRequire)
     }
 
     /// RFC 4028 8.1: the caller can ask again for what is taken here.
@@ -263,6 +258,12 @@ impl Proxy {
         request: &Message,
         answer: &Answer,
     ) {
+        if let Some(response) = self.response(request, answer) {
+            self.transactions.respond(now, tx, response);
+        }
+    }
+
+    fn response(&mut self, request: &Message, answer: &Answer) -> Option<Message> {
         let tag = self.new_tag();
         let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
         response.to_tag(&tag);
@@ -270,9 +271,7 @@ impl Proxy {
             response.header(*name, value);
         }
         response.header(HeaderName::Server, &self.config.server_name);
-        if let Ok(response) = response.finish_message() {
-            self.transactions.respond(now, tx, response);
-        }
+        response.finish_message().ok()
     }
 }
 
@@ -302,6 +301,18 @@ fn belongs_to_call(request: &Message, routed: &Routed) -> bool {
         | Method::Refer
         | Method::Other(_) => routed.call.is_some(),
     }
+}
+
+/// This node supports no extension by itself: each that `header` asks for is named in the refusal
+/// (RFC 3261 8.2.2.3, 16.3 step 5).
+fn check_extensions(request: &Message, header: HeaderName) -> Result<(), Answer> {
+    if !request.has(header) {
+        return Ok(());
+    }
+    let refusal = Answer::new(420, "Bad Extension");
+    Err(request.lines(header).fold(refusal, |refusal, asked| {
+        refusal.with(HeaderName::Unsupported, String::from_utf8_lossy(asked))
+    }))
 }
 
 /// What is answered to whatever is new while the node stops.

@@ -173,6 +173,9 @@ impl Proxy {
     /// The servers that `uri` names: a static route by its domain, else its IP address, else what DNS
     /// says (RFC 3263).
     pub(super) fn way(&self, uri: &Uri<'_>) -> Result<Way, Answer> {
+        if !uri.is_sip() {
+            return Err(Answer::new(416, "Unsupported URI Scheme"));
+        }
         let domain = match uri.host() {
             Host::Name(name) => name.to_owned(),
             Host::V4(ip) => ip.to_string(),

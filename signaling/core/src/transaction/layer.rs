@@ -18,7 +18,7 @@ use crate::wire::Message;
 /// Getters: [`clients`](Self::clients), [`servers`](Self::servers),
 /// [`client_state`](Self::client_state), [`server_state`](Self::server_state),
 /// [`counters`](Self::counters). Inputs: `handle_*`. Mutators: [`respond`](Self::respond),
-/// [`send`](Self::send), [`cancel`](Self::cancel), [`transmit`](Self::transmit). Outputs: `poll_*`.
+/// [`respond_once`](Self::respond_once), [`send`](Self::send), [`cancel`](Self::cancel), [`transmit`](Self::transmit). Outputs: `poll_*`.
 #[derive(Debug)]
 pub struct Transactions {
     clients: Clients,
@@ -127,6 +127,13 @@ impl Transactions {
     /// `false` if the transaction is over; nothing is sent then.
     pub fn respond(&mut self, now: Instant, tx: ServerTx, response: Message) -> bool {
         self.servers.respond(&mut self.shared, now, tx, &response)
+    }
+
+    /// As [`Transactions::respond`], but over an unreliable transport the response does not go out again by
+    /// itself, provided that nothing has been sent before: the client then repeats its request, and each time
+    /// gets the response (RFC 3261 26.3.2.4, for what is answered to those whose address may be forged).
+    pub fn respond_once(&mut self, now: Instant, tx: ServerTx, response: Message) -> bool {
+        self.servers.respond_once(&mut self.shared, now, tx, &response)
     }
 
     /// Sends a request in a transaction of its own. Its top Via is ours, with a branch that was never

@@ -294,6 +294,22 @@ impl Servers {
         true
     }
 
+    /// Responds without timer G (RFC 3261 17.2.1) to a client that has seen nothing yet.
+    pub(super) fn respond_once(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        tx: ServerTx,
+        response: &Message,
+    ) -> bool {
+        let is_first = self.table.get(tx.0).is_some_and(|server| server.last.is_empty());
+        let responded = self.respond(shared, now, tx, response);
+        if is_first && let Some(server) = self.table.get_mut(tx.0) {
+            shared.stop(&mut server.timers, Timer::Retransmit);
+        }
+        responded
+    }
+
     pub(super) fn handle_timer(
         &mut self,
         shared: &mut Shared,

@@ -1,5 +1,9 @@
 //! Who and what is turned away, and how.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use crate::auth::{AnswerTo, Challenge, Secret, answer};
 
 use super::calls::{ALICE, BOB, invite};
@@ -346,4 +350,62 @@ fn a_phone_that_only_its_closed_connection_led_to_is_not_registered() {
     bench.udp(ALICE, &invite("bob", ""));
     bench.expect_status(ALICE, 480);
     assert!(bench.proxy.registrar().is_empty());
+}
+
+/// RFC 3261 26.3.2.4: what is answered to a stranger over UDP goes out once for each time that it asks: with
+/// a forged source ten retransmissions would hit somebody else.
+#[test]
+fn a_refusal_of_a_new_call_is_not_sent_again_unless_the_call_is() {
+    let mut bench = Bench::new(with_users());
+    let call = invite("bob", &sdp("198.51.100.10", 4000));
+    bench.udp(ALICE, &call);
+    let challenge = bench.expect_status(ALICE, 407);
+    bench.pass(Duration::from_millis(400));
+    bench.udp(ALICE, &call);
+    assert_eq!(bench.expect_status(ALICE, 407).raw(), challenge.raw(), "the answer was lost");
+    bench.pass(Duration::from_secs(60));
+    bench.expect_silence();
+    bench.proxy.assert_clean();
+}
+
+/// Once there was a provisional response the caller does not repeat its INVITE, so that a refusal which is
+/// lost has to come again (RFC 3261 17.2.1, timer G).
+#[test]
+fn a_refusal_after_a_provisional_response_is_sent_again() {
+    let mut bench =
+        Bench::new(Plan { limits: Limits { calls: 0, ..Limits::default() }, ..Plan::default() });
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    bench.expect_status(ALICE, 503);
+    bench.pass(Duration::from_secs(1));
+    bench.expect_status(ALICE, 503);
+}
+
+/// RFC 3261 16.4, 16.5: only `sip` and `sips` URIs lead anywhere; nothing is asked of DNS for others.
+#[test]
+fn a_route_that_is_no_sip_uri_is_refused() {
+    let mut bench = Bench::new(Plan { trusted: vec!["198.51.100.10"], ..with_users() });
+    let call = invite("bob", "").replace("Contact:", "Route: <tel:+15550100>\r\nContact:");
+    bench.udp(ALICE, &call);
+    bench.expect_status(ALICE, 416);
+    assert!(bench.asked.is_empty(), "{:?}", bench.asked);
+}
+
+/// RFC 3261 16.3 step 5, 8.2.2.3: every extension is named, and one that cannot be read does not slip through.
+#[test]
+fn every_extension_that_a_proxy_should_support_is_named_as_unsupported() {
+    let mut bench = Bench::new(Plan { trusted: vec!["198.51.100.10"], ..with_users() });
+    let call = invite("bob", "")
+        .replace("Contact:", "Proxy-Require: one, two\r\nProxy-Require: three\r\nContact:");
+    bench.udp(ALICE, &call);
+    let refused = bench.expect_status(ALICE, 420);
+    let named: Vec<_> = refused.values(HeaderName::Unsupported).collect();
+    assert_eq!(named, [&b"one"[..], b"two", b"three"]);
+    let odd = Bytes::from([&b"Proxy-Require: \xff\r\nContact:"[..]].concat());
+    let call = invite("bob", "").replace("z9hG4bKa1", "z9hG4bKa2").into_bytes();
+    let at = call.windows(8).position(|eight| eight == b"Contact:").unwrap();
+    let odd = [&call[..at], &odd[..], &call[at + 8..]].concat();
+    bench.datagram(ALICE, odd.into());
+    bench.expect_status(ALICE, 420);
 }
