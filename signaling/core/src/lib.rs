@@ -8,6 +8,7 @@
 
 pub mod auth;
 pub mod call;
+pub mod events;
 pub mod guard;
 mod names;
 pub mod ng;
