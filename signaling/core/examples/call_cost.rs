@@ -93,6 +93,7 @@ fn proxy(now: Instant) -> Proxy {
         ),
         local: Box::new(Local(node().ip())),
         media: Box::new(Local(node().ip())),
+        secret: [6; 32],
         seed: [5; 32],
     };
     Proxy::new(now, config, parts)

@@ -1,7 +1,7 @@
-//! Texts that carry what this node will want to know again, so that it need not remember it: signed,
-//! where anybody may read them, or sealed, where nobody else may.
+//! Texts that carry what this node will want to know again, so that it need not remember it. They are
+//! sealed: nobody else can read, make or change them.
 //!
-//! Both are of the letters of URL-safe base64 (RFC 4648 5), which a URI's user part needs not escape.
+//! They are of the letters of URL-safe base64 (RFC 4648 5), which a URI's user part needs not escape.
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -51,49 +51,37 @@ impl Tokens {
         Tokens { mac: keyed(b"ringfarm mac "), stream: keyed(b"ringfarm stream ") }
     }
 
-    /// A text that says `body` openly; `None` if that is longer than [`BODY_BYTES_MAX`].
-    pub(crate) fn sign(&self, body: &[u8]) -> Option<String> {
-        let mac = self.mac_of(body)?;
-        Some(encode(&[&mac, body].concat()))
-    }
-
-    /// What [`Tokens::sign`] was given; `None` if it never made this text.
-    pub(crate) fn verify(&self, text: &str) -> Option<Body> {
-        let mut token = decode(text)?;
-        let mac = split(&mut token)?;
-        self.is_mac(&mac, &token).then_some(token)
-    }
-
-    /// A text that hides `body`, but for its length. The same content makes the same text: whoever
-    /// wants them to differ puts something random in. `None` beyond [`BODY_BYTES_MAX`].
-    pub(crate) fn seal(&self, body: &[u8]) -> Option<String> {
+    /// A text that hides `body`, but for its length, and is good together with `context` alone. The same
+    /// of both make the same text: whoever wants them to differ puts something random in. `None`
+    /// if the body is longer than [`BODY_BYTES_MAX`].
+    pub(crate) fn seal(&self, context: &[u8], body: &[u8]) -> Option<String> {
         // The MAC of the content is what its encryption starts from (as in RFC 5297), so that no
         // content is encrypted with a stream that another has used.
-        let mac = self.mac_of(body)?;
+        let mac = self.mac_of(context, body)?;
         let mut hidden = Body::from_slice(body);
         self.encrypt(&mac, &mut hidden);
         Some(encode(&[&mac[..], &hidden].concat()))
     }
 
-    /// What [`Tokens::seal`] was given; `None` if it never made this text.
-    pub(crate) fn open(&self, text: &str) -> Option<Body> {
+    /// What [`Tokens::seal`] was given with `context`; `None` if it never made this text with it.
+    pub(crate) fn open(&self, context: &[u8], text: &str) -> Option<Body> {
         let mut token = decode(text)?;
         let mac = split(&mut token)?;
         self.encrypt(&mac, &mut token);
-        self.is_mac(&mac, &token).then_some(token)
+        let right = self.mac_of(context, &token)?;
+        bool::from(right.ct_eq(&mac)).then_some(token)
     }
 
-    fn mac_of(&self, body: &[u8]) -> Option<[u8; MAC_LEN]> {
+    fn mac_of(&self, context: &[u8], body: &[u8]) -> Option<[u8; MAC_LEN]> {
         if body.len() > BODY_BYTES_MAX {
             return None;
         }
         let mut mac = self.mac.clone();
+        // The length keeps the end of the one from being taken for the beginning of the other.
+        mac.update(&(context.len() as u64).to_be_bytes());
+        mac.update(context);
         mac.update(body);
         mac.finalize().into_bytes().first_chunk().copied()
-    }
-
-    fn is_mac(&self, mac: &[u8; MAC_LEN], body: &[u8]) -> bool {
-        self.mac_of(body).is_some_and(|right| right.ct_eq(mac).into())
     }
 
     /// Adds the stream that `start` gives; twice is nothing.
@@ -174,53 +162,54 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_or_sealed_is_read_back_at_any_length() {
+    fn what_was_sealed_is_read_back_at_any_length() {
         for len in 0..=BODY_BYTES_MAX {
             let body: Vec<u8> = (0..len).map(|n| n as u8).collect();
-            let (signed, sealed) = (tokens(1).sign(&body).unwrap(), tokens(1).seal(&body).unwrap());
-            assert!(signed.len() <= TEXT_BYTES_MAX && sealed.len() == signed.len());
-            assert_eq!(tokens(1).verify(&signed).unwrap()[..], body);
-            assert_eq!(tokens(1).open(&sealed).unwrap()[..], body);
+            let sealed = tokens(1).seal(b"", &body).unwrap();
+            assert!(sealed.len() <= TEXT_BYTES_MAX);
+            assert_eq!(tokens(1).open(b"", &sealed).unwrap()[..], body);
         }
-        assert_eq!(tokens(1).sign(&[0; BODY_BYTES_MAX + 1]), None);
-        assert_eq!(tokens(1).seal(&[0; BODY_BYTES_MAX + 1]), None);
+        assert_eq!(tokens(1).seal(b"", &[0; BODY_BYTES_MAX + 1]), None);
     }
 
     #[test]
     fn a_sealed_text_shows_nothing_of_its_content() {
-        let sealed = tokens(1).seal(&[7; 64]).unwrap();
+        let sealed = tokens(1).seal(b"", &[7; 64]).unwrap();
         let bytes = decode(&sealed).unwrap();
         assert!(!bytes.windows(4).any(|w| w == [7; 4]), "{bytes:?}");
         // Two that differ in one byte have nothing in common.
         let mut other = [7; 64];
         other[63] = 8;
-        let other = decode(&tokens(1).seal(&other).unwrap()).unwrap();
+        let other = decode(&tokens(1).seal(b"", &other).unwrap()).unwrap();
         let same = bytes.iter().zip(&other).filter(|(a, b)| a == b).count();
         assert!(same < 8, "{same}");
     }
 
     #[test]
     fn no_letter_can_be_changed_dropped_or_added() {
-        let good = tokens(1).sign(b"something to be sure of").unwrap();
+        let open = |text: &str| tokens(1).open(b"", text);
+        let good = tokens(1).seal(b"", b"something to be sure of").unwrap();
         for at in 0..good.len() {
             let mut forged = good.clone().into_bytes();
             forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
             let forged = String::from_utf8(forged).unwrap();
-            assert_eq!(tokens(1).verify(&forged), None, "{forged}");
-            assert_eq!(tokens(1).verify(&good[..at]), None, "{}", &good[..at]);
+            assert_eq!(open(&forged), None, "{forged}");
+            assert_eq!(open(&good[..at]), None, "{}", &good[..at]);
         }
-        assert_eq!(tokens(1).verify(&format!("{good}A")), None);
-        assert_eq!(tokens(1).verify(&good.repeat(20)), None);
-        assert_eq!(tokens(1).verify("not/base64+"), None);
+        for wrong in [format!("{good}A"), good.repeat(20), "not/base64+".to_owned()] {
+            assert_eq!(open(&wrong), None, "{wrong}");
+        }
     }
 
     #[test]
-    fn another_secret_and_another_purpose_are_refused() {
-        let (signed, sealed) = (tokens(1).sign(b"body").unwrap(), tokens(1).seal(b"body").unwrap());
+    fn another_secret_another_purpose_and_another_context_are_refused() {
+        let sealed = tokens(1).seal(b"ab", b"c").unwrap();
         for other in [tokens(2), Tokens::new(&[1; 32], "else")] {
-            assert_eq!(other.verify(&signed), None);
-            assert_eq!(other.open(&sealed), None);
+            assert_eq!(other.open(b"ab", &sealed), None);
         }
-        assert_eq!(tokens(1).verify(&sealed), None);
+        for context in [&b""[..], b"a", b"abc"] {
+            assert_eq!(tokens(1).open(context, &sealed), None);
+        }
+        assert_eq!(tokens(1).open(b"ab", &sealed).unwrap()[..], *b"c");
     }
 }

@@ -97,6 +97,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         ),
         local: Box::new(Local(ip)),
         media: Box::new(Local(ip)),
+        secret: seed(id, settings, 7),
         seed: seed(id, settings, 5),
     };
     Proxy::new(now, config, parts)

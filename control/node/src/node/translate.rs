@@ -116,6 +116,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         let parts = Parts {
             transactions: Transactions::new(now, transactions_config(&settings, transactions)),
             registrar: registrar(&settings, users, now, locations),
+            secret,
             authenticator: Authenticator::new(auth_config(&settings, secret), nonces, now, unix()),
             local: Box::new(KernelRoutes::default()),
             media: Box::new(SettingsAddresses(settings.media.clone())),

@@ -59,6 +59,10 @@ pub(super) struct Branch {
     /// The request as it will be sent, but for its body; once its target is known.
     pub(super) request: Option<Message>,
     pub(super) target: Target,
+    /// Nothing stands between the target and this node.
+    pub(super) adjacent: bool,
+    /// See [`Destination::by_token`].
+    pub(super) by_token: bool,
     /// The group of equal preference that it belongs to; the lowest goes first.
     pub(super) group: usize,
     /// The servers that may be tried, for a target outside.
@@ -95,6 +99,8 @@ impl Branch {
             path: destination.path,
             request: None,
             target: destination.party.flow,
+            adjacent: destination.party.adjacent,
+            by_token: destination.by_token,
             group,
             way: destination.way,
             any_transport: destination.any_transport,

@@ -3,10 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::Proxy;
 use super::context::{Branch, Failure, Progress, Purpose};
+use super::inbound::Answer;
 use super::output::CallEnd;
 use super::way::Trouble;
+use super::{Proxy, flows};
 use crate::table::Key;
 use crate::transaction::{Cause, ClientTx};
 use crate::wire::{HeaderName, Message, Method, ResponseBuilder, default_reason};
@@ -121,15 +122,20 @@ impl Proxy {
 
     pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
         let Some((key, index)) = self.take_asker(tx) else { return };
-        let mut by_web_socket = false;
+        let (mut by_web_socket, mut by_token) = (false, false);
         if let Some(branch) = self.branch_mut(key, index) {
             branch.tx = None;
             by_web_socket = branch.target.transport.is_web_socket();
+            by_token = branch.by_token;
         }
         // RFC 3261 16.9 and 16.7 step 6: a transport error counts as a 503 from below, which goes up
         // as 500.
         match cause {
             Cause::Timeout => self.lose_branch(now, key, index, 408, "Request Timeout"),
+            Cause::Transport if by_token => {
+                let Answer { status, reason, .. } = flows::flow_failed();
+                self.lose_branch(now, key, index, status, &reason);
+            }
             // Nobody can dial a browser (RFC 7118 5): without its connection it is not there.
             Cause::Transport if by_web_socket => {
                 self.lose_branch(now, key, index, 480, "Temporarily Unavailable");

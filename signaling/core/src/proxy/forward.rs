@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::time::Instant;
 
 use rand::RngCore;
+use smallvec::{SmallVec, smallvec};
 
 use super::Proxy;
 use super::addresses::{Addresses, advertised};
@@ -12,6 +13,7 @@ use super::bye::Asker;
 use super::config::Config;
 use super::context::{Branch, Context, Progress, Purpose};
 use super::failures::RETRY_AFTER;
+use super::flows::own_uri;
 use super::identity::{self, Sender};
 use super::inbound::{Answer, Routed};
 use super::output::Notice;
@@ -87,6 +89,8 @@ struct Onto<'d> {
     uri: Option<&'d str>,
     /// The proxies on the way (RFC 3327 5.4).
     path: Option<&'d str>,
+    /// Nothing stands between it and this node.
+    adjacent: bool,
 }
 
 /// RFC 3261 16.6 step 3. Zero has been refused before.
@@ -129,7 +133,8 @@ impl Proxy {
                 context.routed.get_or_insert_with(|| Box::new(routed.clone()));
             } else {
                 let party = &destination.party;
-                let onto = Onto { uri: branch.uri.as_deref(), path: branch.path.as_deref() };
+                let (uri, path) = (branch.uri.as_deref(), branch.path.as_deref());
+                let onto = Onto { uri, path, adjacent: branch.adjacent };
                 let source = Source::of(&context);
                 branch.request = Some(self.outgoing(&source, onto, &party.flow, routed)?);
             }
@@ -184,7 +189,8 @@ impl Proxy {
         let (request, sender) = (context.request.clone(), context.sender.clone());
         let (purpose, arrival) = (context.purpose, context.arrival);
         let (uri, path, target) = (branch.uri.clone(), branch.path.clone(), branch.target);
-        let onto = Onto { uri: uri.as_deref(), path: path.as_deref() };
+        let adjacent = branch.adjacent;
+        let onto = Onto { uri: uri.as_deref(), path: path.as_deref(), adjacent };
         let source = Source { request: &request, purpose, arrival: &arrival, sender: &sender };
         let request = self.outgoing(&source, onto, &target, &routed);
         let Some(branch) = self.branch_mut(key, index) else { return };
@@ -222,10 +228,17 @@ impl Proxy {
             edit.push_front(HeaderName::Route, path);
         }
         count_hop(&mut edit, request);
-        if let Purpose::NewCall(call) = purpose {
-            for route in self.record_routes(request, call, arrival, target) {
-                edit.push_front(HeaderName::RecordRoute, route);
-            }
+        let routes = match purpose {
+            Purpose::NewCall(call) => self.record_routes(request, call, arrival, target),
+            Purpose::Plain => self
+                .dialog_routes(request, arrival, target, onto.adjacent)
+                .into_iter()
+                .flatten()
+                .collect(),
+            Purpose::InCall { .. } => SmallVec::new(),
+        };
+        for route in routes {
+            edit.push_front(HeaderName::RecordRoute, route);
         }
         if let Some(timers) = self.config.session_timers.filter(|_| refreshes(request.method())) {
             timers.ask(&mut edit, request);
@@ -257,21 +270,19 @@ impl Proxy {
         call: CallId,
         arrival: &Arrival,
         target: &Target,
-    ) -> Vec<String> {
+    ) -> SmallVec<[String; 2]> {
         // RFC 3261 16.6 step 4.
         let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
-        let route = |transport: Transport, address| match transport {
-            // RFC 3261 26.2.2: `sips` says TLS already.
-            Transport::Tls if is_sips => format!("<sips:{address};lr;rf={}>", call.0),
-            Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-                format!("<sip:{address};transport={};lr;rf={}>", transport.uri_name(), call.0)
-            }
-        };
+        let mark = format!("rf={}", call.0);
+        let route =
+            |transport: Transport, address| own_uri(transport, address, is_sips, None, &mark);
         let inside =
             route(arrival.transport, advertised(&self.config, arrival.listener, arrival.local));
         let outside =
             route(target.transport, advertised(&self.config, target.listener, target.local));
-        if inside == outside { vec![inside] } else { vec![inside, outside] }
+        let mut routes = smallvec![inside];
+        routes.extend((routes[0] != outside).then_some(outside));
+        routes
     }
 
     /// A branch whose media was being prepared may be sent now, unless it has been given up.

@@ -70,7 +70,8 @@ impl Proxy {
             Onward::Way(way) => (arrival.reply(), way.any_transport, Some(way)),
         };
         let party = Party { flow, adjacent: false, pinned_to_flow: false };
-        let destination = Destination { uri: None, path: None, party, way, any_transport, q: 0 };
+        let destination =
+            Destination { uri: None, path: None, party, way, any_transport, by_token: false, q: 0 };
         self.start_context(now, context, vec![destination], routed)
     }
 

@@ -4,8 +4,10 @@ use std::time::Instant;
 
 use super::context::{Context, Purpose};
 use super::failures::RETRY_AFTER;
+use super::identity::Sender;
 use super::output::Notice;
-use super::{Proxy, forward};
+use super::routing::Destination;
+use super::{Proxy, flows, forward};
 use crate::call::CallId;
 use crate::call::session_timer::refreshes;
 use crate::guard::Offence;
@@ -44,6 +46,8 @@ pub(super) struct Routed {
     pub(super) next_route: Option<String>,
     /// The call that our Record-Route named.
     pub(super) call: Option<CallId>,
+    /// The flow token of the last Route value that is ours.
+    pub(super) token: Option<String>,
     /// The Request-URI to use: the last Route value where a strict router put ours in its place.
     pub(super) uri: String,
     /// The last Route value is the Request-URI and has to go.
@@ -176,17 +180,18 @@ impl Proxy {
             own_routes: 0,
             next_route: None,
             call: None,
+            token: None,
             uri: request.request_uri().to_owned(),
             last_route_is_uri: false,
             next_is_strict: false,
         };
         if let Some(uri) = request.uri()
-            && uri.user().is_none()
-            && uri.params().has("rf")
+            && (uri.user().is_none() && uri.params().has("rf") || uri.params().has(flows::MARK))
             && self.addresses.is_own(&self.config, &uri)
             && let Some(last) = routes.pop()
         {
             routed.call = call_of(&uri);
+            routed.token = token_of(&uri);
             routed.uri = last.uri_text().to_owned();
             routed.last_route_is_uri = true;
         }
@@ -201,6 +206,7 @@ impl Proxy {
                 break;
             }
             routed.call = routed.call.or(call);
+            routed.token = token_of(&uri);
             routed.own_routes += 1;
         }
         Ok(routed)
@@ -224,9 +230,7 @@ impl Proxy {
         routed: &Routed,
     ) -> Result<(), Answer> {
         self.check_forwardable(request)?;
-        let (caller, sender) = self.authorise(now, arrival, request)?;
-        self.check_session_timer(request)?;
-        let targets = self.resolve(now, arrival, routed, caller)?;
+        let (targets, sender) = self.targets(now, arrival, request, routed)?;
         let is_invite = method == Method::Invite;
         let mut context =
             Context::new(tx, *arrival, request.clone(), method, Purpose::Plain, sender);
@@ -241,6 +245,24 @@ impl Proxy {
             self.forget_call(now, call);
         }
         started
+    }
+
+    /// Where a request outside a call goes, and who its sender is.
+    fn targets(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        request: &Message,
+        routed: &Routed,
+    ) -> Result<(Vec<Destination>, Sender), Answer> {
+        if let Some(token) = &routed.token {
+            let found = self.along_token(now, arrival, request, routed, token)?;
+            self.check_session_timer(request)?;
+            return Ok(found);
+        }
+        let (caller, sender) = self.authorise(now, arrival, request)?;
+        self.check_session_timer(request)?;
+        Ok((self.resolve(now, arrival, routed, caller)?, sender))
     }
 
     /// RFC 3261 17.2.1: 100 before anything that can take time.
@@ -276,8 +298,8 @@ impl Proxy {
 }
 
 /// Whether a request is one within a call: it names one of ours, or is of a kind that only comes within
-/// a call, and calls are record-routed. Other dialogs (subscriptions) are not: what belongs to them is
-/// judged and sent on like a request outside of any dialog.
+/// a call, and calls are record-routed. Nothing is remembered of other dialogs (subscriptions): what
+/// belongs to them finds its way by the flow tokens in their Record-Routes (`flows`).
 fn belongs_to_call(request: &Message, routed: &Routed) -> bool {
     // A party of RFC 2543 may have no tag, but what comes within a call names it by our Record-Route.
     let is_tagged = request.to().tag().is_some();
@@ -318,6 +340,11 @@ fn check_extensions(request: &Message, header: HeaderName) -> Result<(), Answer>
 /// What is answered to whatever is new while the node stops.
 pub(super) fn stopping() -> Answer {
     Answer::new(503, "Node Is Stopping").with(HeaderName::RetryAfter, RETRY_AFTER)
+}
+
+/// The flow token of one of our Record-Route or Path URIs.
+fn token_of(uri: &Uri<'_>) -> Option<String> {
+    uri.user().filter(|_| uri.params().has(flows::MARK)).map(str::to_owned)
 }
 
 /// The call that one of our Record-Route URIs names.

@@ -15,7 +15,8 @@ pub mod config;
 mod context;
 mod end;
 mod failures;
-pub mod flow_token;
+mod flow_token;
+mod flows;
 mod forward;
 mod guarding;
 mod identity;
@@ -59,6 +60,7 @@ pub use addresses::LocalAddresses;
 use bye::{Asker, Ended};
 use config::{Config, MediaAddresses};
 use context::Context;
+use flow_token::FlowTokens;
 use output::{Notice, Output};
 use timers::Timer;
 use way::Waiter;
@@ -76,6 +78,7 @@ pub struct Proxy {
     transactions: Transactions,
     registrar: Registrar,
     authenticator: Authenticator,
+    flow_tokens: FlowTokens,
     calls: Table<Call>,
     contexts: Table<Context>,
     by_server: HashMap<ServerTx, Key>,
@@ -116,7 +119,10 @@ pub struct Parts {
     pub local: Box<dyn LocalAddresses>,
     /// The addresses of media.
     pub media: Box<dyn MediaAddresses>,
-    /// Seeds tags and branches.
+    /// What flow tokens are sealed with; good for other purposes as well. With that of an earlier run of
+    /// the process, tokens of that time are still known for what they are.
+    pub secret: [u8; 32],
+    /// Seeds tags and branches; another one with each run of the process.
     pub seed: [u8; 32],
 }
 
@@ -153,6 +159,7 @@ impl Proxy {
         let mut rng = ChaCha8Rng::from_seed(parts.seed);
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
+        let life = rng.next_u32().to_be_bytes();
         Proxy {
             guard: Guard::new(now, config.guard.clone(), secret),
             addresses: Addresses::new(parts.local, &config),
@@ -160,6 +167,7 @@ impl Proxy {
             transactions: parts.transactions,
             registrar: parts.registrar,
             authenticator: parts.authenticator,
+            flow_tokens: FlowTokens::new(&parts.secret, life),
             calls: Table::new(limits.calls),
             contexts: Table::new(limits.contexts),
             by_server: HashMap::new(),

@@ -29,6 +29,8 @@ pub(super) struct Destination {
     pub(super) way: Option<Box<Way>>,
     /// Nobody has named the transport (RFC 3261 18.1.1).
     pub(super) any_transport: bool,
+    /// A flow token has named it: who sent the request is told if it fails (RFC 5626 5.3.1).
+    pub(super) by_token: bool,
     /// Preference, 0 to 1000: those of one q are tried at once, the highest first (RFC 3261 16.6).
     pub(super) q: u16,
 }
@@ -81,7 +83,7 @@ impl Proxy {
     }
 
     /// The registered contacts of a user of ours, best first.
-    fn contacts(&mut self, now: Instant, uri: &Uri<'_>) -> Result<Vec<Destination>, Answer> {
+    pub(super) fn contacts(&self, now: Instant, uri: &Uri<'_>) -> Result<Vec<Destination>, Answer> {
         let Some(user) = uri.user_unescaped() else {
             return Err(Answer::new(484, "Address Incomplete"));
         };
@@ -143,6 +145,7 @@ impl Proxy {
             party: Party { flow, adjacent: false, pinned_to_flow: false },
             any_transport: way.any_transport,
             way: Some(Box::new(way)),
+            by_token: false,
             q: binding.q_thousandths,
         })
     }
@@ -167,7 +170,7 @@ impl Proxy {
         let any_transport = way.any_transport;
         let way = Some(Box::new(way));
         let party = Party { flow: arrival.reply(), adjacent: false, pinned_to_flow: false };
-        Ok(Destination { uri: None, path: None, party, way, any_transport, q: 0 })
+        Ok(Destination { uri: None, path: None, party, way, any_transport, by_token: false, q: 0 })
     }
 
     /// The servers that `uri` names: a static route by its domain, else its IP address, else what DNS
@@ -258,7 +261,7 @@ fn uri_transport(uri: &Uri<'_>) -> Result<Transport, Answer> {
     }
 }
 
-fn contact(binding: &Binding) -> Destination {
+pub(super) fn contact(binding: &Binding) -> Destination {
     let uri = Uri::parse(&binding.uri).ok();
     let flow = flow_of(&binding.arrival, uri.as_ref());
     let pinned_to_flow = is_pinned(&binding.arrival, uri.as_ref());
@@ -269,6 +272,7 @@ fn contact(binding: &Binding) -> Destination {
         party: Party { flow, adjacent: true, pinned_to_flow },
         way: None,
         any_transport: !pinned_to_flow && !named,
+        by_token: false,
         q: binding.q_thousandths,
     }
 }

@@ -185,6 +185,7 @@ impl Proxy {
         branch.uri = flow.uri;
         branch.path = flow.path;
         branch.any_transport = flow.any_transport;
+        branch.adjacent = flow.party.adjacent;
         let way = branch.way.as_mut()?;
         way.current = None;
         let is_direct = flow.way.is_none();

@@ -28,7 +28,7 @@ impl Registrar {
     /// The device that a temporary GRUU means, by its user part.
     #[must_use]
     pub fn lookup_temporary(&self, now: Instant, user: &str) -> Lookup<'_> {
-        let Some(body) = self.gruus.open(user) else { return Lookup::UnknownUser };
+        let Some(body) = self.gruus.open(b"", user) else { return Lookup::UnknownUser };
         let (Some(hashes), Some(Ok(aor))) =
             (body.get(8..NAME_AT), body.get(NAME_AT..).map(std::str::from_utf8))
         else {
@@ -69,7 +69,7 @@ impl Registrar {
         body.extend_from_slice(&binding.serial.to_be_bytes());
         body.extend_from_slice(&self.hashes(binding)?);
         body.extend_from_slice(aor.as_bytes());
-        self.gruus.seal(&body)
+        self.gruus.seal(b"", &body)
     }
 
     /// What tells the registrations of one device by one Call-ID from all others of its user.

@@ -25,7 +25,7 @@ use crate::timer::Wheel;
 use crate::token::Tokens;
 use crate::transaction::hash::Keyed;
 use crate::transport::ConnectionId;
-use crate::wire::HeaderName;
+use crate::wire::{HeaderName, Uri};
 
 pub use binding::Binding;
 pub use users::{AnyUser, UserTable, Users};
@@ -97,7 +97,7 @@ struct Expiry {
 /// The location service with its users.
 ///
 /// Getters: [`lookup`](Self::lookup), [`lookup_instance`](Self::lookup_instance),
-/// [`lookup_temporary`](Self::lookup_temporary), [`len`](Self::len), [`secret`](Self::secret),
+/// [`lookup_temporary`](Self::lookup_temporary), [`lookup_contact`](Self::lookup_contact), [`len`](Self::len), [`secret`](Self::secret),
 /// [`is_open`](Self::is_open), [`next_expiry`](Self::next_expiry). Input:
 /// [`process`](Self::process). Mutators: [`purge`](Self::purge),
 /// [`remove_flow`](Self::remove_flow).
@@ -177,6 +177,19 @@ impl Registrar {
     #[must_use]
     pub fn lookup(&self, now: Instant, aor: &str) -> Lookup<'_> {
         self.find(now, aor, |_| true)
+    }
+
+    /// The device of a user that has registered this Contact; by the way that it came last.
+    #[must_use]
+    pub fn lookup_contact(&self, now: Instant, aor: &str, contact: &Uri<'_>) -> Option<&Binding> {
+        let is_meant = |binding: &Binding| {
+            binding.path.is_none()
+                && Uri::parse(&binding.uri).is_ok_and(|own| own.equivalent(contact))
+        };
+        match self.find(now, aor, is_meant) {
+            Lookup::Bindings(found) => found.first().copied(),
+            Lookup::UnknownUser | Lookup::NotRegistered => None,
+        }
     }
 
     /// Those of the user's bindings that requests can be sent to and `is_meant` picks.

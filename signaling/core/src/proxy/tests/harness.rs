@@ -114,6 +114,8 @@ pub(super) struct Plan {
     /// There is a TLS listener, too.
     pub(super) secure: bool,
     pub(super) session_timers: Option<SessionTimers>,
+    /// Another one for another run of the process.
+    pub(super) seed: u8,
 }
 
 impl Default for Plan {
@@ -136,6 +138,7 @@ impl Default for Plan {
             learning: LearningPolicy::Strict,
             secure: false,
             session_timers: Some(SessionTimers::default()),
+            seed: 4,
         }
     }
 }
@@ -201,7 +204,8 @@ impl Bench {
                 listed: plan.listed,
                 places: plan.places,
             }),
-            seed: [4; 32],
+            secret: [6; 32],
+            seed: [plan.seed; 32],
         };
         Bench {
             now,

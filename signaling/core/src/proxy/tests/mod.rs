@@ -2,6 +2,7 @@
 
 mod byes;
 mod calls;
+mod dialogs;
 mod endings;
 mod exchanges;
 mod families;
