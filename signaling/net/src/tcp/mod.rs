@@ -353,7 +353,11 @@ impl Adoption<'_> {
     fn adopt(&mut self, stream: TcpStream, mut arrival: Arrival) -> Result<(), TcpStream> {
         let Ok(guard) = self.guard(arrival.transport) else { return Err(stream) };
         let way = Way { listener: arrival.listener, remote: arrival.remote, name: None };
-        let inserted = self.table.insert(way, Origin::Accepted);
+        let origin = match arrival.transport.is_secure() {
+            true => Origin::AcceptedSecure,
+            false => Origin::Accepted,
+        };
+        let inserted = self.table.insert(way, origin);
         let Some((connection, controls)) = inserted else { return Err(stream) };
         arrival.connection = Some(connection);
         let link = Link::new(connection, arrival, *self.limits, controls, self.reports.clone());

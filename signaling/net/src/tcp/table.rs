@@ -1,7 +1,7 @@
 //! Which connections there are.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use signaling_core::transport::{ConnectionId, ListenerId, PeerName, Transmit};
 use tokio::sync::oneshot;
@@ -13,7 +13,34 @@ use crate::config::Limits;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
     Accepted,
+    /// As accepted, over TLS: whoever connects from an address has not proved to be the server there, and
+    /// is sent nothing but what names the connection (RFC 5922 7.4, RFC 5923 4).
+    AcceptedSecure,
     Opened,
+}
+
+impl Origin {
+    const fn is_accepted(self) -> bool {
+        match self {
+            Origin::Accepted | Origin::AcceptedSecure => true,
+            Origin::Opened => false,
+        }
+    }
+}
+
+/// Bits of an IPv6 address that tell customers apart: one can send from any address of its network
+/// (RFC 6177).
+const IPV6_SOURCE_BITS: u32 = 64;
+
+/// Whose connections are counted together.
+fn source_of(remote: SocketAddr) -> IpAddr {
+    match remote.ip().to_canonical() {
+        IpAddr::V4(ip) => ip.into(),
+        IpAddr::V6(ip) => {
+            let rest = u128::BITS - IPV6_SOURCE_BITS;
+            Ipv6Addr::from_bits(ip.to_bits() >> rest << rest).into()
+        }
+    }
 }
 
 /// What the task of a connection is driven by.
@@ -48,6 +75,7 @@ pub(super) struct Table {
     entries: HashMap<ConnectionId, Entry>,
     /// Connections that take messages, by where they lead.
     by_way: HashMap<Way, ConnectionId>,
+    /// By [`source_of`].
     accepted_from: HashMap<IpAddr, usize>,
 }
 
@@ -75,12 +103,13 @@ impl Table {
         if self.entries.len() >= self.limits.connections_max {
             return None;
         }
-        if origin == Origin::Accepted {
-            let from = self.accepted_from.get(&way.remote.ip()).copied().unwrap_or(0);
+        if origin.is_accepted() {
+            let source = source_of(way.remote);
+            let from = self.accepted_from.get(&source).copied().unwrap_or(0);
             if from >= self.limits.connections_per_source_max {
                 return None;
             }
-            self.accepted_from.insert(way.remote.ip(), from + 1);
+            self.accepted_from.insert(source, from + 1);
         }
         let connection = ConnectionId(self.next);
         self.next += 1;
@@ -88,7 +117,9 @@ impl Table {
         let (cut, cut_here) = oneshot::channel();
         let entry = Entry { way, origin, outbound: Some(outbound), cut: Some(cut) };
         self.entries.insert(connection, entry);
-        self.by_way.insert(way, connection);
+        if origin != Origin::AcceptedSecure {
+            self.by_way.insert(way, connection);
+        }
         Some((connection, Controls { outgoing, cut: cut_here }))
     }
 
@@ -135,12 +166,13 @@ impl Table {
     pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<SocketAddr> {
         let entry = self.entries.remove(&connection)?;
         forget(&mut self.by_way, connection, &entry);
-        if entry.origin == Origin::Accepted {
-            let from = self.accepted_from.get(&entry.way.remote.ip()).copied().unwrap_or(0);
+        if entry.origin.is_accepted() {
+            let source = source_of(entry.way.remote);
+            let from = self.accepted_from.get(&source).copied().unwrap_or(0);
             if from > 1 {
-                self.accepted_from.insert(entry.way.remote.ip(), from - 1);
+                self.accepted_from.insert(source, from - 1);
             } else {
-                self.accepted_from.remove(&entry.way.remote.ip());
+                self.accepted_from.remove(&source);
             }
         }
         Some(entry.way.remote)
@@ -189,6 +221,34 @@ mod tests {
         let again = insert(&mut table, "127.0.0.1:1", Origin::Accepted).unwrap();
         assert_ne!(again, first, "an identifier is never used twice");
         assert_eq!(insert(&mut table, "127.0.0.2:1", Origin::Accepted), None, "in total");
+    }
+
+    /// RFC 6177: a customer has a whole IPv6 network to connect from.
+    #[test]
+    fn the_addresses_of_one_ipv6_network_are_one_source() {
+        let mut table = table(10, 2);
+        let mut insert = |remote: &str| {
+            table.insert(way(remote), Origin::Accepted).map(|(connection, _)| connection)
+        };
+        let first = insert("[2001:db8::1]:1").unwrap();
+        insert("[2001:db8:0:0:ffff::1]:1").unwrap();
+        assert_eq!(insert("[2001:db8::2]:1"), None);
+        assert!(insert("[2001:db8:0:1::1]:1").is_some(), "another network");
+        table.remove(first);
+        assert!(table.insert(way("[2001:db8::3]:1"), Origin::Accepted).is_some());
+    }
+
+    /// Whoever connects from a server's address over TLS has not shown the server's certificate: what is
+    /// for the server does not go to it.
+    #[test]
+    fn a_secure_connection_that_was_accepted_is_no_way_to_the_server_at_its_address() {
+        let mut table = table(10, 10);
+        let there = way("127.0.0.1:5061");
+        let (accepted, _controls) = table.insert(there, Origin::AcceptedSecure).unwrap();
+        assert_eq!(table.connection_to(&there), None);
+        let (opened, _more_controls) = table.insert(there, Origin::Opened).unwrap();
+        table.remove(accepted);
+        assert_eq!(table.connection_to(&there), Some(opened));
     }
 
     /// The end of an older connection does not hide a newer one to the same address.
