@@ -1,14 +1,12 @@
 //! `[[routes]]` and `[peers]`: other SIP servers.
 
-use std::fmt;
-use std::net::SocketAddr;
-
 use ipnet::IpNet;
 
+use super::next_hop::{NextHop, NextHops};
 use super::problem::Wrong;
-use super::read::{Reader, Text, quoted};
+use super::read::Reader;
 use super::table::{Rules, settings_table};
-use super::values::{Domain, Transport, not_unicast, text_values};
+use super::values::{Domain, Transport};
 
 settings_table! {
     /// The way to one other domain.
@@ -17,12 +15,14 @@ settings_table! {
         live domain: Domain = required("\"pbx.example\"");
 
         /// The server that takes its calls: address and port, or a name that is looked up (RFC 3263), as
-        /// in "sip.example.com" or "sip.example.com:5080".
-        live next_hop: NextHop = required("\"192.0.2.7:5060\"");
+        /// in "sip.example.com" or "sip.example.com:5080". Of several, ["192.0.2.7:5060",
+        /// "192.0.2.8:5060"], each is tried once those before it have failed: they are silent, cannot
+        /// be reached or answer 503. Whichever was silent is tried last for a minute. At most 16.
+        live next_hop: NextHops = required("\"192.0.2.7:5060\"");
 
         /// "udp", "tcp" or "tls". Over TLS the server's certificate has to be for the name in `next_hop`,
-        /// or for the address.
-        live transport: Transport = default(Transport::Udp);
+        /// or for the address. Absent: UDP to an address, and to a name what DNS says.
+        live transport: Option<Transport> = optional("\"udp\"");
     }
 }
 
@@ -35,74 +35,25 @@ settings_table! {
     }
 }
 
-text_values!(NextHop);
-
-/// The server behind a route.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NextHop {
-    /// By its address.
-    Address(SocketAddr),
-    /// By a name, which is looked up.
-    Name {
-        /// The name.
-        host: Domain,
-        /// The port, without which SRV records are asked for.
-        port: Option<u16>,
-    },
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            NextHop::Address(address) => address.fmt(f),
-            NextHop::Name { host, port: Some(port) } => write!(f, "{host}:{port}"),
-            NextHop::Name { host, port: None } => host.fmt(f),
-        }
-    }
-}
-
-impl Text for NextHop {
-    fn parse(text: &str) -> Result<NextHop, Wrong> {
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (text, None),
-        };
-        // No name ends with a label of digits (RFC 3696 2), and no IPv6 address is without colons.
-        let last = host.rsplit('.').next().unwrap_or_default();
-        if host.contains(':') || last.bytes().all(|byte| byte.is_ascii_digit()) {
-            return SocketAddr::parse(text).map(NextHop::Address);
-        }
-        let host = Domain::parse(host)?;
-        let port = port.map(|port| {
-            port.parse().map_err(|_| {
-                Wrong::new(format!("{} is not a port", quoted(port)), "write a number up to 65535")
-            })
-        });
-        Ok(NextHop::Name { host, port: port.transpose()? })
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
+impl Route {
+    /// Its servers, each with where it stands; the route itself stands at `path`.
+    pub(crate) fn hops(&self, path: &str, reader: &Reader) -> Vec<(String, NextHop)> {
+        let at = format!("{path}.next_hop");
+        let is_listed = reader.places.is_written(&format!("{at}[0]"));
+        let place = |index| if is_listed { reader.places.entry(&at, index) } else { at.clone() };
+        self.next_hop.iter().enumerate().map(|(index, hop)| (place(index), hop.clone())).collect()
     }
 }
 
 impl Rules for Route {
     fn check(&self, path: &str, reader: &mut Reader) {
-        let at = format!("{path}.next_hop");
-        let (ip, port) = match &self.next_hop {
-            NextHop::Address(address) => (Some(address.ip()), Some(address.port())),
-            NextHop::Name { port, .. } => (None, *port),
-        };
-        if let Some((ip, why)) = ip.and_then(|ip| Some((ip, not_unicast(ip)?))) {
-            let wrong =
-                Wrong::new(format!("{ip} {why}"), "write the address of the domain's server");
-            reader.tell(&at, wrong);
-        } else if port == Some(0) {
-            let wrong = Wrong::new("port 0 cannot be sent to", "write the server's port");
-            reader.tell(&at, wrong);
+        for (at, hop) in self.hops(path, reader) {
+            if let Err(wrong) = hop.can_be_sent_to() {
+                reader.tell(&at, wrong);
+            }
         }
-        if self.transport.is_web_socket() {
-            let what = format!("nobody can be called over {}", self.transport);
+        if let Some(transport) = self.transport.filter(|transport| transport.is_web_socket()) {
+            let what = format!("nobody can be called over {transport}");
             let fix = "only peers open WebSockets: write \"udp\", \"tcp\" or \"tls\"";
             reader.tell(&format!("{path}.transport"), Wrong::new(what, fix));
         }

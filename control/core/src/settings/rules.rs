@@ -183,37 +183,62 @@ fn routes_lead_elsewhere(settings: &Settings, reader: &mut Reader) {
 
 /// Not ourselves, and by a transport and family that we have a socket for.
 fn next_hop_is_reachable(route: &Route, entry: &str, listen: &[Listen], reader: &mut Reader) {
-    let transport = &route.transport;
-    let at = format!("{entry}.next_hop");
-    let next_hop = match &route.next_hop {
-        NextHop::Address(address) => address,
-        NextHop::Name { host, .. } => {
-            if !listen.iter().any(|listen| listen.transport == *transport) {
-                let what = format!("no socket of sip.listen can send {transport} to {host}");
-                let fix = format!("add a {transport} socket to sip.listen");
-                reader.tell(&at, Wrong::new(what, fix));
+    for (at, hop) in route.hops(entry, reader) {
+        let unreachable = match &hop {
+            NextHop::Address(address) => {
+                address_is_reachable(*address, route.transport.unwrap_or(Transport::Udp), listen)
             }
-            return;
+            NextHop::Name { host, .. } => name_is_reachable(host, route.transport, listen),
+        };
+        if let Err(wrong) = unreachable {
+            reader.tell(&at, wrong);
         }
+    }
+}
+
+/// Whether there is a socket for what may come of the name.
+fn name_is_reachable(
+    host: &Domain,
+    transport: Option<Transport>,
+    listen: &[Listen],
+) -> Result<(), Wrong> {
+    let fits = |listen: &Listen| match transport {
+        Some(transport) => listen.transport == transport,
+        None => !listen.transport.is_web_socket(),
     };
-    let ours = |listen: &&Listen| {
-        listen.transport == *transport
-            && (listen.address == *next_hop || listen.advertise == Some(*next_hop))
+    if listen.iter().any(fits) {
+        return Ok(());
+    }
+    let by = transport.map_or_else(|| "over UDP, TCP or TLS".to_owned(), |t| t.to_string());
+    let what = format!("no socket of sip.listen can send {by} to {host}");
+    let kind = transport.unwrap_or(Transport::Udp);
+    Err(Wrong::new(what, format!("add a {kind} socket to sip.listen")))
+}
+
+fn address_is_reachable(
+    address: SocketAddr,
+    transport: Transport,
+    listen: &[Listen],
+) -> Result<(), Wrong> {
+    let ours = |listen: &Listen| {
+        listen.transport == transport
+            && (listen.address == address || listen.advertise == Some(address))
     };
     let fits = |listen: &Listen| {
-        listen.transport == *transport && listen.address.is_ipv4() == next_hop.is_ipv4()
+        listen.transport == transport && listen.address.is_ipv4() == address.is_ipv4()
     };
-    if listen.iter().find(ours).is_some() {
-        let what = format!("{next_hop} is this node itself");
+    if listen.iter().any(ours) {
+        let what = format!("{address} is this node itself");
         let fix = "name the other domain's server, or serve the domain here with sip.domains";
-        reader.tell(&at, Wrong::new(what, fix));
-    } else if !listen.iter().any(fits) {
-        let family = family(*next_hop);
-        let what =
-            format!("no socket of sip.listen can send {transport} over {family} to {next_hop}");
-        let fix = format!("add a {transport} socket with an {family} address to sip.listen");
-        reader.tell(&at, Wrong::new(what, fix));
+        return Err(Wrong::new(what, fix));
     }
+    if listen.iter().any(fits) {
+        return Ok(());
+    }
+    let family = family(address);
+    let what = format!("no socket of sip.listen can send {transport} over {family} to {address}");
+    let fix = format!("add a {transport} socket with an {family} address to sip.listen");
+    Err(Wrong::new(what, fix))
 }
 
 fn family(address: SocketAddr) -> &'static str {

@@ -11,13 +11,13 @@ fn route(domain: &str, next_hop: &str) -> String {
 }
 
 #[test]
-fn a_route_goes_over_udp_unless_it_says_otherwise() {
+fn a_route_may_name_its_transport() {
     let text = route("PBX.example", "192.0.2.7:5060");
     let settings = good(&format!("{CLOSED}{text}"));
     assert_eq!(settings.routes[0].domain.as_str(), "pbx.example");
-    assert_eq!(settings.routes[0].transport, Transport::Udp);
+    assert_eq!(settings.routes[0].transport, None);
     let settings = good(&format!("{CLOSED}{text}transport = \"tcp\"\n"));
-    assert_eq!(settings.routes[0].transport, Transport::Tcp);
+    assert_eq!(settings.routes[0].transport, Some(Transport::Tcp));
 }
 
 #[test]
@@ -130,9 +130,52 @@ fn name_servers_can_be_asked() {
 fn a_next_hop_may_be_a_name() {
     for (text, wanted) in [("SIP.example", None), ("sip.example:5080", Some(5080))] {
         let settings = good(&format!("{CLOSED}{}", route("pbx.example", text)));
-        let NextHop::Name { host, port } = &settings.routes[0].next_hop else { panic!("{text}") };
+        let [NextHop::Name { host, port }] = &*settings.routes[0].next_hop else {
+            panic!("{text}")
+        };
         assert_eq!((host.as_str(), *port), ("sip.example", wanted));
     }
     let text = format!("{CLOSED}{}transport = \"tls\"\n", route("pbx.example", "sip.example"));
     assert!(bad(&text).contains("no socket of sip.listen can send tls to sip.example"));
+}
+
+fn route_of_several(hops: &str) -> String {
+    format!("{CLOSED}[[routes]]\ndomain = \"pbx.example\"\nnext_hop = {hops}\n")
+}
+
+#[test]
+fn a_route_lists_servers_in_the_order_in_which_they_are_tried() {
+    let text = route_of_several("[\"192.0.2.7:5060\", \"sip.example\", \"192.0.2.7:5080\"]");
+    let settings = good(&text);
+    let shown: Vec<_> = settings.routes[0].next_hop.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["192.0.2.7:5060", "sip.example", "192.0.2.7:5080"]);
+}
+
+#[test]
+fn each_wrong_server_of_a_list_is_named() {
+    let hops = "[\"192.0.2.7:5060\", \"192.0.2.8\", \"239.1.1.1:5060\", \"192.0.2.7:5060\"]";
+    let problems = bad(&route_of_several(hops));
+    for wanted in [
+        "routes[0].next_hop[1]: ",
+        "routes[0].next_hop[2]: 239.1.1.1 is a multicast address",
+        "routes[0].next_hop[3]: 192.0.2.7:5060 stands in routes[0].next_hop[0] already; keep one of the two",
+    ] {
+        assert!(problems.contains(wanted), "{problems}");
+    }
+    let problems = bad(&route_of_several("[\"192.0.2.7:5060\", \"[2001:db8::7]:5060\"]"));
+    let wanted = "routes[0].next_hop[1]: no socket of sip.listen can send udp over IPv6";
+    assert!(problems.contains(wanted), "{problems}");
+    assert!(bad(&route_of_several("[]")).contains("routes[0].next_hop: names no server"));
+    let many: Vec<_> = (1..=17).map(|last| format!("\"192.0.2.{last}:5060\"")).collect();
+    let problems = bad(&route_of_several(&format!("[{}]", many.join(", "))));
+    assert!(problems.contains("5:12: routes[0].next_hop: lists 17 servers, and 16"), "{problems}");
+}
+
+#[test]
+fn a_name_needs_a_socket_that_dns_can_lead_to() {
+    let listen = "[[sip.listen]]\ntransport = \"ws\"\naddress = \"127.0.0.1:8080\"\n";
+    let text = route("pbx.example", "sip.example");
+    let problems = bad(&format!("{CLOSED}{listen}{text}"));
+    assert!(problems.contains("can send over UDP, TCP or TLS to sip.example"), "{problems}");
+    good(&format!("{CLOSED}{listen}{}{text}", listen.replace("ws", "tcp").replace("8080", "5060")));
 }

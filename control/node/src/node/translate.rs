@@ -159,8 +159,8 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             .iter()
             .map(|route| Route {
                 domain: route.domain.as_str().to_owned(),
-                next_hops: vec![next_hop(&route.next_hop)],
-                transport: Some(transport(route.transport)),
+                next_hops: route.next_hop.iter().map(next_hop).collect(),
+                transport: route.transport.map(transport),
             })
             .collect(),
         service_routes: (settings.sip.registrar.service_route.iter())
@@ -201,7 +201,7 @@ fn next_hop(next_hop: &settings::NextHop) -> NextHop {
 fn guard(settings: &Settings) -> guard::Config {
     let defence = &settings.defence;
     let trusted = settings.peers.trusted.iter().chain(&defence.exempt).copied();
-    let hops = settings.routes.iter().map(|route| &route.next_hop);
+    let hops = settings.routes.iter().flat_map(|route| route.next_hop.iter());
     let routes = hops.filter_map(|hop| match hop {
         settings::NextHop::Address(address) => Some(address.ip().into()),
         settings::NextHop::Name { .. } => None,

@@ -15,6 +15,7 @@ mod kamailio_calls;
 mod kamailio_ng;
 mod kernel_ports;
 mod networks;
+mod next_hops;
 mod raw;
 mod raw_answers;
 mod scenario;

@@ -59,6 +59,8 @@ pub(crate) struct Settings {
     pub(crate) networks: bool,
     /// Whether the node listens for TLS, too.
     pub(crate) tls: bool,
+    /// Further tables of the settings file.
+    pub(crate) more: String,
 }
 
 /// What stands before [`NODE_OUTSIDE`].
@@ -133,7 +135,7 @@ impl Settings {
         if self.ng {
             let _ = writeln!(toml, "[ng]\nlisten = \"{NODE}:{NG_PORT}\"\nallow = [\"{PROXY}\"]\n");
         }
-        toml
+        toml + &self.more
     }
 }
 
