@@ -78,6 +78,7 @@ fn proxy(now: Instant) -> Proxy {
         udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
         session_timers: Some(SessionTimers::default()),
+        overload: signaling_core::overload::Config::default(),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm".to_owned(),
         limits: Limits::default(),

@@ -12,6 +12,7 @@ pub mod events;
 pub mod guard;
 mod names;
 pub mod ng;
+pub mod overload;
 pub mod proxy;
 pub mod registrar;
 pub mod resolve;

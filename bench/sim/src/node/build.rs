@@ -74,6 +74,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
         session_timers: Some(SessionTimers::default()),
+        overload: signaling_core::overload::Config::default(),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },

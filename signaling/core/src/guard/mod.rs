@@ -11,7 +11,7 @@
 //! source that has shown right credentials within an hour is banned ten times later.
 
 mod config;
-mod rate;
+pub(crate) mod rate;
 mod rule;
 mod scanners;
 #[cfg(test)]

@@ -2,20 +2,20 @@
 
 /// A rate: one token each `interval`, and `depth` that may be saved up; nanoseconds both.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Rate {
+pub(crate) struct Rate {
     interval: u64,
     depth: u64,
 }
 
 impl Rate {
     /// `per_second` tokens, at most `burst` at once; neither is below 1.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         let interval = 1_000_000_000 / u64::from(per_second.max(1));
         Rate { interval, depth: interval * u64::from(burst.max(1)) }
     }
 
     /// Takes a token out of `bucket` (zero: full), if there is one.
-    pub(super) fn take(self, bucket: &mut u64, now: u64) -> bool {
+    pub(crate) fn take(self, bucket: &mut u64, now: u64) -> bool {
         let next = (*bucket).max(now) + self.interval;
         if next - now > self.depth {
             return false;

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use crate::call::SessionTimers;
 pub use crate::call::addresses::{LearningPolicy, MediaAddresses, Place};
 use crate::guard;
+use crate::overload;
 use crate::transport::Transport;
 
 /// One listening socket. Its place in [`Config::listeners`] is its
@@ -118,6 +119,8 @@ pub struct Config {
     pub limits: Limits,
     /// How strangers are kept in check.
     pub guard: guard::Config,
+    /// What is refused under load.
+    pub overload: overload::Config,
 }
 
 impl Config {

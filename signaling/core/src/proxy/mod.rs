@@ -29,6 +29,7 @@ mod register;
 mod relay;
 mod responses;
 mod routing;
+mod shedding;
 #[cfg(test)]
 mod tests;
 mod timers;
@@ -47,6 +48,7 @@ use crate::auth::Authenticator;
 use crate::call::{Call, Owner, SessionIds};
 use crate::guard::Guard;
 use crate::names::Names;
+use crate::overload::Overload;
 use crate::registrar::Registrar;
 use crate::resolve::{Offered, Resting};
 use crate::table::{Key, Table};
@@ -100,6 +102,7 @@ pub struct Proxy {
     /// RFC 3261 19.3: whoever has seen tags and branches of this node must not be able to tell the next
     /// ones, by which responses and requests are believed.
     rng: ChaCha8Rng,
+    overload: Overload,
     sessions: SessionIds,
     last_token: u64,
     /// The node stops: nothing new is taken.
@@ -162,6 +165,7 @@ impl Proxy {
         let life = rng.next_u32().to_be_bytes();
         Proxy {
             guard: Guard::new(now, config.guard.clone(), secret),
+            overload: Overload::new(now, config.overload.clone()),
             addresses: Addresses::new(parts.local, &config),
             media_addresses: parts.media,
             transactions: parts.transactions,
@@ -199,7 +203,7 @@ impl Proxy {
         let length = bytes.len();
         match Message::parse_datagram(bytes) {
             Ok(message) if self.is_unwanted(now, &arrival, &message) => {}
-            Ok(message) => self.transactions.handle_message(now, arrival, message),
+            Ok(message) => self.admit(now, arrival, message),
             Err(malformed) => self.refuse_malformed(now, &arrival, &malformed, length),
         }
         self.process_events(now);
@@ -292,6 +296,12 @@ impl Proxy {
     #[must_use]
     pub const fn guard(&self) -> &Guard {
         &self.guard
+    }
+
+    /// Whether requests are refused, and what has been.
+    #[must_use]
+    pub const fn overload(&self) -> &Overload {
+        &self.overload
     }
 
     /// The location service.

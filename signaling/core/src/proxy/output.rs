@@ -7,6 +7,7 @@ use relay_core::api::{Command, SessionReport};
 
 use crate::call::Unserved;
 use crate::guard;
+use crate::overload;
 use crate::resolve::Query;
 use crate::transport::Transmit;
 
@@ -164,6 +165,8 @@ pub enum Notice {
     },
     /// The guard drops messages, or has banned somebody.
     Guard(guard::Report),
+    /// Requests begin to be refused for overload, or that is over.
+    Overload(overload::Report),
 }
 
 impl fmt::Display for Notice {
@@ -185,6 +188,7 @@ impl fmt::Display for Notice {
                 write!(f, "malformed message from {source}: {reason}")
             }
             Notice::Guard(report) => report.fmt(f),
+            Notice::Overload(report) => report.fmt(f),
         }
     }
 }

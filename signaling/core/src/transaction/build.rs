@@ -1,5 +1,6 @@
 //! Messages that the layer writes itself.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,10 +28,15 @@ pub(super) fn ack(invite: &Bytes, response: &Message) -> Option<Bytes> {
 
 /// The refusal of a request that there is no place for. Its To tag comes from the request alone, so
 /// that a retransmission is answered alike (RFC 3261 8.2.7).
-pub(super) fn unavailable(request: &Message, retry_after: Duration, tag: u64) -> Bytes {
+pub(super) fn unavailable(
+    request: &Message,
+    source: SocketAddr,
+    retry_after: Duration,
+    tag: u64,
+) -> Bytes {
     let tag = format!("{tag:016x}");
     let retry_after = retry_after.as_secs().max(1).to_string();
     let mut response = ResponseBuilder::new(request, 503, None);
-    response.to_tag(&tag).header(HeaderName::RetryAfter, retry_after);
+    response.source(source).to_tag(&tag).header(HeaderName::RetryAfter, retry_after);
     response.finish()
 }

@@ -10,6 +10,7 @@ use super::peers::Peer;
 use super::server::Servers;
 use super::shared::{Shared, Tx};
 use super::{ClientTx, Config, Counters, Event, ServerTx, TableFull};
+use crate::overload::Admission;
 use crate::transport::{Arrival, ConnectionId, Target, Transmit};
 use crate::wire::Message;
 
@@ -81,8 +82,21 @@ impl Transactions {
 
     /// A message has been received.
     pub fn handle_message(&mut self, now: Instant, arrival: Arrival, message: Message) {
+        self.handle_message_if(now, arrival, message, |_, _| Admission::Take);
+    }
+
+    /// As [`Transactions::handle_message`], but `admit` decides whether a request that would begin a
+    /// transaction is taken. It is given the request, as it came, and the hash of its transaction,
+    /// which is unpredictable and the same for each repetition.
+    pub fn handle_message_if(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        message: Message,
+        admit: impl FnOnce(&Message, u64) -> Admission,
+    ) {
         if message.is_request() {
-            self.servers.handle_request(&mut self.shared, now, arrival, message);
+            self.servers.handle_request(&mut self.shared, now, arrival, message, admit);
         } else {
             self.clients.handle_response(&mut self.shared, now, arrival, message);
         }

@@ -89,11 +89,12 @@ pub enum Event {
         /// The ACK, its top Via as in [`Event::Request`].
         request: Message,
     },
-    /// A new request found the table full. It has been answered 503 with Retry-After, statelessly.
+    /// A new request found the table full. It has been answered 503 with Retry-After, statelessly; of
+    /// very many a second only some are answered.
     Refused {
         /// Where it came from.
         arrival: Arrival,
-        /// The request, its top Via as in [`Event::Request`].
+        /// The request, as it came.
         request: Message,
     },
     /// A response: each provisional one, the final one once, and for INVITE every 2xx that comes

@@ -14,6 +14,7 @@ use super::machine::{
 use super::peers::Place;
 use super::shared::{Due, Shared, Timers, Tx};
 use super::{Config, Event, ServerTx, Timing, build};
+use crate::overload::Admission;
 use crate::table::{Key, Table};
 use crate::transport::{Arrival, Target};
 use crate::wire::{Message, Method};
@@ -158,6 +159,7 @@ impl Servers {
         now: Instant,
         arrival: Arrival,
         request: Message,
+        admit: impl FnOnce(&Message, u64) -> Admission,
     ) {
         if *request.method() == Method::Ack {
             self.handle_ack(shared, now, arrival, request);
@@ -169,7 +171,18 @@ impl Servers {
             self.handle(shared, now, ServerTx(key), Input::Retransmission);
             return;
         }
-        self.take(shared, now, arrival, request, legacy);
+        match admit(&request, shared.keys.hash()) {
+            Admission::Take if self.table.len() >= self.limit() => {
+                shared.counters.refused += 1;
+                if shared.may_refuse(now) {
+                    refuse(shared, &arrival, &request, self.retry_after);
+                }
+                shared.events.push_back(Event::Refused { arrival, request });
+            }
+            Admission::Take => self.take(shared, now, arrival, request, legacy),
+            Admission::Refuse { retry_after } => refuse(shared, &arrival, &request, retry_after),
+            Admission::Drop => {}
+        }
     }
 
     fn handle_ack(
@@ -206,7 +219,7 @@ impl Servers {
         })
     }
 
-    /// Gives a new request a transaction, or refuses it.
+    /// Gives a new request a transaction.
     fn take(
         &mut self,
         shared: &mut Shared,
@@ -235,12 +248,8 @@ impl Servers {
             merge,
         });
         let request = stamped(&arrival, request);
-        let Ok(key) = inserted else {
-            shared.counters.refused += 1;
-            shared.transmit(target, build::unavailable(&request, self.retry_after, hash));
-            shared.events.push_back(Event::Refused { arrival, request });
-            return;
-        };
+        // Whoever calls this has seen that there is a place.
+        let Ok(key) = inserted else { return };
         shared.counters.requests += 1;
         let tx = ServerTx(key);
         let merged = self.enter(shared, tx, target, hash, merge);
@@ -408,4 +417,11 @@ impl Server {
         }
         shared.transmit(self.target, self.last.clone());
     }
+}
+
+/// Answers 503 to a request whose key was made last, without a trace.
+fn refuse(shared: &mut Shared, arrival: &Arrival, request: &Message, retry_after: Duration) {
+    let target = reply_target(arrival, request);
+    let hash = shared.keys.hash();
+    shared.transmit(target, build::unavailable(request, arrival.remote, retry_after, hash));
 }

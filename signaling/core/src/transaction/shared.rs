@@ -10,6 +10,7 @@ use super::index::KeyMaker;
 use super::machine::Timer;
 use super::peers::Peers;
 use super::{Cause, ClientTx, Config, Counters, Event, ServerTx, Timing};
+use crate::guard::rate::Rate;
 use crate::timer::{TimerId, Wheel};
 use crate::transport::{Target, Transmit};
 
@@ -57,7 +58,14 @@ pub(super) struct Shared {
     pub(super) transmits: VecDeque<Transmit>,
     pub(super) events: VecDeque<Event>,
     pub(super) counters: Counters,
+    started: Instant,
+    refusals: Rate,
+    refusals_bucket: u64,
 }
+
+/// Refusals for want of a place that are answered each second, and that may be at once: some 10 us
+/// each. The senders of others repeat themselves, or give up after 32 s.
+const REFUSALS_PER_S: u32 = 1_000;
 
 impl Shared {
     pub(super) fn new(now: Instant, config: &Config) -> Self {
@@ -74,7 +82,16 @@ impl Shared {
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             counters: Counters::default(),
+            started: now,
+            refusals: Rate::new(REFUSALS_PER_S, REFUSALS_PER_S),
+            refusals_bucket: 0,
         }
+    }
+
+    /// Whether a request for which there is no place is answered.
+    pub(super) fn may_refuse(&mut self, now: Instant) -> bool {
+        let since = now.saturating_duration_since(self.started).as_nanos();
+        self.refusals.take(&mut self.refusals_bucket, u64::try_from(since).unwrap_or(u64::MAX / 4))
     }
 
     pub(super) fn start(

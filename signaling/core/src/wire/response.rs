@@ -1,6 +1,7 @@
 //! Building responses (RFC 3261 8.2.6).
 
 use std::io::Write as _;
+use std::net::SocketAddr;
 
 use bytes::Bytes;
 
@@ -8,6 +9,7 @@ use super::malformed::Malformed;
 use super::message::Message;
 use super::name::{FieldName, HeaderName};
 use super::reason::default_reason;
+use super::stamp::stamped;
 use super::write::{push_header, push_value};
 
 /// A response to a request: its Vias, From, To, Call-ID and CSeq (and the Timestamp of a request that is
@@ -18,6 +20,7 @@ pub struct ResponseBuilder<'r> {
     status: u16,
     reason: &'r str,
     to_tag: Option<&'r str>,
+    source: Option<SocketAddr>,
     record_route: bool,
     extra: Vec<u8>,
     body: Option<(&'r str, Bytes)>,
@@ -25,7 +28,8 @@ pub struct ResponseBuilder<'r> {
 
 impl<'r> ResponseBuilder<'r> {
     /// A response to `request` with `status` (100..=699) and `reason`, by default the one that goes with
-    /// the status. The request's top Via must have been stamped ([`stamp_source`](super::stamp_source)).
+    /// the status. The request's top Via must have been stamped ([`stamp_source`](super::stamp_source)),
+    /// unless that is left to [`ResponseBuilder::source`].
     #[must_use]
     pub fn new(
         request: &'r Message,
@@ -37,6 +41,7 @@ impl<'r> ResponseBuilder<'r> {
             status,
             reason: reason.into().unwrap_or_else(|| default_reason(status)),
             to_tag: None,
+            source: None,
             record_route: false,
             extra: Vec::new(),
             body: None,
@@ -46,6 +51,13 @@ impl<'r> ResponseBuilder<'r> {
     /// Adds `;tag=` to the To, unless the request's To has one already or the status is 100.
     pub fn to_tag(&mut self, tag: &'r str) -> &mut Self {
         self.to_tag = Some(tag);
+        self
+    }
+
+    /// Fills in where the request came from (RFC 3261 18.2.1, RFC 3581 4), for a request whose top Via is
+    /// as it was sent.
+    pub const fn source(&mut self, source: SocketAddr) -> &mut Self {
+        self.source = Some(source);
         self
     }
 
@@ -80,7 +92,7 @@ impl<'r> ResponseBuilder<'r> {
         let _ = write!(out, "SIP/2.0 {} ", self.status);
         push_value(&mut out, self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
-        self.copy(&mut out, HeaderName::Via);
+        self.push_vias(&mut out);
         if self.record_route {
             self.copy(&mut out, HeaderName::RecordRoute);
         }
@@ -108,6 +120,19 @@ impl<'r> ResponseBuilder<'r> {
     fn copy(&self, out: &mut Vec<u8>, name: HeaderName) {
         for value in self.request.lines(name) {
             push_header(out, name.as_str(), value);
+        }
+    }
+
+    fn push_vias(&self, out: &mut Vec<u8>) {
+        let top = self.request.top_via();
+        let stamp = self.source.and_then(|source| stamped(&top, source));
+        let Some(stamp) = stamp else { return self.copy(out, HeaderName::Via) };
+        for (index, line) in self.request.lines(HeaderName::Via).enumerate() {
+            match line.strip_prefix(top.as_bytes()).filter(|_| index == 0) {
+                // What follows the top value in its line are other values.
+                Some(others) => push_header(out, "Via", &[&stamp, others].concat()),
+                None => push_header(out, "Via", line),
+            }
         }
     }
 

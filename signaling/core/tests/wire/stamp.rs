@@ -1,6 +1,7 @@
 //! Filling in where a request came from (RFC 3261 18.2.1, RFC 3581 4).
 
-use signaling_core::wire::stamp_source;
+use bytes::Bytes;
+use signaling_core::wire::{Message, ResponseBuilder, stamp_source};
 
 use crate::message;
 
@@ -60,4 +61,26 @@ fn only_the_top_via_of_a_joined_line_changes() {
             .unwrap(),
         "SIP/2.0/UDP a;branch=z9hG4bK1;received=192.0.2.1 , SIP/2.0/UDP b;branch=z9hG4bK2",
     );
+}
+
+/// What a response is given by itself is what it would have from a request that was stamped first.
+#[test]
+fn a_response_can_fill_in_the_source_itself() {
+    let source = "198.51.100.9:5099".parse().unwrap();
+    for via in [
+        "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKa;rport, SIP/2.0/UDP h;branch=z9hG4bKb",
+        "SIP/2.0/UDP 198.51.100.9:5099;branch=z9hG4bKa\r\nVia: SIP/2.0/TCP h;branch=z9hG4bKc",
+        "SIP / 2.0 / UDP host.test;branch=z9hG4bKa;received=9.9.9.9\r\nv: SIP/2.0/TCP h",
+    ] {
+        let text = format!(
+            "OPTIONS sip:b@h SIP/2.0\r\nVia: {via}\r\nFrom: <sip:a@h>;tag=1\r\nTo: <sip:b@h>\r\n\
+             Call-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+        );
+        let message = Message::parse_datagram(Bytes::from(text)).unwrap();
+        let stamped = stamp_source(&message, source).map(|edit| edit.finish_message().unwrap());
+        let stamped = stamped.unwrap_or_else(|| message.clone());
+        let wanted = ResponseBuilder::new(&stamped, 503, None).finish();
+        let made = ResponseBuilder::new(&message, 503, None).source(source).finish();
+        assert_eq!(made, wanted);
+    }
 }

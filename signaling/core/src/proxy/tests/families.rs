@@ -32,7 +32,8 @@ fn unserved(bench: &Bench) -> Vec<Unserved> {
         Notice::MediaRefused { .. }
         | Notice::TableFull { .. }
         | Notice::Malformed { .. }
-        | Notice::Guard(_) => None,
+        | Notice::Guard(_)
+        | Notice::Overload(_) => None,
     };
     bench.notices.iter().filter_map(family).collect()
 }

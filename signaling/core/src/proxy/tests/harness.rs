@@ -13,6 +13,7 @@ use relay_core::api::{
 use crate::auth::{Authenticator, Config as AuthConfig, Secret};
 use crate::call::{Family, SessionTimers};
 use crate::guard;
+use crate::overload;
 use crate::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
 };
@@ -105,6 +106,7 @@ pub(super) struct Plan {
     pub(super) service_routes: Vec<String>,
     pub(super) limits: Limits,
     pub(super) guard: guard::Config,
+    pub(super) overload: overload::Config,
     pub(super) wan_ip: Option<IpAddr>,
     pub(super) ip_routes: Vec<Family>,
     pub(super) listed: Vec<Family>,
@@ -130,6 +132,7 @@ impl Default for Plan {
             service_routes: Vec::new(),
             limits: Limits::default(),
             guard: guard::Config::default(),
+            overload: overload::Config::default(),
             wan_ip: None,
             ip_routes: vec![Family::V4, Family::V6],
             listed: vec![Family::V4, Family::V6],
@@ -188,6 +191,7 @@ impl Bench {
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,
             guard: plan.guard,
+            overload: plan.overload,
         };
         let parts = Parts {
             transactions: Transactions::new(now, transaction::Config::new([1; 32])),

@@ -20,5 +20,6 @@ mod routes;
 mod secure;
 mod servers;
 mod session_timers;
+mod shedding;
 mod torture;
 mod torture6;

@@ -40,6 +40,21 @@ fn a_refused_request_gets_the_same_to_tag_each_time() {
     assert_eq!(tags[0], tags[1]);
 }
 
+/// Refusing must not cost what there is too little of.
+#[test]
+fn refusals_of_a_full_table_are_answered_at_a_bounded_rate() {
+    let mut bench = bench(0, 0);
+    let mut answered = 0;
+    for n in 0..5_000 {
+        bench.receive(&request("OPTIONS", &format!("z9hG4bK{n}")));
+        answered += bench.sent().len();
+    }
+    assert_eq!((answered, bench.layer.counters().refused), (1_000, 5_000));
+    bench.now += ms(10);
+    bench.receive(&request("OPTIONS", "z9hG4bKx"));
+    assert_eq!(bench.sent().len(), 1);
+}
+
 #[test]
 fn an_ack_is_never_refused() {
     let mut bench = bench(0, 0);
