@@ -25,3 +25,4 @@ pub use counters::Counters;
 pub use input::{CloseReason, Input, SendError};
 pub use resolver::{Resolver, ResolverConfig};
 pub use transports::{ShutdownReport, Transports};
+pub use udp::Backlog;

@@ -15,7 +15,7 @@ use crate::counters::Counters;
 use crate::input::{Input, SendError, fail};
 use crate::tcp::Streams;
 use crate::tls::Tls;
-use crate::udp::{Block, Scratch, UdpListener};
+use crate::udp::{Backlog, Block, Scratch, UdpListener};
 
 /// Every SIP socket of a node.
 ///
@@ -33,6 +33,30 @@ pub struct Transports {
     counters: Counters,
     /// What came of sending, for the next batch.
     outcomes: Vec<Input>,
+    queue: Queue,
+}
+
+/// How long messages wait before they are received.
+struct Queue {
+    /// Whatever came before then has been received.
+    empty_at: std::time::Instant,
+    /// Nothing was there at the last look.
+    found_empty: bool,
+    waited: Duration,
+}
+
+impl Queue {
+    /// A look has found something, and whether there may be more.
+    fn found(&mut self, more: bool) {
+        let now = std::time::Instant::now();
+        let since = now.saturating_duration_since(self.empty_at);
+        // Whoever waits is woken by the first message.
+        self.waited = if self.found_empty { Duration::ZERO } else { since };
+        if self.found_empty || !more {
+            self.empty_at = now;
+        }
+        self.found_empty = false;
+    }
 }
 
 /// Where a listener is.
@@ -107,6 +131,11 @@ impl Transports {
             block: Block::default(),
             counters: Counters::default(),
             outcomes: Vec::new(),
+            queue: Queue {
+                empty_at: std::time::Instant::now(),
+                found_empty: true,
+                waited: Duration::ZERO,
+            },
         })
     }
 
@@ -141,7 +170,28 @@ impl Transports {
             listener.poll_receive(context, &mut self.scratch, &mut self.block, counters, out);
         }
         self.tcp.poll(context, counters, out);
-        if out.len() > before { Poll::Ready(()) } else { Poll::Pending }
+        if out.len() > before {
+            self.queue.found(self.tcp.has_more() || self.udp.iter().any(UdpListener::has_more));
+            return Poll::Ready(());
+        }
+        self.queue.found_empty = true;
+        Poll::Pending
+    }
+
+    /// How long the oldest message of the last batch has waited, at most: since the queues were last
+    /// seen empty. Zero if the batch ended a wait.
+    #[must_use]
+    pub const fn waited(&self) -> Duration {
+        self.queue.waited
+    }
+
+    /// What waits in the kernel for the UDP listeners; asks it.
+    #[must_use]
+    pub fn backlog(&self) -> Backlog {
+        self.udp.iter().map(UdpListener::backlog).fold(Backlog::default(), |all, one| Backlog {
+            full: all.full.max(one.full),
+            lost: all.lost + one.lost,
+        })
     }
 
     /// Takes a message for sending and never waits. A datagram leaves with the next

@@ -14,6 +14,7 @@ mod networks;
 mod next_hop;
 mod ng;
 mod node;
+mod overload;
 mod pair;
 mod print;
 mod problem;
@@ -40,6 +41,7 @@ pub use networks::{Network, NetworkName};
 pub use next_hop::{NextHop, NextHops};
 pub use ng::{Interface, InterfaceName, Ng};
 pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
+pub use overload::{Number, Overload};
 pub use pair::AddressPair;
 pub use print::default_file;
 pub use problem::{Position, Problem};
@@ -93,6 +95,9 @@ settings_table! {
 
         /// The node on the open Internet: what keeps strangers from using it up.
         table defence: Defence = default(Defence::default());
+
+        /// What is refused when there is too much.
+        table overload: Overload = default(Overload::default());
 
         /// How much the node takes on. At each bound new work is refused and what exists goes on.
         table limits: Limits = default(Limits::default());

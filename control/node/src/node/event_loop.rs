@@ -19,10 +19,11 @@ use signaling_net::{Input, Resolver, Transports};
 use super::alarm::Alarm;
 use super::commands::Ask;
 use super::gather::Gather;
-use super::metrics::{Figures, Tally};
+use super::metrics::{Figures, OverloadFigures, Tally};
 use super::ng::{self as ng_side, NgSide};
 use super::notices::Notices;
 use super::pressure::Pressure;
+use super::strain::Strain;
 use super::translate::SignalingParts;
 use super::{Bound, Shared, calls_log};
 use crate::control::Answer;
@@ -49,6 +50,7 @@ pub(super) struct EventLoop {
     gather: Gather,
     notices: Notices,
     pressure: Pressure,
+    strain: Strain,
     tally: Tally,
 }
 
@@ -79,6 +81,7 @@ impl EventLoop {
             gather: Gather::new(Instant::now(), parts.gather),
             notices: Notices::default(),
             pressure: Pressure::default(),
+            strain: Strain::new(Instant::now()),
             tally: Tally::default(),
         })
     }
@@ -168,9 +171,11 @@ impl EventLoop {
                 break;
             }
             self.answer_asks();
-            let due = [self.due(), stopping].into_iter().flatten().min();
+            let watch = self.proxy.overload().is_on().then(|| self.strain.due());
+            let due = [self.due(), stopping, watch].into_iter().flatten().min();
             self.wait(due, &mut inputs).await;
             let now = Instant::now();
+            self.look_at_load(now);
             let handled = inputs.len();
             for input in inputs.drain(..) {
                 self.take(now, input);
@@ -275,13 +280,24 @@ impl EventLoop {
             registrations: self.proxy.registrar().len(),
             tally: self.tally,
             guard: self.proxy.guard().dropped(),
+            overload: OverloadFigures::of(self.proxy.overload(), &self.strain),
         };
         *self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+
+    /// Measures, now and then, how late the node is.
+    fn look_at_load(&mut self, now: Instant) {
+        let lag = self.transports.waited();
+        let transports = &self.transports;
+        if let Some(sample) = self.strain.turn(now, lag, || transports.backlog()) {
+            self.proxy.handle_load(now, &sample);
+        }
     }
 
     /// Looks, now and then, at whether the media ports run short.
     fn look_at_ports(&mut self, now: Instant) {
         let Some(figures) = self.pressure.look(now, || self.engine.ports()) else { return };
+        self.strain.note_ports(figures);
         if let Some(ng) = &mut self.ng {
             ng.core.note_ports(figures);
         }

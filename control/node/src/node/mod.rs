@@ -12,6 +12,7 @@ mod metrics;
 mod ng;
 mod notices;
 mod pressure;
+mod strain;
 mod translate;
 
 use std::net::SocketAddr;

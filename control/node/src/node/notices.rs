@@ -33,6 +33,8 @@ impl Notices {
             // Each rule tells every ten seconds at most.
             Notice::Guard(guard::Report::Dropped { .. }) => tracing::warn!("{notice}"),
             Notice::Guard(guard::Report::Ban { .. }) => self.warn(now, "ban", notice),
+            // Twice an overload.
+            Notice::Overload(_) => tracing::warn!("{notice}"),
             // Strangers can cause any number of these.
             Notice::Malformed { .. } => tracing::debug!("{notice}"),
         }

@@ -11,6 +11,7 @@ use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::call::SessionTimers;
 use signaling_core::guard;
 use signaling_core::ng::Ng;
+use signaling_core::overload;
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Place, Route,
 };
@@ -173,6 +174,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         fork_time: settings.sip.fork_timeout_s.duration(),
         session_timers: session_timers(settings),
         guard: guard(settings),
+        overload: overload(settings),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
         limits: Limits {
             calls: settings.limits.sessions,
@@ -218,6 +220,20 @@ fn guard(settings: &Settings) -> guard::Config {
         answers: defence.answers_per_s,
         scanners: defence.scanners.iter().map(|word| word.as_str().to_owned()).collect(),
         exempt: trusted.chain(routes).collect(),
+    }
+}
+
+fn overload(settings: &Settings) -> overload::Config {
+    let from = &settings.overload;
+    overload::Config {
+        enabled: from.enabled,
+        lag: Duration::from_millis(from.lag_ms.into()),
+        tables: from.tables_percent,
+        ports: from.ports_percent,
+        new_per_s: from.new_per_s,
+        emergency_per_s: from.emergency_per_s,
+        emergency_numbers: from.emergency_numbers.iter().map(|n| n.as_str().to_owned()).collect(),
+        retry_after: from.retry_after_s.duration(),
     }
 }
 

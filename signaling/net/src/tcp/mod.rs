@@ -87,6 +87,8 @@ pub(crate) struct Streams {
     reports: mpsc::Sender<Event>,
     events: mpsc::Receiver<Event>,
     taken: Vec<Event>,
+    /// The last batch was full: more may wait.
+    more: bool,
 }
 
 impl Streams {
@@ -106,7 +108,19 @@ impl Streams {
         let taken = Vec::with_capacity(EVENTS_BATCH);
         let handshakes = Arc::new(Semaphore::new(limits.handshakes_max));
         let origins = Arc::default();
-        Ok(Streams { limits, tls, origins, handshakes, acceptors, table, reports, events, taken })
+        let more = false;
+        Ok(Streams {
+            limits,
+            tls,
+            origins,
+            handshakes,
+            acceptors,
+            table,
+            reports,
+            events,
+            taken,
+            more,
+        })
     }
 
     /// New WebSockets are accepted from pages of these origins alone, if there are any.
@@ -117,6 +131,11 @@ impl Streams {
     /// New connections use these certificates; those that there are stay as they are.
     pub(crate) fn set_tls(&mut self, tls: Tls) {
         self.tls = Some(tls);
+    }
+
+    /// Whether more may wait than the last batch brought.
+    pub(crate) const fn has_more(&self) -> bool {
+        self.more
     }
 
     /// The listener's address.
@@ -132,10 +151,12 @@ impl Streams {
         out: &mut Vec<Input>,
     ) {
         self.poll_accept(context, counters);
+        self.more = false;
         let before = out.len();
         while out.len() == before {
             match self.events.poll_recv_many(context, &mut self.taken, EVENTS_BATCH) {
-                Poll::Ready(_) => {
+                Poll::Ready(count) => {
+                    self.more = count == EVENTS_BATCH;
                     let mut taken = std::mem::take(&mut self.taken);
                     for event in taken.drain(..) {
                         self.digest(event, counters, out);

@@ -1,6 +1,7 @@
 //! UDP listeners.
 
 mod address;
+mod backlog;
 mod block;
 mod error_queue;
 mod mmsg;
@@ -22,6 +23,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Sleep, sleep};
 
+pub use self::backlog::Backlog;
 pub(crate) use self::block::Block;
 use self::error_queue::{QUOTE_BYTES, Report};
 pub(crate) use self::mmsg::Scratch;
@@ -52,6 +54,8 @@ pub(crate) struct UdpListener {
     queue: SendQueue,
     pause: Option<Pin<Box<Sleep>>>,
     recent: Recent,
+    /// The last batch was full: more may wait.
+    more: bool,
     /// Resolves when the socket's error queue holds something.
     troubled: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
@@ -67,11 +71,31 @@ impl UdpListener {
         let socket = Arc::new(socket);
         let troubled = Box::pin(trouble(socket.clone()));
         let (queue, recent) = (SendQueue::default(), Recent::default());
-        Ok(UdpListener { listener, socket, bound, wildcard, queue, pause: None, recent, troubled })
+        Ok(UdpListener {
+            listener,
+            socket,
+            bound,
+            wildcard,
+            queue,
+            pause: None,
+            recent,
+            more: false,
+            troubled,
+        })
     }
 
     pub(crate) const fn bound(&self) -> SocketAddr {
         self.bound
+    }
+
+    /// Whether more datagrams may wait than the last batch brought.
+    pub(crate) const fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// What the kernel tells of the socket's receive queue.
+    pub(crate) fn backlog(&self) -> Backlog {
+        backlog::of(self.socket.get_ref().as_fd())
     }
 
     /// How many messages wait for the socket.
@@ -89,13 +113,15 @@ impl UdpListener {
         out: &mut Vec<Input>,
     ) {
         let before = out.len();
+        self.more = false;
         while out.len() == before {
             let Poll::Ready(Ok(mut ready)) = self.socket.poll_read_ready(context) else { return };
             match scratch.receive(self.socket.get_ref().as_fd()) {
                 Ok(count) => {
                     // A batch that is not full has emptied the socket; a datagram that came since
                     // then, or an error that cut the batch short, raises readiness anew.
-                    if count < BATCH_MAX {
+                    self.more = count == BATCH_MAX;
+                    if !self.more {
                         ready.clear_ready();
                     }
                     if self.hand_on(scratch, count, block, counters, out) {

@@ -1,10 +1,15 @@
 //! What the signaling thread counts and hands over once each time round.
 
+use std::time::Duration;
+
 use signaling_core::guard::Rule;
+use signaling_core::overload::{Overload, Reason};
 use signaling_core::proxy::Load;
 use signaling_core::proxy::output::CallEnd;
 use signaling_core::transaction;
 use signaling_core::wire::Defect;
+
+use crate::node::strain::Strain;
 
 /// A snapshot of the signaling side. Small and plain: it is copied under a lock that is held for
 /// nothing else.
@@ -17,6 +22,33 @@ pub(crate) struct Figures {
     pub(crate) tally: Tally,
     /// By the place in [`Rule::ALL`].
     pub(crate) guard: [u64; Rule::ALL.len()],
+    pub(crate) overload: OverloadFigures,
+}
+
+/// What is refused for load, and how much of it there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct OverloadFigures {
+    /// By the place in [`Reason::ALL`].
+    pub(crate) refused: [u64; Reason::ALL.len()],
+    pub(crate) unanswered: u64,
+    pub(crate) emergencies: u64,
+    /// Of new requests, 0 to 1.
+    pub(crate) share: f64,
+    pub(crate) lag: Duration,
+    pub(crate) lost: u64,
+}
+
+impl OverloadFigures {
+    pub(crate) fn of(overload: &Overload, strain: &Strain) -> OverloadFigures {
+        OverloadFigures {
+            refused: overload.refused(),
+            unanswered: overload.unanswered(),
+            emergencies: overload.emergencies(),
+            share: overload.share(),
+            lag: strain.lag(),
+            lost: strain.lost(),
+        }
+    }
 }
 
 /// What the event loop itself counts.

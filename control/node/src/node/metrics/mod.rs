@@ -11,12 +11,13 @@ use std::time::SystemTime;
 
 use relay_engine::{Engine, WorkerCounters};
 use signaling_core::guard::Rule;
+use signaling_core::overload::Reason;
 use signaling_core::proxy::output::CallEnd;
 use signaling_core::wire::Defect;
 use signaling_net::tls::Certificate;
 
 use super::Shared;
-pub(super) use figures::{Figures, Tally};
+pub(super) use figures::{Figures, OverloadFigures, Tally};
 use page::{Kind, Page, label};
 
 /// Serves on `listen` until the process ends.
@@ -49,6 +50,7 @@ fn metrics(shared: &Shared, engine: &Weak<Engine>) -> String {
     let ready = u8::from(shared.stop_deadline().is_none());
     page.one(Kind::Gauge, "ringfarm_ready", "1 while the node takes new work.", ready);
     signaling(&mut page, &figures);
+    overload(&mut page, &figures.overload);
     transports(&mut page, &figures.net);
     certificates(&mut page, &shared.certificates.lock().unwrap_or_else(PoisonError::into_inner));
     if let Some(engine) = engine.upgrade() {
@@ -94,6 +96,24 @@ fn signaling(page: &mut Page, figures: &Figures) {
     let rules = Rule::ALL.iter().map(|rule| label("rule", rule.name())).zip(figures.guard);
     let help = "Messages dropped and answers kept back by the guard, by rule.";
     page.family(Kind::Counter, "ringfarm_guard_dropped_total", help, rules);
+}
+
+fn overload(page: &mut Page, figures: &OverloadFigures) {
+    let reasons = Reason::ALL.iter().map(|reason| label("reason", reason.name()));
+    let name = "ringfarm_overload_refused_total";
+    let help = "New requests refused (503) for load, by what there was too much of.";
+    page.family(Kind::Counter, name, help, reasons.zip(figures.refused));
+    for (name, help, value) in [
+        ("unanswered", "Refusals that were not even answered.", figures.unanswered),
+        ("emergencies", "Emergency calls taken before others.", figures.emergencies),
+        ("datagrams_lost", "Datagrams lost for want of room in a socket.", figures.lost),
+    ] {
+        page.one(Kind::Counter, &format!("ringfarm_overload_{name}_total"), help, value);
+    }
+    let help = "Share of new requests that is taken, as far as lag goes, 0 to 1.";
+    page.one(Kind::Gauge, "ringfarm_overload_share", help, figures.share);
+    let help = "How long messages wait at least before the signaling thread takes them, in seconds.";
+    page.one(Kind::Gauge, "ringfarm_overload_lag_seconds", help, figures.lag.as_secs_f64());
 }
 
 fn labels<'a>(name: &'a str, values: &'a [&str]) -> impl Iterator<Item = String> + 'a {

@@ -325,7 +325,8 @@ fn options_for_the_node_is_answered_here() {
 #[test]
 fn a_full_table_refuses_new_calls_and_keeps_the_old_ones() {
     let limits = Limits { calls: 1, ..Limits::default() };
-    let mut bench = Bench::new(Plan { limits, ..Plan::default() });
+    let overload = overload::Config { enabled: false, ..overload::Config::default() };
+    let mut bench = Bench::new(Plan { limits, overload, ..Plan::default() });
     let (_, ok) = super::calls::set_up(&mut bench);
     let second = invite("bob", "").replace("call-1", "call-2").replace("z9hG4bKa1", "z9hG4bKa9");
     bench.udp(ALICE, &second);
