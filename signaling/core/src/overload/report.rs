@@ -22,14 +22,8 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in a fixed order.
-    pub const ALL: [Reason; 6] = [
-        Reason::Lag,
-        Reason::Queue,
-        Reason::Requests,
-        Reason::Calls,
-        Reason::Ports,
-        Reason::Rate,
-    ];
+    pub const ALL: [Reason; 6] =
+        [Reason::Lag, Reason::Queue, Reason::Requests, Reason::Calls, Reason::Ports, Reason::Rate];
 
     /// As counters name it.
     #[must_use]

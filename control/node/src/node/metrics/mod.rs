@@ -112,7 +112,8 @@ fn overload(page: &mut Page, figures: &OverloadFigures) {
     }
     let help = "Share of new requests that is taken, as far as lag goes, 0 to 1.";
     page.one(Kind::Gauge, "ringfarm_overload_share", help, figures.share);
-    let help = "How long messages wait at least before the signaling thread takes them, in seconds.";
+    let help =
+        "How long messages wait at least before the signaling thread takes them, in seconds.";
     page.one(Kind::Gauge, "ringfarm_overload_lag_seconds", help, figures.lag.as_secs_f64());
 }
 

@@ -8,6 +8,7 @@ use crate::auth::{AnswerTo, Challenge, Secret, answer};
 
 use super::calls::{ALICE, BOB, invite};
 use super::harness::{Bench, NODE, Plan, sdp, show};
+use crate::overload;
 use crate::proxy::config::{Limits, NextHop, Route};
 use crate::wire::{HeaderName, Message};
 
