@@ -14,6 +14,7 @@ mod kamailio;
 mod kamailio_calls;
 mod kamailio_ng;
 mod kernel_ports;
+mod large;
 mod networks;
 mod next_hops;
 mod raw;

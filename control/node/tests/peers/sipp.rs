@@ -53,6 +53,7 @@ pub(crate) struct Sipp {
     callee: String,
     records: Vec<String>,
     echo: bool,
+    padding: usize,
 }
 
 impl Sipp {
@@ -80,6 +81,7 @@ impl Sipp {
             callee: String::new(),
             records: Vec::new(),
             echo: false,
+            padding: 0,
         }
     }
 
@@ -140,12 +142,21 @@ impl Sipp {
         self
     }
 
+    /// Makes its first request larger by this many bytes.
+    pub(crate) fn padded(mut self, bytes: usize) -> Sipp {
+        self.padding = bytes;
+        self
+    }
+
     /// Starts it. A callee is returned once it listens.
     pub(crate) fn start<'a>(self, lab: &'a Lab, name: &str) -> SippRun<'a> {
         let files = Files::new(lab, name);
         let text = self.scenario.text();
         let text =
             self.filled_in.iter().fold(text, |text, (blank, with)| text.replace(blank, with));
+        // No line of a message is longer than what SIPp and its peers take without doubt.
+        let padding = format!("Subject: {}\n      ", "x".repeat(90)).repeat(self.padding / 100);
+        let text = text.replacen("Max-Forwards", &format!("{padding}Max-Forwards"), 1);
         fs::write(&files.scenario, text).unwrap_or_else(|e| panic!("cannot write a scenario: {e}"));
         self.mend_checksums(lab);
         let mut command = lab.host(self.local).command(SIPP);
