@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Stop;
 use crate::logging;
-use crate::node::Node;
+use crate::node::{LOOK_EVERY, Node};
 
 /// How often the node is asked whether its parts still work.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
@@ -46,6 +46,7 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
 /// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.
 async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()> {
     let mut health = tokio::time::interval(HEALTH_EVERY);
+    let mut look = tokio::time::interval(LOOK_EVERY);
     loop {
         tokio::select! {
             told = signals.told() => match told {
@@ -55,6 +56,7 @@ async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()
                 }
                 Told::Refresh => node.refresh(),
             },
+            _ = look.tick() => node.look(),
             _ = health.tick() => {
                 if let Some(failure) = node.failure() {
                     return Err(anyhow!(failure));

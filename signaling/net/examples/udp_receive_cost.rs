@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn measure(waiting: usize) -> Result<Duration, Box<dyn Error>> {
-    let config = ListenerConfig { transport: Transport::Udp, address: "0.0.0.0:0".parse()? };
+    let config = ListenerConfig::new(Transport::Udp, "0.0.0.0:0".parse()?);
     let mut transports = Transports::bind(vec![config], Limits::default())?;
     let port = transports.bound()[0].port();
     let sender = UdpSocket::bind("127.0.0.1:0")?;

@@ -43,7 +43,7 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ListenerConfig { transport, address } = self.config;
+        let ListenerConfig { transport, address, .. } = self.config;
         let transport = transport.lower_name();
         write!(f, "cannot listen on {transport} {address}: {}; {}", self.source, self.advice)
     }
@@ -132,14 +132,15 @@ fn shares_port(configs: &[ListenerConfig], config: ListenerConfig) -> bool {
 
 fn open(config: ListenerConfig, reuse: bool) -> io::Result<Bound> {
     match config.transport {
-        Transport::Udp => open_udp(config.address, reuse).map(Bound::Udp),
+        Transport::Udp => open_udp(config, reuse).map(Bound::Udp),
         Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-            open_tcp(config.address).map(Bound::Tcp)
+            open_tcp(config).map(Bound::Tcp)
         }
     }
 }
 
-fn open_udp(address: SocketAddr, reuse: bool) -> io::Result<UdpSocket> {
+fn open_udp(config: ListenerConfig, reuse: bool) -> io::Result<UdpSocket> {
+    let address = config.address;
     let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -161,13 +162,15 @@ fn open_udp(address: SocketAddr, reuse: bool) -> io::Result<UdpSocket> {
         // there; with it, it would be lost wherever ICMP is filtered. (IPv6 has no such bit.)
         set_option(&socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, value)?;
     }
+    allow_absent(&socket, config)?;
     socket.set_reuse_address(reuse)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     Ok(socket.into())
 }
 
-fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+fn open_tcp(config: ListenerConfig) -> io::Result<TcpListener> {
+    let address = config.address;
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -175,10 +178,21 @@ fn open_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     // For TCP the option only means that connections of an earlier run that are in TIME_WAIT do
     // not stand in the way; a second listener is refused all the same.
     socket.set_reuse_address(true)?;
+    allow_absent(&socket, config)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+/// Lets the socket be bound to an address that the host does not have (`IP_FREEBIND`): the kernel hands
+/// it what comes for that address from the moment that the host has it, also after it was gone.
+fn allow_absent(socket: &Socket, config: ListenerConfig) -> io::Result<()> {
+    match config.address {
+        _ if !config.may_be_absent => Ok(()),
+        SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_FREEBIND, 1),
+        SocketAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
+    }
 }
 
 /// Sizes the buffers as far as the kernel lets us; the larger of what privilege and what the system's
@@ -237,7 +251,7 @@ pub(crate) fn error(configs: &[ListenerConfig], place: usize, source: io::Error)
 }
 
 fn advise(configs: &[ListenerConfig], config: ListenerConfig, kind: io::ErrorKind) -> String {
-    let ListenerConfig { transport, address } = config;
+    let ListenerConfig { transport, address, .. } = config;
     let port = address.port();
     let ip = address.ip();
     if kind == io::ErrorKind::AddrInUse {
@@ -272,7 +286,7 @@ mod tests {
     use super::*;
 
     fn config(transport: Transport, address: &str) -> ListenerConfig {
-        ListenerConfig { transport, address: address.parse().unwrap() }
+        ListenerConfig::new(transport, address.parse().unwrap())
     }
 
     fn refusal(configs: &[ListenerConfig]) -> BindError {
@@ -336,7 +350,7 @@ mod tests {
         assert_eq!(refusal(&[vip]).source.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(refusal(&[all]).source.kind(), io::ErrorKind::AddrInUse);
         for address in [vip.address, all.address] {
-            let thief = open_udp(address, true);
+            let thief = open_udp(ListenerConfig::new(Transport::Udp, address), true);
             assert_eq!(thief.map(|_| ()).unwrap_err().kind(), io::ErrorKind::AddrInUse);
         }
     }

@@ -14,6 +14,16 @@ pub struct ListenerConfig {
     /// The local address. A wildcard address and single addresses may be listened on side by side
     /// over UDP on one port (S52); port 0 lets the system choose. An IPv6 wildcard takes IPv6 only.
     pub address: SocketAddr,
+    /// The host need not have the address yet (S50): it is listened on as soon as it has.
+    pub may_be_absent: bool,
+}
+
+impl ListenerConfig {
+    /// A listener on an address that the host has.
+    #[must_use]
+    pub const fn new(transport: Transport, address: SocketAddr) -> ListenerConfig {
+        ListenerConfig { transport, address, may_be_absent: false }
+    }
 }
 
 /// Most listeners of a node. A host has a handful of addresses; a quarter of a thousand is more than

@@ -92,7 +92,7 @@ impl Authority {
 }
 
 fn bind(tls: Tls, limits: Limits) -> (Transports, SocketAddr) {
-    let listener = ListenerConfig { transport: Transport::Tls, address: address("127.0.0.1:0") };
+    let listener = ListenerConfig::new(Transport::Tls, address("127.0.0.1:0"));
     let transports = Transports::bind_secure(vec![listener], limits, Some(tls)).unwrap();
     let bound = transports.bound()[0];
     (transports, bound)

@@ -32,7 +32,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 fn bind(limits: Limits) -> (Transports, SocketAddr) {
-    bind_one(ListenerConfig { transport: Transport::Ws, address: address("127.0.0.1:0") }, limits)
+    bind_one(ListenerConfig::new(Transport::Ws, address("127.0.0.1:0")), limits)
 }
 
 /// Opens a WebSocket over `stream`, with these headers besides.
@@ -323,7 +323,7 @@ async fn messages_go_both_ways_through_tls() {
     let clients = ClientCertificates::None;
     let files =
         TlsFiles { certificates: vec![files], clients, client_ca: None, trust, verify: true };
-    let listener = ListenerConfig { transport: Transport::Wss, address: address("127.0.0.1:0") };
+    let listener = ListenerConfig::new(Transport::Wss, address("127.0.0.1:0"));
     let tls = Some(files.load().unwrap());
     let mut transports = Transports::bind_secure(vec![listener], Limits::default(), tls).unwrap();
     let bound = transports.bound()[0];

@@ -40,7 +40,7 @@ pub use metrics::Metrics;
 pub use networks::{Network, NetworkName};
 pub use next_hop::{NextHop, NextHops};
 pub use ng::{Interface, InterfaceName, Ng};
-pub use node::{LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
+pub use node::{AbsentAddresses, LogFilter, Node, NodeName, WORKERS_MAX, WorkerPriority, Workers};
 pub use overload::{Number, Overload};
 pub use pair::AddressPair;
 pub use print::default_file;

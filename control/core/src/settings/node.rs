@@ -33,6 +33,11 @@ settings_table! {
         /// signaling ranks between them and the rest (nice -5).
         restart priority: WorkerPriority = default(WorkerPriority::Nice);
 
+        /// What the node does at its start if the host does not have an address that `sip.listen`,
+        /// `media` or `ng` names: "refuse" to start, or "accept" it, say so, and use the address
+        /// from the moment that it is there (an address that a cluster manager moves, say).
+        restart absent_addresses: AbsentAddresses = default(AbsentAddresses::Refuse);
+
         /// What is logged: "error", "warn", "info", "debug" or "trace" for everything, with
         /// `PART=LEVEL` after commas for parts of the node, as in "info,signaling_net=debug". Users'
         /// addresses and numbers appear from "debug" on.
@@ -40,7 +45,7 @@ settings_table! {
     }
 }
 
-text_values!(NodeName, LogFilter, WorkerPriority);
+text_values!(NodeName, LogFilter, WorkerPriority, AbsentAddresses);
 
 /// How media workers rank against other threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +78,32 @@ impl Text for WorkerPriority {
     fn show(&self) -> String {
         let found = WorkerPriority::ALL.into_iter().find(|(priority, _)| priority == self);
         found.map_or_else(String::new, |(_, name)| name.to_owned())
+    }
+}
+
+/// What becomes of addresses that the host does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AbsentAddresses {
+    /// The node does not start.
+    Refuse,
+    /// They are used once they are there.
+    Accept,
+}
+
+impl Text for AbsentAddresses {
+    fn parse(text: &str) -> Result<AbsentAddresses, Wrong> {
+        match text {
+            "refuse" => Ok(AbsentAddresses::Refuse),
+            "accept" => Ok(AbsentAddresses::Accept),
+            _ => Err(one_of(text, "way with absent addresses", "\"refuse\" or \"accept\"")),
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            AbsentAddresses::Refuse => "refuse".to_owned(),
+            AbsentAddresses::Accept => "accept".to_owned(),
+        }
     }
 }
 

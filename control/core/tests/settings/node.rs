@@ -1,6 +1,8 @@
 //! `[node]`, and what a machine must have for it.
 
-use control_core::settings::{Host, Overrides, WorkerPriority, Workers, check_with};
+use control_core::settings::{
+    AbsentAddresses, Host, Overrides, WorkerPriority, Workers, check_with,
+};
 
 use crate::{bad, good};
 
@@ -106,4 +108,13 @@ fn workers_are_ranked_by_nice_unless_the_file_says_otherwise() {
     assert_eq!(priority("[node]\npriority = \"realtime\"\n"), WorkerPriority::Realtime);
     assert_eq!(priority("[node]\npriority = \"inherited\"\n"), WorkerPriority::Inherited);
     assert!(bad("[node]\npriority = \"high\"\n").contains("unknown priority \"high\""));
+}
+
+/// S50: an address may come later, if the file says so.
+#[test]
+fn absent_addresses_are_refused_unless_the_file_accepts_them() {
+    assert_eq!(good("").node.absent_addresses, AbsentAddresses::Refuse);
+    let accepted = good("[node]\nabsent_addresses = \"accept\"\n");
+    assert_eq!(accepted.node.absent_addresses, AbsentAddresses::Accept);
+    assert!(bad("[node]\nabsent_addresses = \"wait\"\n").contains("\"refuse\" or \"accept\""));
 }

@@ -1,6 +1,7 @@
 //! What a running node can be told: by its control socket, or by SIGHUP.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use serde_json::json;
 use signaling_net::tls::Tls;
 use tokio::sync::Notify;
 
+use super::host_addresses::Watch;
 use super::{Shared, certificates, translate};
 use crate::control::{Answer, Command};
 
@@ -22,6 +24,8 @@ const ASKED_MAX: usize = 16;
 pub(super) enum Ask {
     /// Look again at what may have changed outside; use these certificates from now on.
     Refresh { tls: Option<Tls> },
+    /// The host has these addresses now.
+    Addresses(Vec<IpAddr>),
 }
 
 /// Questions to the signaling thread, with where the answers go.
@@ -54,11 +58,17 @@ impl Asks {
 
 /// Carries out commands, on whichever thread they come.
 pub(super) struct Commands {
-    pub(super) shared: Arc<Shared>,
-    pub(super) settings: Settings,
+    shared: Arc<Shared>,
+    settings: Settings,
+    addresses: Mutex<Watch>,
 }
 
 impl Commands {
+    pub(super) fn new(shared: Arc<Shared>, settings: Settings) -> Commands {
+        let addresses = Mutex::new(Watch::new(&settings));
+        Commands { shared, settings, addresses }
+    }
+
     /// Carries out one.
     pub(super) fn run(&self, command: Command) -> Answer {
         match command {
@@ -67,7 +77,7 @@ impl Commands {
     }
 
     /// Reads the certificates anew; new connections use them. What cannot be read leaves the old ones
-    /// in use. Forgets which of the host's addresses lead where.
+    /// in use. Forgets which of the host's addresses lead where, and looks which there are.
     fn refresh(&self) -> Answer {
         translate::reroute();
         let (tls, error) = match certificates::load(&self.settings) {
@@ -78,10 +88,31 @@ impl Commands {
         if let Some(tls) = &tls {
             self.shared.note_certificates(tls);
         }
+        let absent = self.look_at_addresses();
         self.shared.asks.ask(Ask::Refresh { tls }, &self.shared.wake)?;
         match error {
             Some(error) => Err(error),
-            None => Ok(json!({ "certificates": count })),
+            None => Ok(json!({ "certificates": count, "absent_addresses": absent })),
         }
+    }
+
+    /// Looks which addresses the host has, tells the signaling thread of a change, and gives those that
+    /// the settings name and the host lacks.
+    pub(super) fn look_at_addresses(&self) -> Vec<String> {
+        let mut watch = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        match watch.look() {
+            Ok(None) => {}
+            Ok(Some(found)) => {
+                translate::reroute();
+                if let Err(error) = self.shared.asks.ask(Ask::Addresses(found), &self.shared.wake) {
+                    tracing::warn!("new addresses of the host are not taken over: {error}");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the system does not tell the host's addresses"),
+        }
+        let named = watch.named().to_vec();
+        let absent = named.iter().filter(|named| !named.present).map(ToString::to_string).collect();
+        *self.shared.named.lock().unwrap_or_else(PoisonError::into_inner) = named;
+        absent
     }
 }

@@ -123,6 +123,10 @@ impl EventLoop {
                 }
                 Ok(Value::Null)
             }
+            Ask::Addresses(addresses) => {
+                self.proxy.set_host_addresses(&addresses);
+                Ok(Value::Null)
+            }
         }
     }
 

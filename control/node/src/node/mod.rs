@@ -6,8 +6,8 @@ pub(crate) mod certificates;
 mod commands;
 mod event_loop;
 mod gather;
+mod host_addresses;
 mod kernel;
-mod media_addresses;
 mod metrics;
 mod ng;
 mod notices;
@@ -34,10 +34,15 @@ use crate::control::server::{self, Control};
 use crate::exit::Stop;
 use commands::{Asks, Commands};
 use event_loop::EventLoop;
+use host_addresses::Named;
 use kernel::Kernel;
 
 /// How long the signaling thread may take to release calls and close connections at the end.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
+
+/// How often the host's addresses are looked at: one that comes is known as soon as by the kernel's
+/// routing, of which answers are used again for as long (S50).
+pub(crate) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// Far longer than it takes to read the counters once.
 const SCRAPED_WITHIN: Duration = Duration::from_secs(1);
@@ -60,6 +65,8 @@ struct Shared {
     asks: Asks,
     /// Those in use, for the metrics.
     certificates: Mutex<Vec<Certificate>>,
+    /// The local addresses that the settings name, for the metrics.
+    named: Mutex<Vec<Named>>,
 }
 
 impl Shared {
@@ -90,7 +97,7 @@ impl Node {
     /// # Errors
     /// [`Stop::CannotStart`] with what the machine lacks; nothing is left running.
     pub(crate) fn start(settings: &Settings) -> Result<Node, Stop> {
-        media_addresses::check(settings).map_err(Stop::CannotStart)?;
+        host_addresses::check(settings).map_err(Stop::CannotStart)?;
         let shared = Arc::new(Shared::default());
         let waker = Arc::clone(&shared);
         let config = translate::engine(settings)?;
@@ -102,8 +109,8 @@ impl Node {
         }
         match spawn_signaling(settings, &engine, &shared) {
             Ok((signaling, bound)) => {
-                let commands = Commands { shared: shared.clone(), settings: settings.clone() };
-                let commands = Arc::new(commands);
+                let commands = Arc::new(Commands::new(shared.clone(), settings.clone()));
+                commands.look_at_addresses();
                 let mut node = Node { engine, shared, signaling, bound, commands, control: None };
                 match node.serve(settings) {
                     Ok(()) => Ok(node),
@@ -178,6 +185,12 @@ impl Node {
             Ok(result) => tracing::info!(%result, "refreshed"),
             Err(error) => tracing::error!("told to refresh: {error}"),
         }
+    }
+
+    /// Looks at what nobody tells of: which addresses the host has. To be called every
+    /// [`LOOK_EVERY`] or so.
+    pub(crate) fn look(&self) {
+        self.commands.look_at_addresses();
     }
 
     /// Releases every call, writes their records, closes every socket.

@@ -89,12 +89,12 @@ fn dscp(key: &str, code: u32) -> Result<Dscp, Stop> {
 
 /// The signaling side's configuration.
 pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
-    let sip = settings.sip.listen.iter().map(|listen| ListenerConfig {
-        transport: transport(listen.transport),
-        address: listen.address,
-    });
+    let may_be_absent = settings.node.absent_addresses == settings::AbsentAddresses::Accept;
+    let on = |transport, address| ListenerConfig { transport, address, may_be_absent };
+    let sip =
+        settings.sip.listen.iter().map(|listen| on(transport(listen.transport), listen.address));
     let ng = settings.ng.listen;
-    let ng = ng.map(|address| ListenerConfig { transport: Transport::Udp, address });
+    let ng = ng.map(|address| on(Transport::Udp, address));
     let listeners = sip.chain(ng).collect();
     let limits = signaling_net::Limits {
         connections_max: settings.limits.tcp_connections,

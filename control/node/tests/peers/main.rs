@@ -5,6 +5,7 @@
 //! installs the peers; a peer that is missing, or a lack of rights to make namespaces, fails the
 //! test and says so.
 
+mod addresses;
 mod baresip;
 mod baresip_calls;
 mod capture;

@@ -1,7 +1,7 @@
 //! SIP by hand, for what no well-behaved peer sends.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Lab, NODE, NODE_PORT, Transport};
@@ -56,13 +56,23 @@ pub(crate) enum Raw {
 impl Raw {
     /// Opens a socket on the host `local`, to the node.
     pub(crate) fn open(lab: &Lab, local: Ipv4Addr, transport: Transport) -> Raw {
+        Raw::open_to(lab, local.into(), transport, NODE_ADDRESS.into())
+    }
+
+    /// Opens a socket on the host `local`, to this address: what comes from another is not received.
+    pub(crate) fn open_to(
+        lab: &Lab,
+        local: IpAddr,
+        transport: Transport,
+        remote: SocketAddr,
+    ) -> Raw {
         let open = || match transport {
             Transport::Udp => {
                 let socket = UdpSocket::bind((local, 0))?;
-                socket.connect(NODE_ADDRESS)?;
+                socket.connect(remote)?;
                 Ok(Raw::Udp(socket))
             }
-            Transport::Tcp => TcpStream::connect(NODE_ADDRESS).map(Raw::Tcp),
+            Transport::Tcp => TcpStream::connect(remote).map(Raw::Tcp),
             Transport::Tls => panic!("a raw peer speaks no TLS"),
         };
         lab.host(local)

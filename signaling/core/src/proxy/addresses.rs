@@ -30,14 +30,13 @@ pub(super) struct Addresses {
 
 impl Addresses {
     pub(super) fn new(local: Box<dyn LocalAddresses>, config: &Config) -> Self {
-        let seen = config
-            .listeners
-            .iter()
-            .flat_map(|l| [Some(l.bound.ip()), l.advertised.map(|a| a.ip())])
-            .flatten()
-            .filter(|ip| !ip.is_unspecified())
-            .collect();
-        Addresses { local, seen }
+        Addresses { local, seen: own(config) }
+    }
+
+    /// These are the host's addresses now (S50): what it had before is no longer this node.
+    pub(super) fn set_host(&mut self, config: &Config, host: &[IpAddr]) {
+        self.seen = own(config);
+        host.iter().for_each(|ip| self.note(*ip));
     }
 
     /// A message came to this address, so it is ours.
@@ -153,6 +152,13 @@ impl Addresses {
         let listener = ListenerId(u16::try_from(index).ok()?);
         Some(Target { transport, listener, local, remote, connection: None, name: None })
     }
+}
+
+/// What the listeners say of this node's addresses.
+fn own(config: &Config) -> HashSet<IpAddr> {
+    let named = |l: &Listener| [Some(l.bound.ip()), l.advertised.map(|a| a.ip())];
+    let addresses = config.listeners.iter().flat_map(named).flatten();
+    addresses.filter(|ip| !ip.is_unspecified()).collect()
 }
 
 /// What Via and Record-Route call this node on the way to `target`.

@@ -36,6 +36,7 @@ mod timers;
 mod way;
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -207,6 +208,11 @@ impl Proxy {
             Err(malformed) => self.refuse_malformed(now, &arrival, &malformed, length),
         }
         self.process_events(now);
+    }
+
+    /// The host has these addresses now, and no others (S50).
+    pub fn set_host_addresses(&mut self, addresses: &[IpAddr]) {
+        self.addresses.set_host(&self.config, addresses);
     }
 
     /// A message could not be delivered.

@@ -17,11 +17,11 @@ pub(crate) fn address(text: &str) -> SocketAddr {
 }
 
 pub(crate) fn udp(text: &str) -> ListenerConfig {
-    ListenerConfig { transport: Transport::Udp, address: address(text) }
+    ListenerConfig::new(Transport::Udp, address(text))
 }
 
 pub(crate) fn tcp(text: &str) -> ListenerConfig {
-    ListenerConfig { transport: Transport::Tcp, address: address(text) }
+    ListenerConfig::new(Transport::Tcp, address(text))
 }
 
 /// Transports with one listener, and its address.

@@ -17,6 +17,7 @@ use signaling_core::wire::Defect;
 use signaling_net::tls::Certificate;
 
 use super::Shared;
+use super::host_addresses::Named;
 pub(super) use figures::{Figures, OverloadFigures, Tally};
 use page::{Kind, Page, label};
 
@@ -53,6 +54,7 @@ fn metrics(shared: &Shared, engine: &Weak<Engine>) -> String {
     overload(&mut page, &figures.overload);
     transports(&mut page, &figures.net);
     certificates(&mut page, &shared.certificates.lock().unwrap_or_else(PoisonError::into_inner));
+    addresses(&mut page, &shared.named.lock().unwrap_or_else(PoisonError::into_inner));
     if let Some(engine) = engine.upgrade() {
         workers(&mut page, &engine.counters());
         ports(&mut page, &engine);
@@ -154,6 +156,15 @@ fn certificates(page: &mut Page, certificates: &[Certificate]) {
     let name = "ringfarm_tls_certificate_expiry_seconds";
     let help = "Seconds until the certificate in the file ends, negative once it has.";
     page.family(Kind::Gauge, name, help, left);
+}
+
+fn addresses(page: &mut Page, named: &[Named]) {
+    let present = named.iter().map(|named| {
+        let labels = label("key", &named.key) + "," + &label("address", named.address);
+        (labels, u8::from(named.present))
+    });
+    let help = "1 while the host has the local address that the settings name, else 0.";
+    page.family(Kind::Gauge, "ringfarm_address_present", help, present);
 }
 
 fn workers(page: &mut Page, counters: &[WorkerCounters]) {

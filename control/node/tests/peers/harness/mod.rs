@@ -21,8 +21,8 @@ pub(crate) use meter::{Direction, Meter};
 pub(crate) use namespace::Namespace;
 pub(crate) use network::{BRIDGE, Network};
 pub(crate) use node::{
-    CALLEE_HUNG_UP, CALLER_HUNG_UP, DOMAIN, MEDIA_PORTS, NG_PORT, NODE_PORT, NODE_TLS_PORT, Node,
-    OUTSIDE_DOMAIN, Settings, User, WAN,
+    CALLEE_HUNG_UP, CALLER_HUNG_UP, CONTROL_SOCKET, DOMAIN, MEDIA_PORTS, NG_PORT, NODE_PORT,
+    NODE_TLS_PORT, Node, OUTSIDE_DOMAIN, Settings, User, WAN,
 };
 pub(crate) use process::Process;
 pub(crate) use tls::AUTHORITY;
@@ -127,6 +127,12 @@ impl Lab {
         let path = self.path(name);
         fs::write(&path, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
         path
+    }
+
+    /// What a command to the running node prints: `refresh`, say.
+    pub(crate) fn tell(&self, command: &str) -> String {
+        let mut ringfarm = Command::new(node::binary());
+        run(ringfarm.arg(command).arg("--socket").arg(self.path(CONTROL_SOCKET)))
     }
 
     /// Waits for a line in the node's log, and returns it.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use super::{NODE, NODE_OUTSIDE, Namespace, PROXY, Process, tls, v6};
+use super::{NODE, NODE_OUTSIDE, Namespace, PROXY, Process, Transport, tls, v6};
 
 /// The node's SIP port, UDP and TCP.
 pub(crate) const NODE_PORT: u16 = 5060;
@@ -22,6 +22,9 @@ pub(crate) const DOMAIN: &str = "ring.test";
 pub(crate) const OUTSIDE_DOMAIN: &str = "outside.test";
 /// The ports that the node's media may use.
 pub(crate) const MEDIA_PORTS: RangeInclusive<u16> = 20000..=29999;
+
+/// The node's control socket, in the test's scratch folder.
+pub(crate) const CONTROL_SOCKET: &str = "control.sock";
 
 /// How the node names the end of a call whose caller hung up.
 pub(crate) const CALLER_HUNG_UP: &str = "caller hung up";
@@ -61,6 +64,9 @@ pub(crate) struct Settings {
     pub(crate) tls: bool,
     /// Further tables of the settings file.
     pub(crate) more: String,
+    /// What the node listens on, by transport and address, where it is not each of its addresses. They
+    /// may be absent at its start.
+    pub(crate) listen: Vec<(Transport, SocketAddr)>,
 }
 
 /// What stands before [`NODE_OUTSIDE`].
@@ -86,17 +92,26 @@ impl Settings {
 
     fn to_toml(&self, dir: &Path) -> String {
         let (first, last) = (MEDIA_PORTS.start(), MEDIA_PORTS.end());
-        let mut toml =
-            format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n");
+        let socket = dir.join(CONTROL_SOCKET);
+        let mut toml = format!("[control]\nsocket = \"{}\"\n\n", socket.display());
+        if !self.listen.is_empty() {
+            toml += "[node]\nabsent_addresses = \"accept\"\n\n";
+        }
+        toml +=
+            &format!("[sip]\ndomains = [\"{DOMAIN}\"]\n\n[media]\nports = \"{first}-{last}\"\n");
         if self.unrelayed {
             toml += "relay = \"never\"\n";
         }
         if self.networks {
             let _ = writeln!(toml, "wan_ip = \"{WAN}\"");
         }
-        let addresses = [NODE.into(), v6(NODE), IpAddr::from(NODE_OUTSIDE)];
-        for (transport, ip) in ["udp", "tcp"].iter().flat_map(|t| addresses.map(|ip| (t, ip))) {
-            let address = SocketAddr::new(ip, NODE_PORT);
+        let own = [NODE.into(), v6(NODE), IpAddr::from(NODE_OUTSIDE)];
+        let own = own.map(|ip| SocketAddr::new(ip, NODE_PORT));
+        let both = [Transport::Udp, Transport::Tcp];
+        let everywhere = both.iter().flat_map(|t| own.map(|address| (*t, address))).collect();
+        let listen = if self.listen.is_empty() { &everywhere } else { &self.listen };
+        for (transport, address) in listen {
+            let transport = transport.name();
             let _ = writeln!(
                 toml,
                 "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{address}\"\n"
@@ -198,7 +213,7 @@ fn is_call_end(line: &str) -> bool {
 
 /// The node's binary: the one built with these tests, unless the test command names the release
 /// build.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("RINGFARM_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_ringfarm")), PathBuf::from)
 }
