@@ -9,7 +9,7 @@ use bytes::Bytes;
 use signaling_core::auth::{self, Authenticator};
 use signaling_core::call::SessionTimers;
 use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Route,
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Redirects, Route,
 };
 use signaling_core::proxy::output::Output;
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
@@ -77,6 +77,7 @@ fn proxy(now: Instant) -> Proxy {
         flow_timer: None,
         udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
+        redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
         overload: signaling_core::overload::Config::default(),
         guard: signaling_core::guard::Config::off(),

@@ -7,7 +7,7 @@ use relay_core::ports::{PortRange, Seed};
 use relay_core::{Relay, RelayConfig};
 use signaling_core::auth::{self, Authenticator, Secret};
 use signaling_core::call::SessionTimers;
-use signaling_core::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses};
+use signaling_core::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects};
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use signaling_core::transaction::{self, Transactions};
@@ -73,6 +73,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         relay_media: true,
         udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
+        redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
         overload: signaling_core::overload::Config::default(),
         guard: signaling_core::guard::Config::off(),

@@ -47,7 +47,7 @@ pub use print::default_file;
 pub use problem::{Position, Problem};
 pub use routing::{Peers, Route};
 pub use rules::Host;
-pub use sip::{Listen, Origin, Realm, Registrar, Sip};
+pub use sip::{Listen, Origin, Realm, Redirects, Registrar, Sip};
 pub use table::{Effect, Key, Shape};
 pub use tls::{Certificate, ClientCertificates, FilePath, Tls};
 pub use users::{Credentials, Open, User, UserName, Users};

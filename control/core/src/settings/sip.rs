@@ -6,7 +6,7 @@ use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
 use super::table::{Rules, settings_table};
 use super::tls::Tls;
-use super::values::{Digest, Domain, Seconds, Transport, not_unicast, text_values};
+use super::values::{Digest, Domain, Seconds, Transport, not_unicast, one_of, text_values};
 
 settings_table! {
     /// SIP: where it is listened for, and whom the node serves.
@@ -49,6 +49,11 @@ settings_table! {
         /// Seconds for which a user's devices of one preference (q) ring before those of the next are
         /// called.
         live fork_timeout_s: Seconds = default(Seconds(20)) in 5..=180;
+
+        /// Which redirections (a phone that forwards its calls answers 302) the node follows itself:
+        /// "served", those to users of its own domains; "anywhere", those to other domains, too, for
+        /// callers who may call there; "never", none: the caller is told, and may call again.
+        live follow_redirects: Redirects = default(Redirects::Served);
 
         /// Session timers (RFC 4028): seconds after which a call ends that nobody has refreshed. Asked for
         /// where the caller asks for nothing or for more; what phones know nothing of it goes on for as
@@ -118,7 +123,7 @@ settings_table! {
     }
 }
 
-text_values!(Realm, Origin, ServiceRoute);
+text_values!(Redirects, Realm, Origin, ServiceRoute);
 
 const SIP_ANY: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 5060);
@@ -128,6 +133,39 @@ impl Listen {
     #[must_use]
     pub const fn on(transport: Transport, address: SocketAddr) -> Listen {
         Listen { transport, address, advertise: None }
+    }
+}
+
+/// Which redirections are followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redirects {
+    /// None.
+    Never,
+    /// Those to users here.
+    Served,
+    /// Those to other domains, too.
+    Anywhere,
+}
+
+impl Text for Redirects {
+    fn parse(text: &str) -> Result<Redirects, Wrong> {
+        match text {
+            "never" => Ok(Redirects::Never),
+            "served" => Ok(Redirects::Served),
+            "anywhere" => Ok(Redirects::Anywhere),
+            other => {
+                let words = "\"served\", \"anywhere\" or \"never\"";
+                Err(one_of(other, "kind of redirection", words))
+            }
+        }
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Redirects::Never => "never".to_owned(),
+            Redirects::Served => "served".to_owned(),
+            Redirects::Anywhere => "anywhere".to_owned(),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use signaling_core::guard;
 use signaling_core::ng::Ng;
 use signaling_core::overload;
 use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Place, Route,
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Place, Redirects, Route,
 };
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -172,6 +172,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         learning: learning(settings),
         udp_bytes_max: settings.sip.udp_max_bytes,
         fork_time: settings.sip.fork_timeout_s.duration(),
+        redirects: redirects(settings.sip.follow_redirects),
         session_timers: session_timers(settings),
         guard: guard(settings),
         overload: overload(settings),
@@ -182,6 +183,14 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
             branches: settings.limits.branches,
             call_lifetime: settings.limits.call_lifetime_s.duration(),
         },
+    }
+}
+
+const fn redirects(followed: settings::Redirects) -> Redirects {
+    match followed {
+        settings::Redirects::Never => Redirects::Never,
+        settings::Redirects::Served => Redirects::Served,
+        settings::Redirects::Anywhere => Redirects::Anywhere,
     }
 }
 

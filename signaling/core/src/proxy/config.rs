@@ -80,6 +80,18 @@ impl Default for Limits {
     }
 }
 
+/// Which redirections (3xx) are followed by the node, instead of being passed to the caller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Redirects {
+    /// None.
+    Never,
+    /// Those to users of the domains that are served here.
+    #[default]
+    Served,
+    /// Those to other domains, too, for callers who may send there.
+    Anywhere,
+}
+
 /// Everything that the proxy core is told once.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -110,6 +122,8 @@ pub struct Config {
     pub udp_bytes_max: usize,
     /// How long each group of contacts of one q rings before the next one is tried.
     pub fork_time: Duration,
+    /// Which redirections are followed here.
+    pub redirects: Redirects,
     /// How long sessions go on without a refresh (RFC 4028); `None`: session timers are left to the
     /// parties.
     pub session_timers: Option<SessionTimers>,

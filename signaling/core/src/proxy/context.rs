@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use relay_core::api::Leg;
 use smallvec::SmallVec;
 
+use super::authorise::Caller;
 use super::identity::Sender;
 use super::inbound::Routed;
 use super::large::Detour;
@@ -131,6 +132,11 @@ impl Branch {
         true
     }
 
+    /// Whether it goes where `destination` says.
+    pub(super) fn is_to(&self, destination: &Destination) -> bool {
+        self.uri.is_some() && self.uri == destination.uri && self.path == destination.path
+    }
+
     /// Whether the branch awaits its final response from below.
     pub(super) fn is_pending(&self) -> bool {
         self.progress == Progress::Pending
@@ -154,6 +160,8 @@ pub(super) struct Context {
     pub(super) method: Method,
     pub(super) purpose: Purpose,
     pub(super) sender: Sender,
+    /// As whom the sender was let in; of nobody within a call.
+    pub(super) caller: Caller,
     pub(super) branches: SmallVec<[Branch; 1]>,
     /// Kept where branches are still to be made.
     pub(super) routed: Option<Box<Routed>>,
@@ -163,8 +171,11 @@ pub(super) struct Context {
     pub(super) group_timer: Option<TimerId>,
     /// The best final response so far that is not a 2xx.
     pub(super) best: Option<Failure>,
-    /// Challenges of all branches' 401 and 407 (RFC 3261 16.7 step 7).
-    pub(super) challenges: SmallVec<[Message; 2]>,
+    /// All branches' responses that are put together if one of them is the best: challenges (401, 407)
+    /// and redirections (RFC 3261 16.7 steps 6 and 7).
+    pub(super) mergeable: SmallVec<[Message; 2]>,
+    /// The URIs that redirections have led to.
+    pub(super) followed: Vec<Box<str>>,
     /// CANCEL has come from upstream.
     pub(super) cancelled: bool,
     /// A final response has gone upstream.
@@ -189,12 +200,14 @@ impl Context {
             method,
             purpose,
             sender,
+            caller: Caller::Anybody,
             branches: SmallVec::new(),
             routed: None,
             group: 0,
             group_timer: None,
             best: None,
-            challenges: SmallVec::new(),
+            mergeable: SmallVec::new(),
+            followed: Vec::new(),
             cancelled: false,
             answered: false,
             server_ended: false,
@@ -225,8 +238,8 @@ impl Context {
     /// Takes note of a branch's final response that is not a 2xx (RFC 3261 16.7 step 6).
     pub(super) fn consider(&mut self, failure: Failure) {
         let Some(status) = failure.response.status() else { return };
-        if matches!(status, 401 | 407) {
-            self.challenges.push(failure.response.clone());
+        if matches!(status, 300..=399 | 401 | 407) {
+            self.mergeable.push(failure.response.clone());
         }
         let best = self.best.as_ref().and_then(|best| best.response.status());
         if best.is_none_or(|best| rank(status) < rank(best)) {

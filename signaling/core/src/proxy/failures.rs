@@ -25,15 +25,28 @@ impl Proxy {
         response: Message,
         is_own: bool,
     ) {
+        self.end_branch(now, key, index, Some(Failure { response, is_own }));
+    }
+
+    /// As [`Proxy::finish_branch`]; `None`: what it has answered is not for upstream.
+    pub(super) fn end_branch(
+        &mut self,
+        now: Instant,
+        key: Key,
+        index: usize,
+        failure: Option<Failure>,
+    ) {
         let Some(context) = self.contexts.get_mut(key) else { return };
         let Some(branch) = context.branches.get(index) else { return };
         if branch.progress == Progress::Finished {
             return;
         }
         let (purpose, offered) = (context.purpose, branch.offered);
-        let status = response.status().unwrap_or_default();
+        let status = failure.as_ref().and_then(|f| f.response.status()).unwrap_or_default();
         let is_global = status >= 600;
-        context.consider(Failure { response, is_own });
+        if let Some(failure) = failure {
+            context.consider(failure);
+        }
         self.close_branch(key, index);
         match (purpose, offered) {
             (Purpose::NewCall(call), _) => self.release_media(call, index),
@@ -100,7 +113,7 @@ impl Proxy {
     }
 
     /// What a branch that has no (usable) response is taken to have answered.
-    fn own_response(
+    pub(super) fn own_response(
         &mut self,
         key: Key,
         status: u16,
@@ -164,6 +177,7 @@ impl Proxy {
         let trouble = match response.status() {
             Some(503) => Trouble::Unavailable(retry_after(&response)),
             Some(408 | 430) if self.skip_to_flow(key, index) => Trouble::FlowFailed,
+            Some(300..=302) => return self.redirect_branch(now, key, index, response),
             Some(_) | None => return self.finish_branch(now, key, index, response, false),
         };
         let failure = Failure { response, is_own: false };
@@ -179,9 +193,10 @@ impl Proxy {
         context.answered = true;
         let server = context.server;
         let Some(best) = context.best.take() else { return };
-        let challenges = std::mem::take(&mut context.challenges);
+        let others = std::mem::take(&mut context.mergeable);
         let upstream = match best.response.status() {
-            Some(401 | 407) => with_challenges(&best.response, &challenges),
+            Some(401 | 407) => with_challenges(&best.response, &others),
+            Some(300..=399) => with_contacts(&best.response, &others),
             // Another's 503 would make upstream think that this node is overloaded. This node's own
             // lack of ports or transactions is just that, and is passed on.
             Some(503) if !best.is_own => {
@@ -221,13 +236,26 @@ impl Proxy {
 }
 
 /// `best` with the challenges of all branches (RFC 3261 16.7 step 7).
-fn with_challenges(best: &Message, challenges: &[Message]) -> Option<Message> {
+fn with_challenges(best: &Message, others: &[Message]) -> Option<Message> {
     let mut edit = best.edit();
-    for other in challenges.iter().filter(|c| c.raw() != best.raw()) {
+    let is_challenge = |other: &&Message| matches!(other.status(), Some(401 | 407));
+    for other in others.iter().filter(is_challenge).filter(|c| c.raw() != best.raw()) {
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
             for line in other.lines(name) {
                 edit.append(name, line);
             }
+        }
+    }
+    edit.finish_message().ok()
+}
+
+/// `best` with the contacts that all branches have redirected to.
+fn with_contacts(best: &Message, others: &[Message]) -> Option<Message> {
+    let mut edit = best.edit();
+    let redirects = |other: &&Message| matches!(other.status(), Some(300..=399));
+    for other in others.iter().filter(redirects).filter(|r| r.raw() != best.raw()) {
+        for line in other.lines(HeaderName::Contact) {
+            edit.append(HeaderName::Contact, line);
         }
     }
     edit.finish_message().ok()

@@ -234,6 +234,7 @@ impl Proxy {
         let is_invite = method == Method::Invite;
         let mut context =
             Context::new(tx, *arrival, request.clone(), method, Purpose::Plain, sender);
+        context.caller = caller;
         if !is_invite {
             return self.start_context(now, context, targets, routed);
         }

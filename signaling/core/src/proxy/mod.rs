@@ -25,6 +25,7 @@ mod inbound;
 mod large;
 mod media;
 pub mod output;
+mod redirect;
 mod register;
 mod relay;
 mod responses;

@@ -151,7 +151,7 @@ impl Proxy {
     }
 
     /// A next hop outside: only for those who may send through this node.
-    fn outward(
+    pub(super) fn outward(
         &mut self,
         arrival: &Arrival,
         next_hop: &str,
@@ -279,7 +279,7 @@ pub(super) fn contact(binding: &Binding) -> Destination {
 
 /// A Contact URI without what a Request-URI may not have (RFC 3261 16.6 step 2, 19.1.1): headers and
 /// the method parameter.
-fn request_uri(contact: &str) -> String {
+pub(super) fn request_uri(contact: &str) -> String {
     let before_headers = contact.split('?').next().unwrap_or_default();
     let (mut uri, from) = match before_headers.find('@') {
         // A `;` before the `@` belongs to the user.

@@ -15,7 +15,7 @@ use crate::call::{Family, SessionTimers};
 use crate::guard;
 use crate::overload;
 use crate::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Route,
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Redirects, Route,
 };
 use crate::proxy::output::{Ask, CallRecord, Notice, Output};
 use crate::proxy::{LocalAddresses, Parts, Proxy};
@@ -115,6 +115,7 @@ pub(super) struct Plan {
     pub(super) learning: LearningPolicy,
     /// There is a TLS listener, too.
     pub(super) secure: bool,
+    pub(super) redirects: Redirects,
     pub(super) session_timers: Option<SessionTimers>,
     /// Another one for another run of the process.
     pub(super) seed: u8,
@@ -140,6 +141,7 @@ impl Default for Plan {
             relay_media: true,
             learning: LearningPolicy::Strict,
             secure: false,
+            redirects: Redirects::default(),
             session_timers: Some(SessionTimers::default()),
             seed: 4,
         }
@@ -187,6 +189,7 @@ impl Bench {
             flow_timer: Some(Duration::from_secs(120)),
             udp_bytes_max: 1_300,
             fork_time: Duration::from_secs(20),
+            redirects: plan.redirects,
             session_timers: plan.session_timers,
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,

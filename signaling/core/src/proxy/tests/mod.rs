@@ -14,6 +14,7 @@ mod large;
 mod media;
 mod random;
 mod reasons;
+mod redirects;
 mod refusals;
 mod registrations;
 mod routes;
