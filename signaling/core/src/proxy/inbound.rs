@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::authorise::Caller;
 use super::context::{Context, Purpose};
 use super::failures::RETRY_AFTER;
 use super::identity::Sender;
@@ -230,7 +231,7 @@ impl Proxy {
         routed: &Routed,
     ) -> Result<(), Answer> {
         self.check_forwardable(request)?;
-        let (targets, sender) = self.targets(now, arrival, request, routed)?;
+        let (targets, caller, sender) = self.targets(now, arrival, request, routed)?;
         let is_invite = method == Method::Invite;
         let mut context =
             Context::new(tx, *arrival, request.clone(), method, Purpose::Plain, sender);
@@ -248,22 +249,22 @@ impl Proxy {
         started
     }
 
-    /// Where a request outside a call goes, and who its sender is.
+    /// Where a request outside a call goes, as whom its sender was let in, and who that is.
     fn targets(
         &mut self,
         now: Instant,
         arrival: &Arrival,
         request: &Message,
         routed: &Routed,
-    ) -> Result<(Vec<Destination>, Sender), Answer> {
+    ) -> Result<(Vec<Destination>, Caller, Sender), Answer> {
         if let Some(token) = &routed.token {
-            let found = self.along_token(now, arrival, request, routed, token)?;
+            let (targets, sender) = self.along_token(now, arrival, request, routed, token)?;
             self.check_session_timer(request)?;
-            return Ok(found);
+            return Ok((targets, Caller::Anybody, sender));
         }
         let (caller, sender) = self.authorise(now, arrival, request)?;
         self.check_session_timer(request)?;
-        Ok((self.resolve(now, arrival, routed, caller)?, sender))
+        Ok((self.resolve(now, arrival, routed, caller)?, caller, sender))
     }
 
     /// RFC 3261 17.2.1: 100 before anything that can take time.

@@ -89,7 +89,8 @@ impl Proxy {
         let context = self.contexts.get(key)?;
         let is_wanted = !context.cancelled && !context.answered && !context.server_ended;
         let starts = matches!(context.purpose, Purpose::NewCall(_) | Purpose::Plain);
-        if !is_wanted || !starts || context.method == Method::Register {
+        let is_within_dialog = context.request.to().tag().is_some();
+        if !is_wanted || !starts || is_within_dialog || context.method == Method::Register {
             return None;
         }
         let (request, arrival, caller) = (context.request.clone(), context.arrival, context.caller);
