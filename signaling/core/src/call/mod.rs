@@ -166,6 +166,14 @@ impl Call {
         }
     }
 
+    /// The party on `leg`, for the given branch, to be changed.
+    pub fn party_mut(&mut self, leg: Leg, branch: usize) -> Option<&mut Party> {
+        match leg {
+            Leg::Caller => Some(&mut self.caller),
+            Leg::Callee => self.branches.get_mut(branch).map(|b| &mut b.party),
+        }
+    }
+
     /// Whether any confirmed dialog is still up.
     #[must_use]
     pub fn is_up(&self) -> bool {

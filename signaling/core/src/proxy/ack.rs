@@ -28,12 +28,12 @@ pub(super) struct WaitingAck {
 
 impl Proxy {
     /// An ACK is never answered: one that belongs to no call is dropped.
-    pub(super) fn handle_ack(&mut self, arrival: &Arrival, request: &Message) {
+    pub(super) fn handle_ack(&mut self, now: Instant, arrival: &Arrival, request: &Message) {
         let Ok(routed) = self.take_own_routes(request) else { return };
         if request.max_forwards() == Some(0) {
             return;
         }
-        let Ok(passage) = self.passage(arrival, request, &routed) else { return };
+        let Ok(passage) = self.passage(now, arrival, request, &routed) else { return };
         match passage.to.clone() {
             Onward::Direct { target, .. } => {
                 self.pass_ack(arrival, request, &routed, &passage, target);

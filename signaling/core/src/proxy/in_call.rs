@@ -51,7 +51,8 @@ impl Proxy {
             self.answer(now, tx, request, &Answer::new(200, "OK"));
             return Ok(());
         }
-        let passage = self.passage(arrival, request, routed)?;
+        let passage = self.passage(now, arrival, request, routed)?;
+        self.follow_sender(now, arrival, request, &passage)?;
         self.note_cseq(&passage, request);
         let has_ended = self.calls.get(passage.call.0).is_some_and(|call| call.ended.is_some());
         if has_ended && matches!(method, Method::Invite | Method::Update) {
@@ -78,6 +79,7 @@ impl Proxy {
     /// Finds the call of a request that has a To tag, and the next hop.
     pub(super) fn passage(
         &mut self,
+        now: Instant,
         arrival: &Arrival,
         request: &Message,
         routed: &Routed,
@@ -86,9 +88,17 @@ impl Proxy {
         let id = routed.call.ok_or_else(unknown)?;
         let call = self.calls.get(id.0).filter(|c| &*c.sip_call_id == request.call_id());
         let (from, branch) = call.and_then(|c| c.sender_of(request)).ok_or_else(unknown)?;
-        let to = call.and_then(|c| c.party(from.other(), branch)).copied().ok_or_else(unknown)?;
+        let to = call.and_then(|c| c.party(from.other(), branch)).copied();
+        let mut to = to.ok_or_else(unknown)?;
         let text = routed.next_route.as_deref().unwrap_or(&routed.uri);
         let uri = Uri::parse(text).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
+        if let Some(anew) = self.found_anew(now, request, &uri, &to) {
+            to = anew;
+            let call = self.calls.get_mut(id.0);
+            if let Some(party) = call.and_then(|c| c.party_mut(from.other(), branch)) {
+                *party = anew;
+            }
+        }
         let onward = self.onward(arrival, &to, &uri, routed.next_route.is_some())?;
         Ok(Passage { call: id, branch, from, to: onward })
     }

@@ -24,6 +24,7 @@ mod in_call;
 mod inbound;
 mod large;
 mod media;
+mod moved;
 pub mod output;
 mod redirect;
 mod register;
@@ -65,6 +66,7 @@ use bye::{Asker, Ended};
 use config::{Config, MediaAddresses};
 use context::Context;
 use flow_token::FlowTokens;
+use moved::Closed;
 use output::{Notice, Output};
 use timers::Timer;
 use way::Waiter;
@@ -83,6 +85,7 @@ pub struct Proxy {
     registrar: Registrar,
     authenticator: Authenticator,
     flow_tokens: FlowTokens,
+    closed: Closed,
     calls: Table<Call>,
     contexts: Table<Context>,
     by_server: HashMap<ServerTx, Key>,
@@ -174,6 +177,7 @@ impl Proxy {
             registrar: parts.registrar,
             authenticator: parts.authenticator,
             flow_tokens: FlowTokens::new(&parts.secret, life),
+            closed: Closed::default(),
             calls: Table::new(limits.calls),
             contexts: Table::new(limits.contexts),
             by_server: HashMap::new(),
@@ -224,6 +228,7 @@ impl Proxy {
 
     /// A stream connection has closed.
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
+        self.closed.note(connection);
         self.registrar.remove_flow(connection);
         self.transactions.handle_connection_closed(now, connection);
         self.process_events(now);
@@ -331,7 +336,7 @@ impl Proxy {
             Event::Cancel { cancel, invite, request, .. } => {
                 self.handle_cancel(now, cancel, invite, &request);
             }
-            Event::Ack { arrival, request } => self.handle_ack(&arrival, &request),
+            Event::Ack { arrival, request } => self.handle_ack(now, &arrival, &request),
             Event::Response { tx, response, .. } => self.handle_response(now, tx, response),
             // The layer has answered 503.
             Event::Refused { .. } => {

@@ -24,7 +24,7 @@ use crate::auth::Secret;
 use crate::timer::Wheel;
 use crate::token::Tokens;
 use crate::transaction::hash::Keyed;
-use crate::transport::ConnectionId;
+use crate::transport::{Arrival, ConnectionId};
 use crate::wire::{HeaderName, Uri};
 
 pub use binding::Binding;
@@ -190,6 +190,19 @@ impl Registrar {
             Lookup::Bindings(found) => found.first().copied(),
             Lookup::UnknownUser | Lookup::NotRegistered => None,
         }
+    }
+
+    /// Whether a device of the user has registered the way that something has come.
+    #[must_use]
+    pub fn has_flow(&self, now: Instant, aor: &str, arrival: &Arrival) -> bool {
+        let bindings = self.records.get(aor).map(|record| record.bindings.as_slice());
+        bindings.unwrap_or_default().iter().any(|binding| {
+            let own = &binding.arrival;
+            binding.expires > now
+                && binding.path.is_none()
+                && (own.remote, own.transport, own.connection)
+                    == (arrival.remote, arrival.transport, arrival.connection)
+        })
     }
 
     /// Those of the user's bindings that requests can be sent to and `is_meant` picks.

@@ -304,6 +304,12 @@ impl Bench {
         self.settle();
     }
 
+    /// A connection has closed.
+    pub(super) fn close(&mut self, connection: u64) {
+        self.proxy.handle_closed(self.now, ConnectionId(connection));
+        self.settle();
+    }
+
     /// DNS has answered.
     pub(super) fn resolved(&mut self, token: u64, found: Result<Vec<Hop>, ResolveError>) {
         self.proxy.handle_resolved(self.now, token, found);

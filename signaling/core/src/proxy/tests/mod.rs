@@ -12,6 +12,7 @@ mod harness;
 mod identity;
 mod large;
 mod media;
+mod moved;
 mod random;
 mod reasons;
 mod redirects;
