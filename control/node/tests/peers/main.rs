@@ -9,6 +9,7 @@ mod addresses;
 mod baresip;
 mod baresip_calls;
 mod capture;
+mod dns;
 mod features;
 mod harness;
 mod kamailio;
