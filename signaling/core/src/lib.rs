@@ -24,3 +24,4 @@ mod token;
 pub mod transaction;
 pub mod transport;
 pub mod wire;
+pub mod ws;

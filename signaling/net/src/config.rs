@@ -36,7 +36,8 @@ pub struct Limits {
     /// Most stream connections at a time, accepted and opened. Above it an accepted connection is
     /// closed at once and a message that would open one fails.
     pub connections_max: usize,
-    /// Most connections accepted from one IP address at a time; above it a new one is closed at once.
+    /// Most connections accepted from one IPv4 address or IPv6 /64 at a time; above it a new one is closed at
+    /// once.
     pub connections_per_source_max: usize,
     /// Bounds for a message on a stream; a larger one closes the connection.
     pub framing: wire::Limits,

@@ -17,7 +17,7 @@ mod tcp;
 pub mod tls;
 mod transports;
 mod udp;
-mod ws;
+mod upgrade;
 
 pub use bind::BindError;
 pub use config::{Limits, ListenerConfig};

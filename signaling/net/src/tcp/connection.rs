@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use signaling_core::transport::{Arrival, ConnectionId};
+use signaling_core::ws::{self, CloseCode};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -21,7 +22,7 @@ use super::writer::Writer;
 use super::{End, Event};
 use crate::config::Limits;
 use crate::input::CloseReason;
-use crate::ws::{self, CloseCode};
+use crate::upgrade::{self, Answer};
 
 /// How long a connection that we close is still read from (and the bytes thrown away) until the peer
 /// closes too. Closing with bytes unread would reset it, and a reset may overtake what was written.
@@ -111,7 +112,7 @@ impl Link {
         let is_web = self.arrival.transport.is_web_socket();
         match stop {
             Stop::Closed(reason @ (CloseReason::Asked | CloseReason::Idle)) if is_web => {
-                (reason, Farewell::Say(ws::close(Some(CloseCode::Away))))
+                (reason, Farewell::Say(ws::close(Some(CloseCode::AWAY))))
             }
             Stop::Closed(CloseReason::Asked) => (CloseReason::Asked, Farewell::Orderly),
             Stop::Closed(reason) => (reason, Farewell::None),
@@ -224,14 +225,14 @@ async fn upgrade(
     origins: &[String],
 ) -> Result<Vec<u8>, CloseReason> {
     loop {
-        match ws::answer(&bytes, origins) {
-            ws::Answer::Incomplete => {}
-            ws::Answer::Accepted { response, used } => {
+        match upgrade::answer(&bytes, origins) {
+            Answer::Incomplete => {}
+            Answer::Accepted { response, used } => {
                 write_all(pipe, response).await.map_err(|error| lost(&error))?;
                 bytes.drain(..used);
                 return Ok(bytes);
             }
-            ws::Answer::Refused { response, why } => {
+            Answer::Refused { response, why } => {
                 write_all(pipe, response).await.map_err(|error| lost(&error))?;
                 return Err(CloseReason::Upgrade(why.to_owned()));
             }

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use signaling_core::transport::Transport;
 use signaling_core::wire::{Frame, Limits, StreamFramer};
+use signaling_core::ws::{self, Cut, Deframer, Violation};
 
 use super::reader::Stop;
 use crate::input::CloseReason;
-use crate::ws::{self, Cut, Deframer, Violation};
 
 /// What may wait in the framer without being part of a message: a CRLF of which it is not known yet
 /// whether another follows (RFC 5626 3.5.1). Phones send one alone as a keep-alive.

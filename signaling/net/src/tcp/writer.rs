@@ -5,13 +5,13 @@ use std::io::{self, IoSlice};
 
 use bytes::{Buf, Bytes};
 use signaling_core::transport::Transmit;
+use signaling_core::ws;
 
 use super::connection::{Activity, lost};
 use super::outbound::Outgoing;
 use super::pipe::Pipe;
 use super::reader::Pongs;
 use crate::input::CloseReason;
-use crate::ws;
 
 /// Messages in one write: they share system calls and segments, while the queue is looked at often.
 const WRITE_BATCH: usize = 16;

@@ -1,4 +1,4 @@
-//! The opening handshake, as the server (RFC 6455 4.2, RFC 7118 4.1).
+//! The opening handshake of a WebSocket, as the server (RFC 6455 4.2, RFC 7118 4.1).
 
 use bytes::Bytes;
 use tokio_tungstenite::tungstenite::handshake::machine::TryParse;

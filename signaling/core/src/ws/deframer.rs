@@ -1,22 +1,21 @@
 //! Frames that a client sends, put together to messages.
 
-use std::io::Cursor;
-
 use bytes::{Buf, Bytes, BytesMut};
-use signaling_core::wire;
-use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Control, Data, OpCode};
+
+use super::CloseCode;
+use super::header::{Header, Opcode};
+use crate::wire;
 
 /// Most frames of one message. Browsers send a message of SIP in one; without a bound a client could
 /// keep this node busy with empty ones.
 const FRAGMENTS_MAX: usize = 256;
 
 /// Most bytes of a control frame (RFC 6455 5.5).
-const CONTROL_BYTES_MAX: u64 = 125;
+const CONTROL_BYTES_MAX: usize = 125;
 
 /// What was cut out of a connection's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Cut {
+pub enum Cut {
     /// A message: one of SIP, or a keep-alive.
     Message(Bytes),
     /// Asks for a pong with this in it.
@@ -28,14 +27,15 @@ pub(crate) enum Cut {
 /// The peer does not keep to RFC 6455, or to this node's bounds: the connection ends with this code.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{what}")]
-pub(crate) struct Violation {
-    pub(crate) code: CloseCode,
+pub struct Violation {
+    /// What the peer is told.
+    pub code: CloseCode,
     what: &'static str,
 }
 
 /// Cuts a connection's bytes into frames, and joins those of a message.
 #[derive(Debug)]
-pub(crate) struct Deframer {
+pub struct Deframer {
     bytes_max: usize,
     buffer: BytesMut,
     begun: Option<Begun>,
@@ -51,31 +51,48 @@ struct Begun {
 
 impl Deframer {
     /// Messages may be as large as on any other stream.
-    pub(crate) fn new(limits: wire::Limits) -> Deframer {
+    #[must_use]
+    pub fn new(limits: wire::Limits) -> Deframer {
         let bytes_max = limits.head_bytes_max.saturating_add(limits.body_bytes_max);
         Deframer { bytes_max, buffer: BytesMut::new(), begun: None }
     }
 
     /// Takes bytes that have arrived. Everything that was there before has to be cut.
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    pub fn push(&mut self, bytes: &[u8]) {
         self.buffer.extend_from_slice(bytes);
     }
 
     /// Whether part of a message, or of any frame, is there.
-    pub(crate) fn is_within(&self) -> bool {
+    #[must_use]
+    pub fn is_within(&self) -> bool {
         !self.buffer.is_empty() || self.begun.is_some()
     }
 
+    /// Bytes that wait for more.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.buffer.len() + self.begun.as_ref().map_or(0, |begun| begun.bytes.len())
+    }
+
     /// The next message or control frame; `None` until more arrives.
-    pub(crate) fn next(&mut self) -> Result<Option<Cut>, Violation> {
+    ///
+    /// # Errors
+    /// [`Violation`]: nothing more can be cut.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator's None is final, this one's is not"
+    )]
+    pub fn next(&mut self) -> Result<Option<Cut>, Violation> {
         loop {
-            let Some((header, payload)) = self.frame()? else { return Ok(None) };
-            let cut = match header.opcode {
-                OpCode::Control(Control::Ping) => Some(Cut::Ping(payload)),
-                OpCode::Control(Control::Close) => Some(Cut::Close(close_code(&payload)?)),
-                // A pong that was not asked for means that the peer lives (RFC 6455 5.5.3).
-                OpCode::Control(Control::Pong | Control::Reserved(_)) => None,
-                OpCode::Data(data) => self.join(data, header.is_final, payload)?.map(Cut::Message),
+            let Some((opcode, is_final, payload)) = self.frame()? else { return Ok(None) };
+            let cut = match opcode {
+                Opcode::Ping => Some(Cut::Ping(payload)),
+                Opcode::Close => Some(Cut::Close(close_code(&payload)?)),
+                // One that was not asked for means that the peer lives (RFC 6455 5.5.3).
+                Opcode::Pong => None,
+                Opcode::Continue => self.go_on(is_final, &payload)?.map(Cut::Message),
+                Opcode::Text => self.begin(true, is_final, payload)?.map(Cut::Message),
+                Opcode::Binary => self.begin(false, is_final, payload)?.map(Cut::Message),
             };
             if cut.is_some() {
                 return Ok(cut);
@@ -83,80 +100,70 @@ impl Deframer {
         }
     }
 
-    fn frame(&mut self) -> Result<Option<(FrameHeader, Bytes)>, Violation> {
-        let mut cursor = Cursor::new(&self.buffer[..]);
-        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| wrong("unknown opcode"))?;
-        let Some((header, length)) = parsed else { return Ok(None) };
-        let begin = usize::try_from(cursor.position()).unwrap_or(usize::MAX);
-        let length = self.check(&header, length)?;
-        if self.buffer.len() - begin < length {
+    fn frame(&mut self) -> Result<Option<(Opcode, bool, Bytes)>, Violation> {
+        let Some(header) = Header::read(&self.buffer) else { return Ok(None) };
+        let (opcode, length) = self.check(&header)?;
+        let size = header.size + length;
+        if self.buffer.len() < size {
             // All of it at once, instead of doubling again and again.
-            self.buffer.reserve(begin + length - self.buffer.len());
+            self.buffer.reserve(size - self.buffer.len());
             return Ok(None);
         }
-        self.buffer.advance(begin);
+        self.buffer.advance(header.size);
         let mut payload = self.buffer.split_to(length);
         if self.buffer.is_empty() {
             // So that a silent connection holds no memory.
             self.buffer = BytesMut::new();
         }
         unmask(&mut payload, header.mask);
-        Ok(Some((header, payload.freeze())))
+        Ok(Some((opcode, header.is_final, payload.freeze())))
     }
 
-    /// The length of a frame that may stand here.
-    fn check(&self, header: &FrameHeader, length: u64) -> Result<usize, Violation> {
+    /// Kind and length of a frame that may stand here.
+    fn check(&self, header: &Header) -> Result<(Opcode, usize), Violation> {
+        let opcode = header.opcode.ok_or(wrong("unknown opcode"))?;
         if header.mask.is_none() {
             return Err(wrong("a frame that is not masked"));
         }
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        if header.reserved != 0 {
             return Err(wrong("an extension that was not agreed on"));
         }
-        match header.opcode {
-            OpCode::Control(_) if !header.is_final => Err(wrong("a control frame in fragments")),
-            OpCode::Control(_) if length > CONTROL_BYTES_MAX => {
-                Err(wrong("a control frame of more than 125 bytes"))
+        let length = usize::try_from(header.length).unwrap_or(usize::MAX);
+        if opcode.is_control() {
+            if !header.is_final {
+                return Err(wrong("a control frame in fragments"));
             }
-            OpCode::Control(_) => Ok(usize::try_from(length).unwrap_or(usize::MAX)),
-            OpCode::Data(_) => {
-                let before = self.begun.as_ref().map_or(0, |begun| begun.bytes.len());
-                let length = usize::try_from(length).unwrap_or(usize::MAX);
-                if length > self.bytes_max.saturating_sub(before) {
-                    return Err(Violation { code: CloseCode::Size, what: "a message too large" });
-                }
-                Ok(length)
+            if length > CONTROL_BYTES_MAX {
+                return Err(wrong("a control frame of more than 125 bytes"));
             }
+            return Ok((opcode, length));
         }
+        let before = self.begun.as_ref().map_or(0, |begun| begun.bytes.len());
+        if length > self.bytes_max.saturating_sub(before) {
+            return Err(Violation { code: CloseCode::SIZE, what: "a message too large" });
+        }
+        Ok((opcode, length))
     }
 
     /// A whole message, if this frame is its last.
-    fn join(
+    fn begin(
         &mut self,
-        data: Data,
+        is_text: bool,
         is_final: bool,
         payload: Bytes,
     ) -> Result<Option<Bytes>, Violation> {
-        let is_text = match (data, self.begun.take()) {
-            (Data::Continue, Some(begun)) => return self.go_on(begun, is_final, &payload),
-            (Data::Continue, None) => return Err(wrong("a continuation of nothing")),
-            (_, Some(_)) => return Err(wrong("a message within another")),
-            (Data::Text, None) => true,
-            (Data::Binary | Data::Reserved(_), None) => false,
-        };
+        if self.begun.is_some() {
+            return Err(wrong("a message within another"));
+        }
         if is_final {
             return whole(is_text, payload).map(Some);
         }
-        let bytes = BytesMut::from(payload);
-        self.begun = Some(Begun { is_text, fragments: 1, bytes });
+        self.begun = Some(Begun { is_text, fragments: 1, bytes: BytesMut::from(payload) });
         Ok(None)
     }
 
-    fn go_on(
-        &mut self,
-        mut begun: Begun,
-        is_final: bool,
-        payload: &[u8],
-    ) -> Result<Option<Bytes>, Violation> {
+    fn go_on(&mut self, is_final: bool, payload: &[u8]) -> Result<Option<Bytes>, Violation> {
+        let mut begun = self.begun.take().ok_or(wrong("a continuation of nothing"))?;
         begun.bytes.extend_from_slice(payload);
         begun.fragments += 1;
         if is_final {
@@ -164,7 +171,7 @@ impl Deframer {
         }
         if begun.fragments >= FRAGMENTS_MAX {
             let what = "a message in too many fragments";
-            return Err(Violation { code: CloseCode::Policy, what });
+            return Err(Violation { code: CloseCode::POLICY, what });
         }
         self.begun = Some(begun);
         Ok(None)
@@ -172,13 +179,13 @@ impl Deframer {
 }
 
 const fn wrong(what: &'static str) -> Violation {
-    Violation { code: CloseCode::Protocol, what }
+    Violation { code: CloseCode::PROTOCOL, what }
 }
 
 /// RFC 6455 8.1: text has to be UTF-8.
 fn whole(is_text: bool, message: Bytes) -> Result<Bytes, Violation> {
     if is_text && std::str::from_utf8(&message).is_err() {
-        return Err(Violation { code: CloseCode::Invalid, what: "text that is not UTF-8" });
+        return Err(Violation { code: CloseCode::INVALID, what: "text that is not UTF-8" });
     }
     Ok(message)
 }
@@ -187,8 +194,8 @@ fn close_code(payload: &[u8]) -> Result<Option<CloseCode>, Violation> {
     match payload {
         [] => Ok(None),
         [high, low, ..] => {
-            let code = CloseCode::from(u16::from_be_bytes([*high, *low]));
-            if code.is_allowed() { Ok(Some(code)) } else { Err(wrong("a close code of no use")) }
+            let code = CloseCode::from_frame(u16::from_be_bytes([*high, *low]));
+            code.map(Some).ok_or(wrong("a close code of no use"))
         }
         [_] => Err(wrong("half a close code")),
     }
@@ -289,24 +296,24 @@ mod tests {
     fn a_close_gives_its_code() {
         let cut = |payload: &[u8]| cut_all(&mut deframer(), &frame(0x88, payload));
         assert_eq!(cut(b"").unwrap(), [Cut::Close(None)]);
-        assert_eq!(cut(b"\x03\xe8bye").unwrap(), [Cut::Close(Some(CloseCode::Normal))]);
-        assert_eq!(cut(b"\x03").unwrap_err().code, CloseCode::Protocol);
-        assert_eq!(cut(&1006_u16.to_be_bytes()).unwrap_err().code, CloseCode::Protocol);
+        assert_eq!(cut(b"\x03\xe8bye").unwrap(), [Cut::Close(Some(CloseCode::NORMAL))]);
+        assert_eq!(cut(b"\x03").unwrap_err().code, CloseCode::PROTOCOL);
+        assert_eq!(cut(&1006_u16.to_be_bytes()).unwrap_err().code, CloseCode::PROTOCOL);
     }
 
     /// RFC 6455 5.1, 5.2, 5.4, 5.5, 8.1: each with the code that 7.4.1 has for it.
     #[test]
     fn what_breaks_the_protocol_ends_the_connection() {
-        assert_eq!(code(&[0x81, 0x00]), CloseCode::Protocol, "no mask");
-        assert_eq!(code(&frame(0xc1, b"a")), CloseCode::Protocol, "RSV1");
-        assert_eq!(code(&frame(0x83, b"a")), CloseCode::Protocol, "reserved opcode");
-        assert_eq!(code(&frame(0x8b, b"a")), CloseCode::Protocol, "reserved control");
-        assert_eq!(code(&frame(0x09, b"a")), CloseCode::Protocol, "control in fragments");
-        assert_eq!(code(&frame(0x89, &[0; 126])), CloseCode::Protocol, "control too large");
-        assert_eq!(code(&frame(0x80, b"a")), CloseCode::Protocol, "continues nothing");
+        assert_eq!(code(&[0x81, 0x00]), CloseCode::PROTOCOL, "no mask");
+        assert_eq!(code(&frame(0xc1, b"a")), CloseCode::PROTOCOL, "RSV1");
+        assert_eq!(code(&frame(0x83, b"a")), CloseCode::PROTOCOL, "reserved opcode");
+        assert_eq!(code(&frame(0x8b, b"a")), CloseCode::PROTOCOL, "reserved control");
+        assert_eq!(code(&frame(0x09, b"a")), CloseCode::PROTOCOL, "control in fragments");
+        assert_eq!(code(&frame(0x89, &[0; 126])), CloseCode::PROTOCOL, "control too large");
+        assert_eq!(code(&frame(0x80, b"a")), CloseCode::PROTOCOL, "continues nothing");
         let nested = [frame(0x01, b"a"), frame(0x81, b"b")].concat();
-        assert_eq!(code(&nested), CloseCode::Protocol, "within another");
-        assert_eq!(code(&frame(0x81, b"\xff")), CloseCode::Invalid);
+        assert_eq!(code(&nested), CloseCode::PROTOCOL, "within another");
+        assert_eq!(code(&frame(0x81, b"\xff")), CloseCode::INVALID);
     }
 
     /// The bound holds for the sum of a message's fragments, and before the bytes have arrived.
@@ -318,11 +325,11 @@ mod tests {
             bytes.extend([0; 4]);
             bytes
         };
-        assert_eq!(code(&header(70_001)), CloseCode::Size);
-        assert_eq!(code(&header(u64::MAX)), CloseCode::Size);
+        assert_eq!(code(&header(70_001)), CloseCode::SIZE);
+        assert_eq!(code(&header(u64::MAX)), CloseCode::SIZE);
         assert_eq!(cut_all(&mut deframer(), &header(70_000)).unwrap(), []);
         let sum = [frame(0x02, &[0; 40_000]), frame(0x00, &[0; 30_001])].concat();
-        assert_eq!(code(&sum), CloseCode::Size);
+        assert_eq!(code(&sum), CloseCode::SIZE);
     }
 
     #[test]
@@ -331,7 +338,7 @@ mod tests {
         (2..FRAGMENTS_MAX).for_each(|_| bytes.extend(frame(0x00, b"")));
         let mut enough = deframer();
         assert_eq!(cut_all(&mut enough, &bytes).unwrap(), []);
-        assert_eq!(cut_all(&mut enough, &frame(0x00, b"")).unwrap_err().code, CloseCode::Policy);
+        assert_eq!(cut_all(&mut enough, &frame(0x00, b"")).unwrap_err().code, CloseCode::POLICY);
     }
 
     proptest::proptest! {
