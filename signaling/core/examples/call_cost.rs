@@ -80,6 +80,7 @@ fn proxy(now: Instant) -> Proxy {
         redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
         overload: signaling_core::overload::Config::default(),
+        events: signaling_core::events::Config::default(),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm".to_owned(),
         limits: Limits::default(),

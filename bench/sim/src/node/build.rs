@@ -76,6 +76,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
         overload: signaling_core::overload::Config::default(),
+        events: signaling_core::events::Config::default(),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },

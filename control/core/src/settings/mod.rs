@@ -6,6 +6,7 @@
 mod control;
 mod defence;
 mod dns;
+mod events;
 mod hint;
 mod limits;
 mod media;
@@ -34,6 +35,7 @@ use toml::de::DeTable;
 pub use control::{Control, ControlSocket};
 pub use defence::{Defence, Word};
 pub use dns::Dns;
+pub use events::{Aor, EventList, EventPackage, Events, Watch};
 pub use limits::Limits;
 pub use media::{Learning, Media, MediaPlace, PORTS_PER_AV_SESSION, PortRange, RelayMode};
 pub use metrics::Metrics;
@@ -98,6 +100,9 @@ settings_table! {
 
         /// What is refused when there is too much.
         table overload: Overload = default(Overload::default());
+
+        /// Subscriptions and publications: what the node tells of its users.
+        table events: Events = default(Events::default());
 
         /// How much the node takes on. At each bound new work is refused and what exists goes on.
         table limits: Limits = default(Limits::default());

@@ -10,6 +10,7 @@ use relay_core::api::{Command, Event, Refusal, SessionId};
 use relay_engine::{Engine, SubmitError};
 use serde_json::Value;
 use signaling_core::call::Owner;
+use signaling_core::events::Package;
 use signaling_core::ng;
 use signaling_core::proxy::Proxy;
 use signaling_core::proxy::output::{Notice, Output};
@@ -282,6 +283,8 @@ impl EventLoop {
             net: self.transports.counters(),
             transactions: self.proxy.transaction_counters(),
             registrations: self.proxy.registrar().len(),
+            subscriptions: Package::ALL.map(|package| self.proxy.events().count(package)),
+            publications: self.proxy.events().publications(),
             tally: self.tally,
             guard: self.proxy.guard().dropped(),
             overload: OverloadFigures::of(self.proxy.overload(), &self.strain),

@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use control_core::settings::{self, Credentials, Learning, RelayMode, Settings, WorkerPriority};
+use control_core::settings::{
+    self, Credentials, EventPackage, Learning, RelayMode, Settings, WorkerPriority,
+};
 use relay_engine::{Dscp, EngineConfig, Markings, Priority};
 use signaling_core::auth::{self, Algorithm, Authenticator, Secret};
 use signaling_core::call::SessionTimers;
+use signaling_core::events::{self, Package};
 use signaling_core::guard;
 use signaling_core::ng::Ng;
 use signaling_core::overload;
@@ -174,6 +177,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         fork_time: settings.sip.fork_timeout_s.duration(),
         redirects: redirects(settings.sip.follow_redirects),
         session_timers: session_timers(settings),
+        events: events(settings),
         guard: guard(settings),
         overload: overload(settings),
         server_name: concat!("ringfarm/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -205,6 +209,39 @@ fn next_hop(next_hop: &settings::NextHop) -> NextHop {
         settings::NextHop::Name { host, port } => {
             NextHop::Name { host: host.as_str().into(), port: *port }
         }
+    }
+}
+
+fn events(settings: &Settings) -> events::Config {
+    let events = &settings.events;
+    let package = |package: &EventPackage| match package {
+        EventPackage::Reg => Package::Reg,
+        EventPackage::Presence => Package::Presence,
+        EventPackage::Dialog => Package::Dialog,
+        EventPackage::MessageSummary => Package::MessageSummary,
+    };
+    let list = |list: &settings::EventList| {
+        let members: Vec<_> = list.members.iter().map(|m| m.as_str().to_owned()).collect();
+        // The settings take addresses alone.
+        events::List::new(list.uri.as_str(), &members).ok()
+    };
+    events::Config {
+        packages: events.packages.iter().map(package).collect(),
+        watch: match events.watch {
+            settings::Watch::Own => events::Watch::Own,
+            settings::Watch::Domain => events::Watch::Domain,
+            settings::Watch::Users => events::Watch::Users,
+        },
+        expires_min: events.min_expires_s.duration(),
+        expires_max: events.max_expires_s.duration(),
+        lists: events.lists.iter().filter_map(list).collect(),
+        limits: events::Limits {
+            subscriptions: events.subscriptions,
+            subscriptions_per_user: events.subscriptions_per_user,
+            publications: events.publications,
+            publications_per_user: events.publications_per_user,
+            document_bytes: events.document_bytes,
+        },
     }
 }
 

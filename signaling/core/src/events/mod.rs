@@ -29,8 +29,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use rand::rngs::SmallRng;
-use rand::{RngCore, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use asked::{Asked, Asker, Outcome};
 pub use config::{Config, LIST_MEMBERS_MAX, Limits, List, Watch};
@@ -72,7 +72,7 @@ pub struct Events {
     index: Index,
     timers: Wheel<Timer>,
     keyed: Keyed,
-    rng: SmallRng,
+    rng: ChaCha8Rng,
     notifies: VecDeque<Notify>,
 }
 
@@ -90,7 +90,7 @@ impl Events {
             // A subscription has two timers at most, a publication one.
             timers: Wheel::new(now, 2 * limits.subscriptions + limits.publications),
             keyed,
-            rng: SmallRng::from_seed(seed),
+            rng: ChaCha8Rng::from_seed(seed),
             notifies: VecDeque::new(),
             config,
         }

@@ -14,6 +14,7 @@ use super::in_call::Onward;
 use super::output::{CallEnd, Notice};
 use super::way::{Step, Waiter};
 use crate::call::{Call, CallBranch, CallId, Dialog, Party};
+use crate::events::SubscriptionId;
 use crate::resolve::Hop;
 use crate::table::Key;
 use crate::transport::{Arrival, Target};
@@ -29,6 +30,8 @@ pub(super) enum Asker {
     Branch(Key, usize),
     /// This node, for a BYE of its own.
     Node,
+    /// This node, for a NOTIFY to a subscriber.
+    Notify(SubscriptionId),
 }
 
 /// A BYE of this node's own.
@@ -78,7 +81,7 @@ fn byes(call: &Call, reason: &'static str, chosen: impl Fn(&Dialog) -> bool) -> 
 }
 
 /// The URI that comes first in a Route value, and what follows it.
-fn first_route(routes: &str) -> Option<(&str, &str)> {
+pub(super) fn first_route(routes: &str) -> Option<(&str, &str)> {
     let (first, rest) = routes.strip_prefix('<')?.split_once('>')?;
     Some((first, rest.strip_prefix(", ").unwrap_or(rest)))
 }

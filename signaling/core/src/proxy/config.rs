@@ -7,6 +7,7 @@ use ipnet::IpNet;
 
 use crate::call::SessionTimers;
 pub use crate::call::addresses::{LearningPolicy, MediaAddresses, Place};
+use crate::events;
 use crate::guard;
 use crate::overload;
 use crate::transport::Transport;
@@ -131,6 +132,8 @@ pub struct Config {
     pub server_name: String,
     /// Bounds.
     pub limits: Limits,
+    /// What is served of event packages.
+    pub events: events::Config,
     /// How strangers are kept in check.
     pub guard: guard::Config,
     /// What is refused under load.

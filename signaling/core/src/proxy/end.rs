@@ -159,6 +159,7 @@ impl Proxy {
             self.end_call(now, CallId(key), CallEnd::NodeStopped);
         }
         self.refuse_unanswered(now);
+        self.events.stop(now, &self.registrar);
         self.process_events(now);
     }
 

@@ -134,6 +134,9 @@ impl Proxy {
     }
 
     pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
+        if self.notify_failed(now, tx) {
+            return;
+        }
         let Some((key, index)) = self.take_asker(tx) else { return };
         let (mut by_web_socket, mut by_token) = (false, false);
         if let Some(branch) = self.branch_mut(key, index) {

@@ -116,6 +116,9 @@ impl Proxy {
         if method == Method::Register && for_us {
             return self.register(now, tx, arrival, request);
         }
+        if for_us && routed.token.is_none() && self.is_for_events(request, &uri) {
+            return self.event_request(now, tx, arrival, request, &uri);
+        }
         if method == Method::Options && for_us && uri.user().is_none() {
             // RFC 3261 8.2.2.3: this node itself understands no option tag.
             check_extensions(request, HeaderName::Require)?;
@@ -214,9 +217,13 @@ impl Proxy {
     }
 
     fn answer_options(&mut self, now: Instant, tx: ServerTx, request: &Message) {
-        let ok = Answer::new(200, "OK")
+        let mut ok = Answer::new(200, "OK")
             .with(HeaderName::Allow, ALLOW)
             .with(HeaderName::Accept, "application/sdp");
+        if self.events.is_enabled() {
+            // RFC 6665 8.2.2.
+            ok = ok.with(HeaderName::AllowEvents, self.events.allow_events());
+        }
         self.answer(now, tx, request, &ok);
     }
 

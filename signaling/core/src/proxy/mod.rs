@@ -14,6 +14,7 @@ mod cancel;
 pub mod config;
 mod context;
 mod end;
+mod events;
 mod failures;
 mod flow_token;
 mod flows;
@@ -49,6 +50,7 @@ use relay_core::api::SessionId;
 
 use crate::auth::Authenticator;
 use crate::call::{Call, Owner, SessionIds};
+use crate::events::Events;
 use crate::guard::Guard;
 use crate::names::Names;
 use crate::overload::Overload;
@@ -104,6 +106,7 @@ pub struct Proxy {
     resting: Resting,
     names: Names,
     guard: Guard,
+    events: Events,
     /// RFC 3261 19.3: whoever has seen tags and branches of this node must not be able to tell the next
     /// ones, by which responses and requests are believed.
     rng: ChaCha8Rng,
@@ -168,13 +171,18 @@ impl Proxy {
         let mut secret = [0; 32];
         rng.fill_bytes(&mut secret);
         let life = rng.next_u32().to_be_bytes();
+        let mut events_seed = [0; 32];
+        rng.fill_bytes(&mut events_seed);
+        let mut registrar = parts.registrar;
+        registrar.tell_changes(!config.events.packages.is_empty());
         Proxy {
+            events: Events::new(now, config.events.clone(), events_seed),
             guard: Guard::new(now, config.guard.clone(), secret),
             overload: Overload::new(now, config.overload.clone()),
             addresses: Addresses::new(parts.local, &config),
             media_addresses: parts.media,
             transactions: parts.transactions,
-            registrar: parts.registrar,
+            registrar,
             authenticator: parts.authenticator,
             flow_tokens: FlowTokens::new(&parts.secret, life),
             closed: Closed::default(),
@@ -244,6 +252,8 @@ impl Proxy {
         }
         self.registrar.purge(now);
         self.ended.purge(now);
+        self.events.handle_timeout(now, &self.registrar);
+        self.tell_subscribers(now);
     }
 
     /// When [`Proxy::handle_timeout`] is due next.
@@ -254,6 +264,7 @@ impl Proxy {
             self.timers.next_deadline(),
             self.registrar.next_expiry(),
             self.ended.poll_timeout(),
+            self.events.poll_timeout(),
         ]
         .into_iter()
         .flatten()
@@ -326,6 +337,7 @@ impl Proxy {
         while let Some(event) = self.transactions.poll_event() {
             self.process_event(now, event);
         }
+        self.tell_subscribers(now);
     }
 
     fn process_event(&mut self, now: Instant, event: Event) {

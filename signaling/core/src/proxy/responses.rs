@@ -30,7 +30,10 @@ impl Proxy {
                 self.take_asker(tx);
                 return;
             }
-            Some(Asker::Node) | None => return,
+            Some(&Asker::Notify(id)) if status >= 200 => {
+                return self.notify_answered(now, tx, id, &response);
+            }
+            Some(Asker::Node | Asker::Notify(_)) | None => return,
         };
         self.note_heard(key, index, status);
         // RFC 3261 16.7 step 5: 100 is for one hop only.
@@ -53,6 +56,7 @@ impl Proxy {
                 self.byes -= 1;
                 None
             }
+            Asker::Notify(_) => None,
         }
     }
 

@@ -9,6 +9,7 @@ use rand::RngCore;
 use super::ack::WaitingAck;
 use super::bye::Bye;
 use super::context::{Failure, Progress, Purpose};
+use super::events::Outgoing;
 use super::output::{Ask, Output};
 use super::routing::Destination;
 use super::{LOOKUP_GRACE, Proxy};
@@ -76,6 +77,7 @@ pub(super) enum Waiter {
     Branch { context: Key, branch: usize },
     Ack(Box<WaitingAck>),
     Bye(Box<Bye>),
+    Notify(Box<Outgoing>),
 }
 
 impl Way {
@@ -250,6 +252,9 @@ impl Proxy {
                 self.branch_resolved(now, context, branch, found);
             }
             Some(Waiter::Bye(bye)) => self.bye_resolved(now, &bye, &found.unwrap_or_default()),
+            Some(Waiter::Notify(notify)) => {
+                self.notify_resolved(now, &notify, &found.unwrap_or_default());
+            }
             Some(Waiter::Ack(ack)) => self.ack_resolved(now, *ack, &found.unwrap_or_default()),
             None => {}
         }

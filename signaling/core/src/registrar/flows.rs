@@ -28,6 +28,9 @@ impl Registrar {
                     self.expiries.cancel(timer);
                 }
                 removed += 1;
+                if let Some(changes) = &mut self.changes {
+                    changes.push_back(aor.clone());
+                }
             }
             if record.bindings.is_empty() {
                 self.records.remove(&aor);

@@ -14,7 +14,7 @@ mod process;
 mod tests;
 mod users;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -114,6 +114,9 @@ pub struct Registrar {
     /// Who has bindings that came over which connection; at most one entry a binding.
     flows: BTreeSet<(ConnectionId, Arc<str>)>,
     last_serial: u64,
+    /// Whose bindings have changed, where that is to be told: at most one entry a binding between
+    /// two calls of [`Registrar::poll_change`].
+    changes: Option<VecDeque<Arc<str>>>,
 }
 
 impl Registrar {
@@ -133,6 +136,7 @@ impl Registrar {
             expiries: Wheel::new(now, config.bindings_max),
             flows: BTreeSet::new(),
             last_serial: 0,
+            changes: None,
         }
     }
 
@@ -223,6 +227,17 @@ impl Registrar {
         Lookup::Bindings(bindings)
     }
 
+    /// Whether [`Registrar::poll_change`] says whose bindings change. Whoever has it say so takes them
+    /// out after each input.
+    pub fn tell_changes(&mut self, tell: bool) {
+        self.changes = tell.then(VecDeque::new);
+    }
+
+    /// A user whose bindings have changed, been refreshed or gone.
+    pub fn poll_change(&mut self) -> Option<Arc<str>> {
+        self.changes.as_mut()?.pop_front()
+    }
+
     /// When the first binding expires, or earlier: calling [`Registrar::purge`] then is enough.
     #[must_use]
     pub fn next_expiry(&self) -> Option<Instant> {
@@ -240,6 +255,9 @@ impl Registrar {
             let expired = record.bindings.remove(at);
             self.len -= 1;
             record.forget_flow(&mut self.flows, &aor, &expired);
+            if let Some(changes) = &mut self.changes {
+                changes.push_back(aor.clone());
+            }
             if record.bindings.is_empty() {
                 self.records.remove(&aor);
             }

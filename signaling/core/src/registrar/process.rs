@@ -173,6 +173,9 @@ impl Registrar {
         for connection in bindings.iter().filter_map(|binding| binding.arrival.connection) {
             self.flows.insert((connection, aor.clone()));
         }
+        if let Some(changes) = &mut self.changes {
+            changes.push_back(aor.clone());
+        }
         if !bindings.is_empty() {
             self.records.insert(aor, super::Record { bindings });
         }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use signaling_core::events::Package;
 use signaling_core::guard::Rule;
 use signaling_core::overload::{Overload, Reason};
 use signaling_core::proxy::Load;
@@ -19,6 +20,9 @@ pub(crate) struct Figures {
     pub(crate) net: signaling_net::Counters,
     pub(crate) transactions: transaction::Counters,
     pub(crate) registrations: usize,
+    /// Subscriptions, by the place in [`Package::ALL`].
+    pub(crate) subscriptions: [usize; Package::ALL.len()],
+    pub(crate) publications: usize,
     pub(crate) tally: Tally,
     /// By the place in [`Rule::ALL`].
     pub(crate) guard: [u64; Rule::ALL.len()],

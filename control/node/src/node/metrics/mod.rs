@@ -10,6 +10,7 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::SystemTime;
 
 use relay_engine::{Engine, WorkerCounters};
+use signaling_core::events::Package;
 use signaling_core::guard::Rule;
 use signaling_core::overload::Reason;
 use signaling_core::proxy::output::CallEnd;
@@ -74,6 +75,12 @@ fn signaling(page: &mut Page, figures: &Figures) {
     ] {
         page.one(Kind::Gauge, &format!("ringfarm_sip_{name}"), help, value);
     }
+    let packages = Package::ALL.iter().map(|package| label("package", package.name()));
+    let subscriptions = packages.zip(figures.subscriptions);
+    let help = "Subscriptions that the node serves, by package.";
+    page.family(Kind::Gauge, "ringfarm_subscriptions", help, subscriptions);
+    let help = "Documents that users' devices have published.";
+    page.one(Kind::Gauge, "ringfarm_publications", help, figures.publications);
     let counted = figures.transactions;
     for (name, help, value) in [
         ("requests", "New requests that were given a transaction.", counted.requests),

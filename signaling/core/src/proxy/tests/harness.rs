@@ -12,6 +12,7 @@ use relay_core::api::{
 
 use crate::auth::{Authenticator, Config as AuthConfig, Secret};
 use crate::call::{Family, SessionTimers};
+use crate::events;
 use crate::guard;
 use crate::overload;
 use crate::proxy::config::{
@@ -105,6 +106,7 @@ pub(super) struct Plan {
     pub(super) routes: Vec<Route>,
     pub(super) service_routes: Vec<String>,
     pub(super) limits: Limits,
+    pub(super) events: events::Config,
     pub(super) guard: guard::Config,
     pub(super) overload: overload::Config,
     pub(super) wan_ip: Option<IpAddr>,
@@ -132,6 +134,7 @@ impl Default for Plan {
             routes: Vec::new(),
             service_routes: Vec::new(),
             limits: Limits::default(),
+            events: events::Config::default(),
             guard: guard::Config::default(),
             overload: overload::Config::default(),
             wan_ip: None,
@@ -193,6 +196,7 @@ impl Bench {
             session_timers: plan.session_timers,
             server_name: "ringfarm/test".to_owned(),
             limits: plan.limits,
+            events: plan.events,
             guard: plan.guard,
             overload: plan.overload,
         };

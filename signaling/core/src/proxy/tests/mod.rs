@@ -4,6 +4,7 @@ mod byes;
 mod calls;
 mod dialogs;
 mod endings;
+mod events;
 mod exchanges;
 mod families;
 mod forking;

@@ -1,0 +1,292 @@
+//! Subscriptions and publications that this node serves itself: requests on their way to the event
+//! server, and its notifications on their way to subscribers.
+
+use std::time::Instant;
+
+use rand::RngCore;
+
+use super::Proxy;
+use super::addresses::advertised;
+use super::authorise::Caller;
+use super::bye::{Asker, first_route};
+use super::identity;
+use super::in_call::Onward;
+use super::inbound::Answer;
+use super::output::Notice;
+use super::routing::party_of;
+use super::way::{Step, Waiter};
+use crate::events::{self, Answered, Asked, Asker as From, Notify, Outcome, SubscriptionId};
+use crate::resolve::Hop;
+use crate::transaction::{ClientTx, ServerTx};
+use crate::transport::{Arrival, Target};
+use crate::wire::{
+    HeaderName, MAX_FORWARDS_DEFAULT, Message, Method, RequestBuilder, ResponseBuilder, Uri,
+};
+
+/// A notification with its way.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    notify: Notify,
+    /// Request-URI and Route of the request (RFC 3261 12.2.1.1).
+    uri: String,
+    routes: String,
+}
+
+impl Outgoing {
+    fn new(notify: Notify) -> Outgoing {
+        let (target, routes) = (&notify.target, &notify.routes);
+        let (uri, routes) = match first_route(routes) {
+            // What a strict router wants.
+            Some((first, rest)) if !Uri::parse(first).is_ok_and(|uri| uri.params().has("lr")) => {
+                let comma = if rest.is_empty() { "" } else { ", " };
+                (first.to_owned(), format!("{rest}{comma}<{target}>"))
+            }
+            Some(_) | None => (target.to_string(), routes.to_string()),
+        };
+        Outgoing { notify, uri, routes }
+    }
+
+    /// The URI that is sent to, and whether it is that of a route.
+    fn next_hop(&self) -> (&str, bool) {
+        let is_strict = !self.routes.is_empty() && *self.uri != *self.notify.target;
+        match first_route(&self.routes) {
+            Some((first, _)) if !is_strict => (first, true),
+            Some(_) | None => (&self.uri, is_strict),
+        }
+    }
+
+    /// As if the subscriber sent it.
+    const fn arrival(&self) -> Arrival {
+        let Target { transport, listener, local, remote, connection, name: _ } =
+            self.notify.party.flow;
+        Arrival { transport, listener, local, remote, connection }
+    }
+
+    fn message(&self, via: &str, contact: &str, server_name: &str) -> Option<Message> {
+        let notify = &self.notify;
+        let mut request = RequestBuilder::new(&Method::Notify, &self.uri);
+        request.header(HeaderName::Via, via);
+        if !self.routes.is_empty() {
+            request.header(HeaderName::Route, &self.routes);
+        }
+        request
+            .header(HeaderName::MaxForwards, MAX_FORWARDS_DEFAULT.to_string())
+            .header(HeaderName::From, &*notify.addresses[0])
+            .header(HeaderName::To, &*notify.addresses[1])
+            .header(HeaderName::CallId, &*notify.call_id)
+            .header(HeaderName::CSeq, format!("{} NOTIFY", notify.cseq))
+            .header(HeaderName::Contact, contact)
+            .header(HeaderName::Event, &notify.event)
+            .header(HeaderName::SubscriptionState, &notify.state)
+            .header(HeaderName::UserAgent, server_name);
+        if notify.is_list {
+            // RFC 4662 4.4.
+            request.header(HeaderName::Require, "eventlist");
+        }
+        request.body(&notify.content_type, notify.body.clone());
+        request.finish_message().ok()
+    }
+}
+
+impl Proxy {
+    /// Whether the event server takes a request that is for a domain served here: what is published, and
+    /// subscriptions to packages that it serves; the node itself has no device to ask.
+    pub(super) fn is_for_events(&self, request: &Message, uri: &Uri<'_>) -> bool {
+        if !self.events.is_enabled() {
+            return false;
+        }
+        match request.method() {
+            Method::Publish => true,
+            Method::Subscribe if request.to().tag().is_some() => {
+                self.events.has(request) || uri.user().is_none()
+            }
+            Method::Subscribe => {
+                let event = request.first_str(HeaderName::Event).unwrap_or_default();
+                self.events.serves(event).is_some() || uri.user().is_none()
+            }
+            Method::Invite
+            | Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Register
+            | Method::Options
+            | Method::Message
+            | Method::Notify
+            | Method::Refer
+            | Method::Other(_) => false,
+        }
+    }
+
+    pub(super) fn event_request(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+        uri: &Uri<'_>,
+    ) -> Result<(), Answer> {
+        let (caller, _) = self.authorise(now, arrival, request)?;
+        let from = request.from();
+        let from_uri = from.uri().map_err(|_| Answer::new(400, "Bad From Header"))?;
+        let is_ours =
+            !identity::is_anonymous(&from_uri) && self.addresses.is_served(&self.config, &from_uri);
+        let name = from_uri.user_unescaped().filter(|_| is_ours);
+        let asker = match (caller, &name) {
+            (Caller::Trusted, _) => From::Trusted,
+            (Caller::Authenticated | Caller::Anybody, Some(name)) => From::User(name),
+            (Caller::Authenticated | Caller::Anybody, None) => From::Nobody,
+        };
+        let party = party_of(arrival, request);
+        let asked = Asked { request, uri, asker, party };
+        let outcome = if *request.method() == Method::Publish {
+            self.events.publish(now, &self.registrar, &asked)
+        } else {
+            self.events.subscribe(now, &self.registrar, &asked)
+        };
+        self.answer_event(now, tx, arrival, request, &outcome);
+        Ok(())
+    }
+
+    fn answer_event(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+        outcome: &Outcome,
+    ) {
+        let own = self.new_tag();
+        let mut response = ResponseBuilder::new(request, outcome.status, outcome.reason);
+        response.to_tag(outcome.tag.as_deref().unwrap_or(&own));
+        if outcome.tag.is_some() {
+            response.copy_record_route();
+            response.header(HeaderName::Contact, self.own_contact(&arrival.reply()));
+        }
+        for (name, value) in &outcome.headers {
+            response.header(*name, value);
+        }
+        response.header(HeaderName::Server, &self.config.server_name);
+        if let Ok(response) = response.finish_message() {
+            self.transactions.respond(now, tx, response);
+        }
+    }
+
+    /// What a subscriber sends its next request to.
+    fn own_contact(&self, to: &Target) -> String {
+        let address = advertised(&self.config, to.listener, to.local);
+        format!("<sip:{address};transport={}>", to.transport.uri_name())
+    }
+
+    /// Tells the event server what the registrar has seen, and subscribers what is due.
+    pub(super) fn tell_subscribers(&mut self, now: Instant) {
+        while let Some(user) = self.registrar.poll_change() {
+            self.events.registration_changed(now, &self.registrar, &user);
+        }
+        while let Some(notify) = self.events.poll_notify() {
+            self.send_notify(now, Outgoing::new(notify));
+        }
+    }
+
+    fn send_notify(&mut self, now: Instant, outgoing: Outgoing) {
+        let arrival = outgoing.arrival();
+        let party = outgoing.notify.party;
+        let (hop, is_route) = outgoing.next_hop();
+        let onward = Uri::parse(hop)
+            .map_err(|_| Answer::new(400, "Bad Contact"))
+            .and_then(|uri| self.onward(&arrival, &party, &uri, is_route));
+        let id = outgoing.notify.subscription;
+        match onward {
+            Ok(Onward::Direct { target, .. }) => self.send_notify_to(now, &outgoing, target),
+            Ok(Onward::Way(way)) => match way.ahead.front() {
+                Some(Step::Hop(hop)) => self.send_notify_along(now, &outgoing, Some(hop)),
+                Some(Step::Name(query)) => {
+                    let waiter = Waiter::Notify(Box::new(outgoing));
+                    if self.ask(query.clone(), waiter).is_none() {
+                        self.notify_done(now, id, Answered::NotSent);
+                    }
+                }
+                // Flows are of contacts, to which nothing is notified.
+                Some(Step::Flow(_)) | None => self.notify_done(now, id, Answered::Silence),
+            },
+            // There is no way to it any more.
+            Err(_) => self.notify_done(now, id, Answered::Silence),
+        }
+    }
+
+    /// The name that a notification goes to has been looked up.
+    pub(super) fn notify_resolved(&mut self, now: Instant, outgoing: &Outgoing, hops: &[Hop]) {
+        let hop = self.preferred(now, hops).cloned();
+        self.send_notify_along(now, outgoing, hop.as_ref());
+    }
+
+    fn send_notify_along(&mut self, now: Instant, outgoing: &Outgoing, hop: Option<&Hop>) {
+        match hop.and_then(|hop| self.target_of(&outgoing.arrival(), hop)) {
+            Some(target) => self.send_notify_to(now, outgoing, target),
+            None => self.notify_done(now, outgoing.notify.subscription, Answered::Silence),
+        }
+    }
+
+    fn send_notify_to(&mut self, now: Instant, outgoing: &Outgoing, target: Target) {
+        let id = outgoing.notify.subscription;
+        // Where a forwarded request says what decides its way: this one is never taken for a loop.
+        let unlike = format!("{:012x}", self.rng.next_u64() >> 16);
+        let via = self.via_with(&unlike, &target);
+        let contact = self.own_contact(&target);
+        let Some(message) = outgoing.message(&via, &contact, &self.config.server_name) else {
+            return self.notify_done(now, id, Answered::Silence);
+        };
+        match self.transactions.send(now, message, target) {
+            Ok(tx) => {
+                self.by_client.insert(tx, Asker::Notify(id));
+            }
+            Err(full) => {
+                self.notice(Notice::TableFull { what: "client transactions", limit: full.limit });
+                self.notify_done(now, id, Answered::NotSent);
+            }
+        }
+    }
+
+    fn notify_done(&mut self, now: Instant, id: SubscriptionId, answered: Answered) {
+        self.events.answered(now, &self.registrar, id, answered);
+    }
+
+    /// A NOTIFY has its final response.
+    pub(super) fn notify_answered(
+        &mut self,
+        now: Instant,
+        tx: ClientTx,
+        id: SubscriptionId,
+        response: &Message,
+    ) {
+        self.by_client.remove(&tx);
+        let retry_after = response.first_str(HeaderName::RetryAfter);
+        let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+        let secs = retry_after.and_then(|text| text.get(..digits(text))?.parse().ok());
+        let status = response.status().unwrap_or(500);
+        self.notify_done(now, id, Answered::Status(status, secs));
+    }
+
+    /// A NOTIFY of this node's own has come to nothing, if `tx` was one.
+    pub(super) fn notify_failed(&mut self, now: Instant, tx: ClientTx) -> bool {
+        let Some(&Asker::Notify(id)) = self.by_client.get(&tx) else { return false };
+        self.by_client.remove(&tx);
+        self.notify_done(now, id, Answered::Silence);
+        true
+    }
+
+    /// The event server.
+    #[must_use]
+    pub const fn events(&self) -> &events::Events {
+        &self.events
+    }
+
+    /// What waits for a user, as another part of the node says: see
+    /// [`Events::set_waiting`](events::Events::set_waiting).
+    pub fn set_waiting(&mut self, now: Instant, user: &str, waiting: Option<events::Waiting>) {
+        self.events.set_waiting(now, &self.registrar, user, waiting);
+        self.tell_subscribers(now);
+    }
+}
