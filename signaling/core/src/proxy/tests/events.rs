@@ -31,7 +31,7 @@ fn subscribe(event: &str) -> String {
     request("SUBSCRIBE", "bob@example.test", 1, &format!("Event: {event}\r\n"), "")
 }
 
-fn text<'m>(message: &'m Message, name: HeaderName) -> &'m str {
+fn text(message: &Message, name: HeaderName) -> &str {
     message.first_str(name).unwrap_or_default()
 }
 
