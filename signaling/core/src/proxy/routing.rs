@@ -133,9 +133,15 @@ impl Proxy {
         devices
     }
 
-    /// `None` where its Path leads nowhere.
+    /// `None` where its Path leads nowhere, or its Contact once that is all there is.
     fn contact(&self, binding: &Binding) -> Option<Destination> {
-        let Some(path) = &binding.path else { return Some(contact(binding)) };
+        let Some(path) = &binding.path else {
+            return if binding.flow_lost {
+                self.as_written(binding)
+            } else {
+                Some(contact(binding))
+            };
+        };
         let first = path.trim_start_matches('<').split('>').next()?;
         let way = self.way(&Uri::parse(first).ok()?).ok()?;
         let flow = binding.arrival.reply();
@@ -147,6 +153,18 @@ impl Proxy {
             way: Some(Box::new(way)),
             by_token: false,
             q: binding.q_thousandths,
+        })
+    }
+
+    /// A contact whose connection has closed: it listens where it says, be it over another transport.
+    fn as_written(&self, binding: &Binding) -> Option<Destination> {
+        let way = self.way(&Uri::parse(&binding.uri).ok()?).ok()?;
+        let destination = contact(binding);
+        Some(Destination {
+            any_transport: way.any_transport,
+            way: Some(Box::new(way)),
+            party: Party { pinned_to_flow: false, ..destination.party },
+            ..destination
         })
     }
 
@@ -312,9 +330,14 @@ pub(super) fn party_of(arrival: &Arrival, request: &Message) -> Party {
 }
 
 /// Whether requests to a peer with this Contact take the way that its messages came: it is behind
-/// NAT (the Contact names another address than it sends from) or it came over a connection.
+/// NAT (the Contact names another address than it sends from), it came over a connection, or its
+/// Contact names a transport that nobody has seen it speak.
 fn is_pinned(arrival: &Arrival, contact: Option<&Uri<'_>>) -> bool {
-    arrival.connection.is_some() || contact.is_none_or(|uri| !uri.host().is_ip(arrival.remote.ip()))
+    let is_there = |uri: &Uri<'_>| {
+        uri.host().is_ip(arrival.remote.ip())
+            && uri_transport(uri).is_ok_and(|t| t == arrival.transport)
+    };
+    arrival.connection.is_some() || !contact.is_some_and(is_there)
 }
 
 /// The way to a peer: its Contact's port where that can be reached, else the port it sends from; by

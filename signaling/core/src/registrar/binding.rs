@@ -18,6 +18,8 @@ pub struct Binding {
     pub uri: Box<str>,
     /// How the REGISTER came: a phone behind NAT is reached the same way back.
     pub arrival: Arrival,
+    /// The connection that it came over has closed: it is reached as its Contact says.
+    pub flow_lost: bool,
     /// The proxies on the way to it, as a Route header has them (RFC 3327).
     pub path: Option<Box<str>>,
     /// Preference, 0 to 1000.
@@ -47,6 +49,7 @@ impl Binding {
         Binding {
             uri: contact.uri_text().into(),
             arrival,
+            flow_lost: false,
             path: extensions.path.clone(),
             q_thousandths: contact.q_thousandths().unwrap_or(Q_DEFAULT),
             expires: now,

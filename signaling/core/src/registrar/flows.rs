@@ -21,6 +21,8 @@ impl Registrar {
             let Some(record) = self.records.get_mut(&aor) else { continue };
             for at in (0..record.bindings.len()).rev() {
                 if !record.bindings[at].is_reached_only_by(connection) {
+                    record.bindings[at].flow_lost |=
+                        record.bindings[at].arrival.connection == Some(connection);
                     continue;
                 }
                 let gone = record.bindings.remove(at);

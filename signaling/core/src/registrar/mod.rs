@@ -188,6 +188,7 @@ impl Registrar {
     pub fn lookup_contact(&self, now: Instant, aor: &str, contact: &Uri<'_>) -> Option<&Binding> {
         let is_meant = |binding: &Binding| {
             binding.path.is_none()
+                && !binding.flow_lost
                 && Uri::parse(&binding.uri).is_ok_and(|own| own.equivalent(contact))
         };
         match self.find(now, aor, is_meant) {
@@ -204,6 +205,7 @@ impl Registrar {
             let own = &binding.arrival;
             binding.expires > now
                 && binding.path.is_none()
+                && !binding.flow_lost
                 && (own.remote, own.transport, own.connection)
                     == (arrival.remote, arrival.transport, arrival.connection)
         })

@@ -1,9 +1,9 @@
 //! REGISTER and what it leads to: Path, Service-Route, flows and GRUUs.
 
-use super::calls::{ALICE, BOB, invite};
+use super::calls::{ALICE, BOB, from_alice, invite};
 use super::harness::{Bench, NODE, Plan, reply, show};
 use super::refusals::credentials;
-use crate::transport::ConnectionId;
+use crate::transport::{ConnectionId, Transport};
 use crate::wire::{HeaderName, Message};
 
 const EDGE: &str = "203.0.113.50:5060";
@@ -141,6 +141,52 @@ fn a_flow_is_confirmed_with_its_timer_and_used() {
     bench.expect_status(ALICE, 100);
     assert_eq!(bench.sent[0].target.connection, Some(ConnectionId(1)));
     bench.expect_request(PHONE, "INVITE");
+}
+
+/// A call and what comes within it take the way that the REGISTER came, whatever the Contact says of
+/// the transport: that way is known to work.
+#[test]
+fn a_contact_of_another_transport_is_called_by_the_way_of_its_register() {
+    let mut bench = Bench::new(Plan::default());
+    let contact = format!("sip:bob@{BOB};transport=tcp");
+    let request = register(1, &format!("Contact: <{contact}>")).replace("10.0.0.9:40000", BOB);
+    bench.udp(BOB, &request);
+    bench.expect_status(BOB, 200);
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    assert_eq!(bench.sent[0].target.transport, Transport::Udp);
+    let request = bench.expect_request(BOB, "INVITE");
+    bench.udp(BOB, &reply(&request, 200, "tb", &contact, ""));
+    let ok = bench.expect_status(ALICE, 200);
+    for (cseq, method) in [(1, "ACK"), (2, "BYE")] {
+        bench.udp(ALICE, &from_alice(method, cseq, &ok, "", ""));
+        assert_eq!(bench.sent[0].target.transport, Transport::Udp, "{method}");
+        bench.expect_request(BOB, method);
+    }
+}
+
+/// A REGISTER that was too large for UDP has come over TCP (RFC 3261 18.1.1): once that connection has
+/// closed, the phone is where its Contact says, not at the port that it sent from.
+#[test]
+fn a_contact_whose_connection_has_closed_is_called_as_it_is_written() {
+    const PORT: &str = "198.51.100.20:49152";
+    let mut bench = Bench::new(Plan::default());
+    let request = register(1, &format!("Contact: <sip:bob@{BOB}>"));
+    bench.tcp(PORT, 1, &request.replace("10.0.0.9:40000", PORT));
+    bench.expect_status(PORT, 200);
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    assert_eq!(bench.sent[0].target.connection, Some(ConnectionId(1)));
+    let request = bench.expect_request(PORT, "INVITE");
+    bench.tcp(PORT, 1, &reply(&request, 486, "tb", &format!("sip:bob@{BOB}"), ""));
+    bench.expect_request(PORT, "ACK");
+    bench.expect_status(ALICE, 486);
+    bench.close(1);
+    bench.udp(ALICE, &invite("bob", "").replace("call-1", "call-2").replace("bKa1", "bKa2"));
+    bench.expect_status(ALICE, 100);
+    let target = bench.sent[0].target;
+    assert_eq!((target.transport, target.connection), (Transport::Udp, None));
+    bench.expect_request(BOB, "INVITE");
 }
 
 /// RFC 5626 7: one flow of a device at a time, the next where that fails.
