@@ -133,6 +133,8 @@ pub struct Call {
     pub ended: Option<(CallEnd, Instant)>,
     /// The INVITE has no final response yet.
     pub inviting: bool,
+    /// The INVITE as it is being proxied; it may be forgotten before the call.
+    pub context: Option<Key>,
     /// Relay sessions whose report has not come yet.
     pub sessions: SmallVec<[SessionId; 1]>,
     /// The reports of those that have ended.

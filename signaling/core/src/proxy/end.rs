@@ -39,6 +39,7 @@ impl Proxy {
             timer: None,
             ended: None,
             inviting: true,
+            context: None,
             sessions: SmallVec::new(),
             reports: Vec::new(),
         };

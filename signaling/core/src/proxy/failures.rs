@@ -60,6 +60,7 @@ impl Proxy {
             let reason = format!("SIP;cause={status};text=\"{}\"", default_reason(status));
             self.cancel_others(now, key, Some(index), Some(&reason));
         }
+        self.tell_of_early_ends(now, key, index, status);
         self.next_group(now, key);
         self.answer_if_complete(now, key);
         self.forget_if_over(key);

@@ -153,6 +153,11 @@ impl Proxy {
                 .with(HeaderName::RetryAfter, RETRY_AFTER));
         };
         self.by_server.insert(server, key);
+        if let Purpose::NewCall(call) = purpose
+            && let Some(call) = self.calls.get_mut(call.0)
+        {
+            call.context = Some(key);
+        }
         self.start_group(now, key);
         Ok(())
     }

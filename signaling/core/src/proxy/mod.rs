@@ -13,6 +13,7 @@ mod bye;
 mod cancel;
 pub mod config;
 mod context;
+mod early;
 mod end;
 mod events;
 mod failures;

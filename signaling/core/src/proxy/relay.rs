@@ -205,7 +205,8 @@ impl Proxy {
                 if let Some(branch) = call.branches.get_mut(place.branch) {
                     branch.media = None;
                 }
-                if call.sessions.is_empty() && call.ended.is_none() {
+                let lasts = !call.sessions.is_empty() || call.ended.is_some();
+                if !self.lose_early_media(now, id, place.branch, &cause) && !lasts {
                     let idle = matches!(cause, CloseCause::Idle(_));
                     let end = if idle { CallEnd::MediaIdle } else { CallEnd::MediaLost };
                     self.end_call(now, id, end);

@@ -170,7 +170,12 @@ impl Proxy {
         if let Some(tag) = response.to().tag()
             && let Some(branch) = call.branches.get_mut(index)
         {
-            branch.note_dialog(tag, is_success);
+            if response.status() == Some(199) {
+                // RFC 6228: the callee's side has ended an early dialog, and says so itself.
+                branch.dialog_mut(tag).into_iter().for_each(|dialog| dialog.over = true);
+            } else {
+                branch.note_dialog(tag, is_success);
+            }
             if let Some(dialog) = branch.dialog_mut(tag).filter(|_| is_success) {
                 dialog.confirm(id, &context.request, response);
                 dialog.expires = expires;

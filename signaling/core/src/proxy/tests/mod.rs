@@ -3,6 +3,7 @@
 mod byes;
 mod calls;
 mod dialogs;
+mod early;
 mod endings;
 mod events;
 mod exchanges;
