@@ -11,6 +11,7 @@ mod baresip_calls;
 mod capture;
 mod dns;
 mod features;
+mod hard_networks;
 mod harness;
 mod kamailio;
 mod kamailio_calls;

@@ -117,6 +117,11 @@ impl Lab {
         self.network.host(address)
     }
 
+    /// As [`Network::put_behind`].
+    pub(crate) fn put_behind(&mut self, nat: Ipv4Addr, address: Ipv4Addr) {
+        self.network.put_behind(nat, address);
+    }
+
     /// A path in this test's scratch folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
