@@ -21,7 +21,8 @@ use crate::udp::{Backlog, Block, Scratch, UdpListener};
 ///
 /// *Input*: [`recv_batch`](Transports::recv_batch). *Output*: [`send`](Transports::send),
 /// [`flush`](Transports::flush), [`close`](Transports::close). *Getters*:
-/// [`bound`](Transports::bound), [`counters`](Transports::counters). The end:
+/// [`bound`](Transports::bound), [`counters`](Transports::counters),
+/// [`has_connections`](Transports::has_connections), [`has_input`](Transports::has_input). The end:
 /// [`shutdown`](Transports::shutdown); dropping it instead ends every connection at once.
 pub struct Transports {
     /// By listener.
@@ -149,6 +150,18 @@ impl Transports {
     #[must_use]
     pub const fn counters(&self) -> Counters {
         self.counters
+    }
+
+    /// Whether there are connections, each of them a task of its own on the same runtime.
+    #[must_use]
+    pub fn has_connections(&self) -> bool {
+        self.tcp.has_connections()
+    }
+
+    /// Whether [`recv_batch`](Transports::recv_batch) has something without looking at a socket.
+    #[must_use]
+    pub fn has_input(&self) -> bool {
+        !self.outcomes.is_empty() || self.tcp.has_reports()
     }
 
     /// Sends what waits, then appends at least one input to `out`, waiting for it if need be. Inputs

@@ -55,6 +55,30 @@ fn connection(arrival: Arrival) -> ConnectionId {
     arrival.connection.expect("a stream's arrival names its connection")
 }
 
+/// What the node goes by when it lets messages come together: with connections their tasks have to run before
+/// it rests, and what they have reported meanwhile is not left lying.
+#[tokio::test]
+async fn it_is_known_whether_connections_have_brought_something() {
+    let (mut transports, bound) = bind_one(tcp("127.0.0.1:0"), Limits::default());
+    assert!(!transports.has_connections() && !transports.has_input());
+    let mut phone = connected(bound).await;
+    for number in [1, 2] {
+        phone.write_all(&request(number, 5)).await.unwrap();
+        message(&mut transports).await;
+        assert!(transports.has_connections());
+    }
+    assert!(!transports.has_input(), "everything is taken");
+    phone.write_all(&request(3, 5)).await.unwrap();
+    in_time(async {
+        while !transports.has_input() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    message(&mut transports).await;
+    assert!(!transports.has_input());
+}
+
 /// S51, RFC 3261 18.2.2: on a wildcard listener the arrival names the address that accepted, and the
 /// answer goes back on the same connection, from that address.
 #[tokio::test]

@@ -35,8 +35,8 @@ settings_table! {
         live assert_identity: bool = default(true);
 
         /// Microseconds for which messages are let come together under load (some 2,000 a second and
-        /// more), so that they share a wake-up: the most that this adds to a message's way. 0: each
-        /// goes at once, which costs up to twice the processor time.
+        /// more), so that they share a wake-up: the most that this adds to a message's way. Where messages
+        /// come faster it is less. 0: each goes at once, which costs up to twice the processor time.
         restart gather_us: u32 = default(1000) in 0..=10_000;
 
         /// Bytes from which a request goes over TCP rather than UDP (RFC 3261 18.1.1), as datagrams of

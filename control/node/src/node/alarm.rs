@@ -1,11 +1,15 @@
 //! The one timer of the signaling thread.
 
 use std::pin::Pin;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::{Sleep, sleep_until};
 
-/// Rings when something is due, or earlier: whoever it wakes looks at the time anyway.
+/// How late it may ring: a hundredth of the shortest timer of SIP (T1, 500 ms). Under load something is due
+/// at every moment, and is seen to with the next message anyhow.
+const SLACK: Duration = Duration::from_millis(4);
+
+/// Rings when something is due, up to 4 ms later, or earlier: whoever it wakes looks at the time anyway.
 ///
 /// Nearly every message brings deadlines that are gone before they come, and to set a timer anew to an
 /// earlier time costs the runtime two system calls (it wakes itself up). So the alarm is never put off,
@@ -18,8 +22,10 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Has it ring no later than `due`. Needs a running tokio runtime.
-    pub(super) fn set(&mut self, due: Option<Instant>) {
+    /// Has it ring no later than `due`, or than [`SLACK`] from `now` if that is later; at once, if it is
+    /// due already. Needs a running tokio runtime.
+    pub(super) fn set(&mut self, now: Instant, due: Option<Instant>) {
+        let due = due.map(|due| if due > now { due.max(now + SLACK) } else { due });
         let Some(due) = due.filter(|due| self.at.is_none_or(|at| *due < at)) else { return };
         self.at = Some(due);
         match &mut self.timer {
@@ -60,9 +66,9 @@ mod tests {
             let start = Instant::now();
             let mut alarm = Alarm::default();
             for due in [LATE, SOON, LATE] {
-                alarm.set(Some(start + due));
+                alarm.set(start, Some(start + due));
             }
-            alarm.set(None);
+            alarm.set(start, None);
             assert_eq!(alarm.at, Some(start + SOON));
             timeout(PATIENCE, alarm.ring()).await.unwrap();
             assert!(start.elapsed() >= SOON);
@@ -73,11 +79,30 @@ mod tests {
     fn once_it_has_rung_it_is_set_anew_or_silent() {
         run(async {
             let mut alarm = Alarm::default();
-            alarm.set(Some(Instant::now()));
+            let now = Instant::now();
+            alarm.set(now, Some(now));
             timeout(PATIENCE, alarm.ring()).await.unwrap();
             timeout(SOON, alarm.ring()).await.unwrap_err();
-            alarm.set(Some(Instant::now() + SOON));
+            let now = Instant::now();
+            alarm.set(now, Some(now + SOON));
             timeout(PATIENCE, alarm.ring()).await.unwrap();
+        });
+    }
+
+    /// What is due in a moment may wait for [`SLACK`], so that the timer is not set anew for each
+    /// of a thousand deadlines a second; what is due already may not.
+    #[test]
+    fn deadlines_close_to_each_other_share_a_ring() {
+        run(async {
+            let start = Instant::now();
+            let mut alarm = Alarm::default();
+            alarm.set(start, Some(start + SLACK / 4));
+            assert_eq!(alarm.at, Some(start + SLACK));
+            let later = start + SLACK / 2;
+            alarm.set(later, Some(later + SLACK / 4));
+            assert_eq!(alarm.at, Some(start + SLACK));
+            alarm.set(later, Some(later));
+            assert_eq!(alarm.at, Some(later));
         });
     }
 }

@@ -2,9 +2,11 @@
 //! out of it to the transports and the relay.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
+use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use relay_core::api::{Command, Event, Refusal, SessionId};
 use relay_engine::{Engine, SubmitError};
@@ -178,7 +180,7 @@ impl EventLoop {
             self.answer_asks();
             let watch = self.proxy.overload().is_on().then(|| self.strain.due());
             let due = [self.due(), stopping, watch].into_iter().flatten().min();
-            self.wait(due, &mut inputs).await;
+            self.wait(now, due, &mut inputs).await;
             let now = Instant::now();
             self.look_at_load(now);
             let handled = inputs.len();
@@ -191,8 +193,7 @@ impl EventLoop {
             self.handle_timeout(now);
             self.deliver(now);
             if let Some(window) = self.gather.after(now, handled) {
-                // Whatever else runs on this thread (connections) is to wait, too.
-                std::thread::sleep(window);
+                self.rest(window).await;
             }
         }
         let now = Instant::now();
@@ -202,9 +203,26 @@ impl EventLoop {
         Ok(())
     }
 
+    /// Lets messages come together.
+    async fn rest(&mut self, window: Duration) {
+        // First the connections write what this turn has queued for them.
+        if self.transports.has_connections() {
+            let_others_run().await;
+            if self.transports.has_input() {
+                return;
+            }
+        }
+        // Whatever else runs on this thread is to wait, too.
+        std::thread::sleep(window);
+        // Connections read what has come before the next turn begins: they would be a turn behind.
+        if self.transports.has_connections() {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// Waits for something to do; what DNS has found is taken at once.
-    async fn wait(&mut self, due: Option<Instant>, inputs: &mut Vec<Input>) {
-        self.alarm.set(due);
+    async fn wait(&mut self, now: Instant, due: Option<Instant>, inputs: &mut Vec<Input>) {
+        self.alarm.set(now, due);
         tokio::select! {
             () = self.transports.recv_batch(inputs) => {}
             () = self.shared.wake.notified() => {}
@@ -349,4 +367,17 @@ impl EventLoop {
             }
         }
     }
+}
+
+/// Lets the tasks run that are ready, without looking for I/O in between as `yield_now` does.
+async fn let_others_run() {
+    let mut has_run = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut has_run, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

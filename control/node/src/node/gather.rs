@@ -4,7 +4,7 @@
 //! At some thousand messages a second a wake-up for each costs more than what is done for it. So while
 //! messages come that fast the thread sleeps for a window between its turns; what comes meanwhile is
 //! handled in one turn and leaves in one batch. A message adds little to that: it waits for half a
-//! window on average. Whoever sends one message and waits for its answer before the next would wait
+//! window on average, and an answer that comes at once for a whole one. Whoever sends one message and waits for its answer before the next would wait
 //! for a window each time: a few windows that bring next to nothing end the gathering, and it is not
 //! tried again for a while that doubles with each time in vain.
 
@@ -12,6 +12,15 @@ use std::time::{Duration, Instant};
 
 /// Messages that make a window worth its while, on average.
 const WORTH: f64 = 2.0;
+
+/// Messages that a window is to bring: the cost of a wake-up that so many share is small beside their
+/// own. Where they come faster, the window is shorter than the longest, so that a call's set-up takes
+/// no longer than it has to.
+const WANTED: f64 = 4.0;
+
+/// The shortest window, as a part of the longest: at a still higher rate turns take so long that
+/// messages come together by themselves.
+const SHORTEST: u32 = 4;
 
 /// Messages of one turn after which more may be waiting already: a batch of a UDP socket.
 const FULL: usize = 32;
@@ -27,9 +36,10 @@ const REST_MAX: Duration = Duration::from_secs(1);
 /// Whether and how long to let messages come together.
 #[derive(Debug)]
 pub(super) struct Gather {
-    /// Zero: never.
-    window: Duration,
-    is_gathering: bool,
+    /// The longest; zero: never.
+    longest: Duration,
+    /// The one that is worth its while at the present rate, if any is.
+    window: Option<Duration>,
     /// Messages are counted from here on; until then it rests.
     since: Instant,
     messages: usize,
@@ -37,38 +47,42 @@ pub(super) struct Gather {
 }
 
 impl Gather {
-    pub(super) const fn new(now: Instant, window: Duration) -> Gather {
-        Gather { window, is_gathering: false, since: now, messages: 0, rest: REST_MIN }
+    pub(super) const fn new(now: Instant, longest: Duration) -> Gather {
+        Gather { longest, window: None, since: now, messages: 0, rest: REST_MIN }
     }
 
     /// A turn has handled so many messages. How long to sleep before the next; `None`: not at all.
     pub(super) fn after(&mut self, now: Instant, handled: usize) -> Option<Duration> {
         // A turn without messages was for something else, and messages may be waiting.
-        if self.window.is_zero() || handled == 0 {
+        if self.longest.is_zero() || handled == 0 {
             return None;
         }
         let time = now.checked_duration_since(self.since)?;
         self.messages += handled;
-        if time >= PERIOD.max(self.window) {
+        if time >= PERIOD.max(self.longest) {
             self.judge(now, time);
         }
-        (self.is_gathering && handled < FULL).then_some(self.window)
+        self.window.filter(|_| handled < FULL)
     }
 
     fn judge(&mut self, now: Instant, time: Duration) {
-        let windows = time.as_secs_f64() / self.window.as_secs_f64();
-        let is_fast = self.messages as f64 >= windows * WORTH;
+        let windows = time.as_secs_f64() / self.longest.as_secs_f64();
+        let each = self.messages as f64 / windows;
         (self.since, self.messages) = (now, 0);
-        match (self.is_gathering, is_fast) {
-            (true, false) => {
+        let window = (each >= WORTH).then(|| {
+            let window = self.longest.mul_f64((WANTED / each).min(1.0));
+            window.max(self.longest / SHORTEST)
+        });
+        match (self.window, window) {
+            (Some(_), None) => {
                 self.since = now + self.rest;
                 self.rest = (self.rest * 2).min(REST_MAX);
             }
             // It has been worth its while: what comes to a stop later is another matter.
-            (true, true) => self.rest = REST_MIN,
-            (false, _) => {}
+            (Some(_), Some(_)) => self.rest = REST_MIN,
+            (None, _) => {}
         }
-        self.is_gathering = is_fast;
+        self.window = window;
     }
 }
 
@@ -102,13 +116,28 @@ mod tests {
         let mut gather = Gather::new(now, WINDOW);
         let second = Duration::from_secs(1);
         assert_eq!(slept(&mut gather, &mut now, second, Duration::from_millis(2), 1), 0);
-        // 5,000 a second, one a turn: gathering begins within two periods, and goes on.
-        let before = slept(&mut gather, &mut now, 2 * PERIOD, Duration::from_micros(200), 1);
+        // 3,000 a second, one a turn: gathering begins within two periods, and goes on.
+        let before = slept(&mut gather, &mut now, 2 * PERIOD, Duration::from_micros(333), 1);
         assert!(before > 0);
-        assert_eq!(slept(&mut gather, &mut now, second, WINDOW, 5), 1_000);
-        assert_eq!(gather.after(now, 5), Some(WINDOW));
+        assert_eq!(slept(&mut gather, &mut now, second, WINDOW, 3), 1_000);
+        assert_eq!(gather.after(now, 3), Some(WINDOW));
         assert_eq!(gather.after(now, FULL), None, "more are waiting already");
         assert_eq!(gather.after(now, 0), None, "the turn was for something else");
+    }
+
+    /// So that a call's set-up takes no longer for it than it has to.
+    #[test]
+    fn the_faster_messages_come_the_shorter_is_the_window() {
+        let window_at = |messages: usize| {
+            let mut now = Instant::now();
+            let mut gather = Gather::new(now, WINDOW);
+            slept(&mut gather, &mut now, 4 * PERIOD, WINDOW, messages);
+            gather.after(now, 1).unwrap()
+        };
+        assert_eq!(window_at(4), WINDOW);
+        let half = window_at(8);
+        assert!(half > WINDOW * 4 / 10 && half < WINDOW * 6 / 10, "{half:?}");
+        assert_eq!(window_at(31), WINDOW / SHORTEST);
     }
 
     #[test]

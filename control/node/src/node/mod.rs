@@ -250,7 +250,15 @@ fn spawn_signaling(
                 }
             };
             let _ = ready.send(Ok(event_loop.bound()));
-            event_loop.run().await
+            // As a task: what wakes it from this thread (a connection's task, a timer) then does
+            // without the two system calls that it takes to wake what is blocked on.
+            match tokio::spawn(event_loop.run()).await {
+                Ok(ended) => ended,
+                Err(error) => match error.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(error) => Err(error.into()),
+                },
+            }
         })
     })?;
     match bound.recv() {

@@ -93,7 +93,7 @@ impl Unserved {
 }
 
 /// Which addresses media uses; the node's settings know.
-pub trait MediaAddresses {
+pub trait MediaAddresses: Send {
     /// The local address that a leg's ports are bound to, for a peer whose SIP uses the local address
     /// `signaling`.
     fn bind(&self, signaling: IpAddr) -> IpAddr;

@@ -17,7 +17,7 @@ const DISCARD: u16 = 9;
 
 /// Tells which local address packets to a destination leave from. The node asks the kernel's routing
 /// table; a simulation knows its network.
-pub trait LocalAddresses {
+pub trait LocalAddresses: Send {
     /// The source address for `remote`; `None` if there is no route.
     fn local_for(&mut self, remote: SocketAddr) -> Option<IpAddr>;
 }

@@ -143,6 +143,15 @@ impl Streams {
         self.acceptors.iter().find(|a| a.listener() == listener).map(Acceptor::bound)
     }
 
+    pub(crate) fn has_connections(&self) -> bool {
+        !self.table.is_empty()
+    }
+
+    /// Whether tasks have reported what was not taken yet.
+    pub(crate) fn has_reports(&self) -> bool {
+        !self.events.is_empty()
+    }
+
     /// Accepts, and takes reports into `out`; if there are none, the task is woken when there are.
     pub(crate) fn poll(
         &mut self,
