@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use signaling_core::auth::{self, Algorithm, AnswerTo, Authenticator, Challenge, Secret};
-use signaling_core::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses};
+use signaling_core::proxy::config::{
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects,
+};
 use signaling_core::proxy::output::Output;
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, Registrar, UserTable};
@@ -63,7 +65,14 @@ fn proxy(now: Instant) -> Proxy {
         assert_identity: true,
         relay_media: true,
         learning: LearningPolicy::Strict,
+        service_routes: Vec::new(),
+        flow_timer: None,
+        udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
+        redirects: Redirects::default(),
+        session_timers: None,
+        overload: signaling_core::overload::Config::default(),
+        events: signaling_core::events::Config::default(),
         guard: signaling_core::guard::Config {
             rate: 1_000_000,
             burst: 1_000_000,
@@ -89,6 +98,7 @@ fn proxy(now: Instant) -> Proxy {
         authenticator: Authenticator::new(digest, [4; 32], now, unix),
         local: Box::new(Local(node().ip())),
         media: Box::new(Local(node().ip())),
+        secret: [6; 32],
         seed: [5; 32],
     };
     Proxy::new(now, config, parts)
@@ -196,7 +206,7 @@ fn spent_ns() -> f64 {
 /// Nanoseconds a registration; without a proxy those of the phones alone.
 fn round(
     proxy: &mut Option<Proxy>,
-    clock: &mut Instant,
+    (clock, n): &mut (Instant, u64),
     phones: &mut [Phone],
     count: u32,
     is_fresh: bool,
@@ -214,8 +224,8 @@ fn round(
                 proxy.handle_timeout(*clock);
             }
         }
-        let n = u64::from(phone.cseq);
-        register(proxy.as_mut(), *clock, n, phone, &user(at % PHONES), last);
+        *n += 1;
+        register(proxy.as_mut(), *clock, *n, phone, &user(at % PHONES), last);
     }
     (spent_ns() - begin) / f64::from(count)
 }
@@ -228,16 +238,15 @@ fn median(mut rounds: Vec<f64>) -> f64 {
 fn main() {
     let count = std::env::args().skip_while(|arg| arg != "--count").nth(1);
     let count: u32 = count.and_then(|n| n.parse().ok()).unwrap_or(COUNT_DEFAULT);
-    let mut clock = now();
-    let mut proxy = Some(proxy(clock));
+    let mut time = (now(), 0);
+    let mut proxy = Some(proxy(time.0));
     let mut last = [Bytes::new(), Bytes::new()];
+    let mut phones = vec![Phone::default(); PHONES as usize];
     for (name, is_fresh) in [("registration (2 requests)", true), ("refresh (1 request)", false)] {
-        // Nonces are new, so that none ends its life meanwhile.
-        let mut phones = vec![Phone::default(); PHONES as usize];
-        round(&mut proxy, &mut clock, &mut phones, PHONES, true, &mut last);
+        round(&mut proxy, &mut time, &mut phones, PHONES, true, &mut last);
         let mut both = || {
-            let whole = round(&mut proxy, &mut clock, &mut phones, count, is_fresh, &mut last);
-            (whole, round(&mut None, &mut clock, &mut phones, count, is_fresh, &mut last))
+            let whole = round(&mut proxy, &mut time, &mut phones, count, is_fresh, &mut last);
+            (whole, round(&mut None, &mut time, &mut phones, count, is_fresh, &mut last))
         };
         let (whole, own) = (0..ROUNDS).map(|_| both()).unzip();
         let (whole, own) = (median(whole), median(own));
