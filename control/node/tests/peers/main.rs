@@ -10,6 +10,7 @@ mod baresip;
 mod baresip_calls;
 mod capture;
 mod dns;
+mod events;
 mod features;
 mod hard_networks;
 mod harness;

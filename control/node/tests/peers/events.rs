@@ -1,0 +1,63 @@
+//! Subscriptions and publications with SIPp at the other end (RFC 6665, RFC 3903), and presence among
+//! baresips.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::harness::{CALLEE, CALLER, DOMAIN, Lab, PROXY, Settings, Transport, User};
+use crate::scenario::scenario;
+use crate::sipp::{SIPP, Sipp, register};
+
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// All packages, and a list of both users.
+const EVENTS: &str = "[events]\npackages = [\"reg\", \"presence\", \"dialog\", \"message-summary\"]\n\
+                      [[events.lists]]\nuri = \"sip:team@ring.test\"\n\
+                      members = [\"sip:alice@ring.test\", \"sip:bob@ring.test\"]\n";
+
+fn lab(more: &[&str]) -> Lab {
+    let settings = Settings::with_users(&["alice", "bob"]).with_outside();
+    Lab::start(&Settings { more: EVENTS.to_owned(), ..settings }, more)
+}
+
+/// RFC 6665 4.1.2, 4.2; RFC 3903 4; RFC 4235: with passwords, over UDP and over the subscriber's own
+/// connection.
+#[test]
+fn a_watcher_is_told_what_is_published_changed_and_taken_back() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let lab = lab(&[SIPP]);
+        Sipp::new(scenario!("features/watcher"), transport, CALLER, 5070)
+            .callee(&format!("alice@{DOMAIN}"))
+            .act_as(&User::new("alice"), "")
+            .start(&lab, "watcher")
+            .succeed(LIMIT);
+        lab.finish(&[]);
+    }
+}
+
+/// RFC 6665 4.4.3, RFC 3680, 3856, 3842, 4662: each package by a fetch, by a peer that is trusted.
+#[test]
+fn states_of_each_package_and_of_lists_are_fetched() {
+    let lab = lab(&[SIPP]);
+    let contact = SocketAddr::new(CALLEE.into(), 5080);
+    register(&lab, &User::new("bob"), Transport::Udp, contact);
+    for (event, whom, check) in [
+        ("reg", "bob", "event=.registered. .*<uri>sip:bob@10.77.0.3:5080"),
+        ("presence", "bob", "<basic>open</basic>"),
+        ("presence", "alice", "<basic>closed</basic>"),
+        ("message-summary", "bob", "Messages-Waiting: no"),
+        ("dialog;id=5", "bob", "Event: dialog;id=5"),
+        ("presence", "team", "Require: eventlist"),
+        ("presence", "team", "multipart/related;type=.application/rlmi.xml."),
+        ("presence", "team", "<basic>closed</basic>.*<basic>open</basic>"),
+    ] {
+        Sipp::new(scenario!("features/fetcher"), Transport::Udp, PROXY, 5070)
+            .fill_in("@EVENT@", event)
+            .fill_in("@CHECK@", &check.replace('<', "&lt;"))
+            .callee(&format!("{whom}@{DOMAIN}"))
+            .act_as(&User::new("alice"), "")
+            .start(&lab, "fetcher")
+            .succeed(LIMIT);
+    }
+    lab.finish(&[]);
+}
