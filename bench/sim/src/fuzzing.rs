@@ -1,4 +1,7 @@
 //! `ringfarm-sim fuzz TARGET`: mutations of the corpus until the time is up or something fails.
+//!
+//! Built with `RUSTFLAGS="-C instrument-coverage"` (and run with `LLVM_PROFILE_FILE=/dev/null`) it is guided: an input that reaches code which none before
+//! it has reached is mutated from then on, too.
 
 use std::fs;
 use std::panic::catch_unwind;
@@ -10,18 +13,22 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use sim::fuzz::{TARGETS, Target, mutate};
 
+use crate::coverage::Coverage;
+
 /// Inputs between two looks at the clock.
 const ROUND: u32 = 64;
 
 /// Passes that make a failing input shorter.
 const PASSES_MAX: usize = 8;
 
-pub(crate) const HELP: &str = "fuzz TARGET [--seconds N] [--seed N]";
+pub(crate) const HELP: &str = "fuzz TARGET [--seconds N] [--seed N] [--keep]";
 
 struct Order {
     target: Target,
     seconds: u64,
     seed: u64,
+    /// Inputs that reach new code go into the corpus.
+    keep: bool,
 }
 
 fn parse(mut args: impl Iterator<Item = String>) -> Result<Order, String> {
@@ -29,8 +36,12 @@ fn parse(mut args: impl Iterator<Item = String>) -> Result<Order, String> {
     let known = TARGETS.map(|target| target.name).join(", ");
     let target = TARGETS.into_iter().find(|target| target.name == name);
     let target = target.ok_or_else(|| format!("fuzz {name}: give one of {known}"))?;
-    let mut order = Order { target, seconds: 60, seed: 1 };
+    let mut order = Order { target, seconds: 60, seed: 1, keep: false };
     while let Some(arg) = args.next() {
+        if arg == "--keep" {
+            order.keep = true;
+            continue;
+        }
         let value = args.next().and_then(|value| value.parse().ok());
         let value = value.ok_or_else(|| format!("{arg} wants a number"))?;
         match arg.as_str() {
@@ -66,6 +77,12 @@ fn fuzz(order: &Order) -> Result<bool, String> {
         return Err(format!("{} is empty", folder.display()));
     }
     let mut rng = ChaCha8Rng::seed_from_u64(order.seed);
+    let mut coverage = Coverage::open();
+    if let Some(coverage) = &mut coverage {
+        corpus.iter().for_each(|input| (order.target.run)(input));
+        coverage.has_grown();
+    }
+    let given = corpus.len();
     let end = Instant::now() + Duration::from_secs(order.seconds);
     let mut count = 0_u64;
     while Instant::now() < end {
@@ -81,9 +98,22 @@ fn fuzz(order: &Order) -> Result<bool, String> {
                 eprintln!("input {count} fails; shortened to {}", path.display());
                 return Ok(false);
             }
+            if coverage.as_mut().is_some_and(Coverage::has_grown) {
+                corpus.push(input);
+            }
         }
     }
-    eprintln!("{}: {count} inputs, none failed", order.target.name);
+    let found = &corpus[given..];
+    if order.keep {
+        for (number, input) in found.iter().enumerate() {
+            let path = folder.join(format!("reached-{}-{number}", order.seed));
+            fs::write(path, input).map_err(place)?;
+        }
+    }
+    let guided = coverage.map_or("blind".to_owned(), |coverage| {
+        format!("{} inputs reached new code, {} places in all", found.len(), coverage.reached())
+    });
+    eprintln!("{}: {count} inputs, none failed ({guided})", order.target.name);
     Ok(true)
 }
 

@@ -1,5 +1,6 @@
 //! `ringfarm-sim`: runs the simulation for as many seeds as wanted.
 
+mod coverage;
 mod fuzzing;
 mod options;
 

@@ -1,15 +1,17 @@
 //! The parsers, one by one, and what is emitted: that parses again.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use signaling_core::auth::{Authenticator, Config, Secret};
 use signaling_core::ng::bencode::Value;
 use signaling_core::sdp::{MediaTarget, Rewrite, Sdp, find_sdp};
+use signaling_core::stun;
 use signaling_core::wire::{
     AuthValue, Contact, Frame, HeaderName, Limits, Message, NameAddr, StreamFramer, Uri, Via,
 };
+use signaling_core::ws::{self, Cut, Deframer};
 
 /// Everything of a message is read.
 pub(super) fn message(input: &[u8]) {
@@ -81,6 +83,51 @@ fn frames(input: &[u8], size: usize) -> (Vec<Frame>, bool) {
     }
     assert!(framer.pending() <= input.len());
     (frames, true)
+}
+
+/// However the bytes of a client's frames are cut into reads, the same messages and control frames come out
+/// of them, and no more bytes wait than have come. The first byte says how.
+pub(super) fn websocket(input: &[u8]) {
+    let Some((&size, rest)) = input.split_first() else { return };
+    let whole = cuts(rest, rest.len().max(1));
+    let pieces = cuts(rest, usize::from(size).max(1));
+    assert_eq!(whole, pieces, "in reads of {size}");
+    for cut in whole.0 {
+        match cut {
+            Cut::Message(message) => assert!(ws::message_header(&message).len() >= 2),
+            Cut::Ping(payload) => assert!(ws::pong(&payload).ends_with(&payload)),
+            Cut::Close(code) => assert!(ws::close(code).len() >= 2),
+        }
+    }
+}
+
+fn cuts(input: &[u8], size: usize) -> (Vec<Cut>, bool) {
+    let mut deframer = Deframer::new(Limits { head_bytes_max: 4_000, body_bytes_max: 4_000 });
+    let mut cuts = Vec::new();
+    for piece in input.chunks(size) {
+        deframer.push(piece);
+        loop {
+            match deframer.next() {
+                Ok(Some(cut)) => cuts.push(cut),
+                Ok(None) => break,
+                Err(_) => return (cuts, false),
+            }
+        }
+    }
+    assert!(deframer.pending() <= input.len());
+    (cuts, true)
+}
+
+/// What is answered is an answer to what was asked, and little more than that.
+pub(super) fn stun(input: &[u8]) {
+    for source in ["192.0.2.1:5060", "[2001:db8::1]:65535"] {
+        let source: SocketAddr = source.parse().expect("an address");
+        let Some(answer) = stun::answer(input, source) else { continue };
+        assert!(stun::is_stun(input) && stun::is_stun(&answer));
+        assert_eq!(answer[4..20], input[4..20], "the transaction");
+        assert_eq!(usize::from(u16::from_be_bytes([answer[2], answer[3]])), answer.len() - 20);
+        assert!(answer.len() * 10 <= input.len() * 22);
+    }
 }
 
 /// URIs are kept as they were written, and can be compared and reduced.

@@ -7,7 +7,9 @@ use relay_core::ports::{PortRange, Seed};
 use relay_core::{Relay, RelayConfig};
 use signaling_core::auth::{self, Authenticator, Secret};
 use signaling_core::call::SessionTimers;
-use signaling_core::proxy::config::{Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects};
+use signaling_core::proxy::config::{
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects,
+};
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use signaling_core::transaction::{self, Transactions};
