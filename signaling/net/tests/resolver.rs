@@ -198,3 +198,26 @@ async fn a_slow_answer_does_not_delay_another_name() {
     let (second, outcome) = timeout(PATIENCE, resolver.next()).await.unwrap();
     assert_eq!((second, outcome), (vec![1], Err(ResolveError::NoAnswer)));
 }
+
+/// A host may be given other name servers while the node runs: they are asked from then on. What cannot be
+/// read changes nothing.
+#[tokio::test]
+async fn changed_name_servers_of_the_system_are_taken_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("resolv.conf");
+    let config = ResolverConfig { resolv_conf: file.clone(), ..ResolverConfig::default() };
+    let mut resolver = Resolver::new(&config).unwrap();
+    assert_eq!(resolver.reload(), Ok(false), "it is not there, as before");
+    std::fs::write(&file, "nameserver 127.0.0.2\n").unwrap();
+    assert_eq!(resolver.reload(), Ok(true));
+    assert_eq!(resolver.reload(), Ok(false));
+    std::fs::write(&file, "nameserver nonsense\n").unwrap();
+    let error = resolver.reload().unwrap_err().to_string();
+    assert!(error.starts_with(&format!("{}: ", file.display())), "{error}");
+    std::fs::write(&file, "nameserver 127.0.0.2\n").unwrap();
+    assert_eq!(resolver.reload(), Ok(false), "the old ones have stayed");
+    let servers = vec![at("127.0.0.3:53")];
+    let mut fixed = Resolver::new(&ResolverConfig { servers, ..config }).unwrap();
+    std::fs::write(&file, "nameserver 127.0.0.4\n").unwrap();
+    assert_eq!(fixed.reload(), Ok(false), "the settings list others");
+}

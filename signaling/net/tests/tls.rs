@@ -69,6 +69,7 @@ impl Authority {
             client_ca: None,
             trust: Some(self.path("ca.pem")),
             verify: true,
+            wildcards: false,
         }
     }
 
@@ -346,6 +347,38 @@ async fn a_server_has_to_prove_the_name_that_it_was_found_by() {
             let (_, _, error) = beside(&mut theirs, &mut met, failed(&mut ours)).await;
             let is_name = matches!(&error, SendError::Tls(why) if why.contains("not valid for"));
             assert!(is_name, "{names:?} for {wanted}: {error}");
+        }
+    }
+}
+
+/// RFC 5922 7.2: a wildcard names no SIP server, unless it is said that it may.
+#[tokio::test]
+async fn a_wildcard_is_no_name_of_a_server_unless_it_may_be() {
+    let authority = Authority::new();
+    let own = authority.sign("own", &["own.test"]);
+    for (number, (shown, wildcards, good)) in [
+        (vec!["*.carrier.test"], false, false),
+        (vec!["*.carrier.test"], true, true),
+        (vec!["*.carrier.test", "sip.carrier.test"], false, true),
+        (vec!["*.other.test"], true, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let theirs = authority.sign(&format!("their{number}"), &shown);
+        let files = TlsFiles { wildcards, ..authority.files(vec![own.clone()]) };
+        let (mut ours, bound) = bind(files.load().unwrap(), Limits::default());
+        let (mut theirs, remote) =
+            bind(authority.files(vec![theirs]).load().unwrap(), Limits::default());
+        ours.send(named(bound, remote, PeerName(7), Some("sip.carrier.test")));
+        let mut met = Vec::new();
+        if good {
+            let got = beside(&mut ours, &mut met, message(&mut theirs)).await;
+            assert_eq!(got.1, request(1, 0));
+        } else {
+            let (_, _, error) = beside(&mut theirs, &mut met, failed(&mut ours)).await;
+            let why = if wildcards { "not valid for" } else { "sip.tls.wildcards" };
+            assert!(matches!(&error, SendError::Tls(said) if said.contains(why)), "{error}");
         }
     }
 }

@@ -321,8 +321,14 @@ async fn messages_go_both_ways_through_tls() {
     roots.add(CertificateDer::from_pem_file(&files.chain).unwrap()).unwrap();
     let trust = Some(files.chain.clone());
     let clients = ClientCertificates::None;
-    let files =
-        TlsFiles { certificates: vec![files], clients, client_ca: None, trust, verify: true };
+    let files = TlsFiles {
+        certificates: vec![files],
+        clients,
+        client_ca: None,
+        trust,
+        verify: true,
+        wildcards: false,
+    };
     let listener = ListenerConfig::new(Transport::Wss, address("127.0.0.1:0"));
     let tls = Some(files.load().unwrap());
     let mut transports = Transports::bind_secure(vec![listener], Limits::default(), tls).unwrap();

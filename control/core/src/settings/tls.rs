@@ -27,6 +27,11 @@ settings_table! {
         /// false nobody can tell who is at the other end: for trials alone, and warned of at each start.
         live verify: bool = default(true);
 
+        /// Whether such a server's certificate may name it by a wildcard ("*.example.com"). RFC 5922 7.2
+        /// forbids that in SIP: whoever gets hold of the key of one server, a web server say, could
+        /// speak for the domain's calls. Where a carrier shows nothing else: true.
+        live wildcards: bool = default(false);
+
         /// This node's certificates. A client that names a domain is shown the one that is for it,
         /// any other client the first.
         live certificates: Vec<Certificate> = default(Vec::new());

@@ -1,15 +1,17 @@
 //! The certificates of a node: read at the start and again when told to, watched for their end.
 
-use std::time::{Duration, SystemTime};
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::SystemTime;
 
 use control_core::settings::{self, Settings};
 use signaling_net::tls::{
     Certificate, CertificateFiles, ClientCertificates, Tls, TlsError, TlsFiles,
 };
 
-/// A certificate that ends sooner than this is warned of: authorities renew theirs a month ahead, so
-/// that by then something has gone wrong twice.
-const WARN_BEFORE: Duration = Duration::from_secs(14 * 86_400);
+/// Days before its end at which a certificate is warned of: authorities have theirs renewed a month ahead,
+/// so that by the first something has gone wrong, and the others find somebody at work.
+const WARN_DAYS: [i64; 3] = [1, 7, 30];
 
 /// Reads what the settings name; `None`: they have nothing of TLS.
 pub(crate) fn load(settings: &Settings) -> Result<Option<Tls>, TlsError> {
@@ -39,21 +41,93 @@ fn files(settings: &Settings) -> Option<TlsFiles> {
         client_ca: tls.client_ca.as_ref().map(path),
         trust: tls.trust.as_ref().map(path),
         verify: tls.verify,
+        wildcards: tls.wildcards,
     })
 }
 
 /// Warns of each certificate that ends soon or has ended.
-pub(super) fn warn_of_ends(certificates: &[Certificate]) {
-    for certificate in certificates {
-        let left = certificate.seconds_left(SystemTime::now());
-        let file = certificate.file.display();
-        if left <= 0 {
-            tracing::warn!("the certificate in {file} has ended: renew it, then send SIGHUP");
-        } else if left.unsigned_abs() < WARN_BEFORE.as_secs() {
-            let days = left / 86_400;
-            tracing::warn!(
-                "the certificate in {file} ends in {days} days: renew it, then send SIGHUP"
-            );
+fn warn_of_ends(certificates: &[Certificate]) {
+    let now = SystemTime::now();
+    certificates
+        .iter()
+        .filter_map(|one| warning(one, now))
+        .for_each(|text| tracing::warn!("{text}"));
+}
+
+/// What is said of a certificate that ends soon or has ended.
+fn warning(certificate: &Certificate, now: SystemTime) -> Option<String> {
+    stage(certificate, now)?;
+    let (file, left) = (certificate.file.display(), certificate.seconds_left(now));
+    Some(match left / DAY_S {
+        _ if left <= 0 => format!("the certificate in {file} has ended: {RENEW}"),
+        0 => format!("the certificate in {file} ends within a day: {RENEW}"),
+        days => format!("the certificate in {file} ends in {days} days: {RENEW}"),
+    })
+}
+
+const DAY_S: i64 = 86_400;
+
+const RENEW: &str = "renew it, then run `ringfarm refresh`";
+
+/// How near its end a certificate is: the days of [`WARN_DAYS`] within which it ends, 0 once it has ended;
+/// `None`: that is not yet to be spoken of.
+fn stage(certificate: &Certificate, now: SystemTime) -> Option<i64> {
+    let left = certificate.seconds_left(now);
+    if left <= 0 {
+        return Some(0);
+    }
+    WARN_DAYS.into_iter().find(|days| left <= days * DAY_S)
+}
+
+/// Watches the certificates in use, which may grow old in a node that runs for years.
+#[derive(Debug, Default)]
+pub(super) struct Ends {
+    /// How near its end each was when it was last warned of, by its file.
+    said: HashMap<PathBuf, i64>,
+}
+
+impl Ends {
+    /// The warnings that are due: one when a certificate comes into the last 30 days, the last 7, the last,
+    /// and one when it has ended. Those that are there at the first look were told of when they were read.
+    pub(super) fn due(&mut self, certificates: &[Certificate], now: SystemTime) -> Vec<String> {
+        let mut due = Vec::new();
+        let before = std::mem::take(&mut self.said);
+        for certificate in certificates {
+            let Some(stage) = stage(certificate, now) else { continue };
+            let said = before.get(&certificate.file);
+            if said.is_none_or(|said| stage < *said) {
+                due.extend(warning(certificate, now));
+            }
+            self.said.insert(certificate.file.clone(), stage);
         }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// A certificate is spoken of at 30, 7 and 1 days and at its end, once each; a renewed one starts anew.
+    #[test]
+    fn a_certificate_is_warned_of_as_its_end_comes_nearer() {
+        let end = SystemTime::UNIX_EPOCH + Duration::from_secs(100 * 86_400);
+        let of = |end| Certificate { file: "/x.pem".into(), names: Vec::new(), not_after: end };
+        let day = |day: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400 + 1);
+        let mut ends = Ends::default();
+        let mut said = Vec::new();
+        for at in 60..=103 {
+            let due = ends.due(&[of(end)], day(at));
+            said.extend(due.into_iter().map(|text| (at, text)));
+        }
+        let days: Vec<u64> = said.iter().map(|(day, _)| *day).collect();
+        assert_eq!(days, [70, 93, 99, 100], "{said:?}");
+        assert!(said[0].1.contains("/x.pem ends in 29 days: renew it"), "{said:?}");
+        assert!(said[2].1.contains("ends within a day") && said[3].1.contains("has ended"));
+        let renewed = of(end + Duration::from_secs(90 * 86_400));
+        assert_eq!(ends.due(std::slice::from_ref(&renewed), day(104)), Vec::<String>::new());
+        assert_eq!(ends.due(&[renewed], day(161)).len(), 1);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use control_core::settings::Settings;
 use serde_json::json;
@@ -61,12 +61,16 @@ pub(super) struct Commands {
     shared: Arc<Shared>,
     settings: Settings,
     addresses: Mutex<Watch>,
+    ends: Mutex<certificates::Ends>,
 }
 
 impl Commands {
     pub(super) fn new(shared: Arc<Shared>, settings: Settings) -> Commands {
         let addresses = Mutex::new(Watch::new(&settings));
-        Commands { shared, settings, addresses }
+        let commands = Commands { shared, settings, addresses, ends: Mutex::default() };
+        // What they are like at the start has been said when they were read.
+        commands.due_ends();
+        commands
     }
 
     /// Carries out one.
@@ -87,13 +91,25 @@ impl Commands {
         let count = tls.as_ref().map_or(0, |tls| tls.certificates().len());
         if let Some(tls) = &tls {
             self.shared.note_certificates(tls);
+            self.due_ends();
         }
         let absent = self.look_at_addresses();
-        self.shared.asks.ask(Ask::Refresh { tls }, &self.shared.wake)?;
-        match error {
+        let signaling = self.shared.asks.ask(Ask::Refresh { tls }, &self.shared.wake);
+        match error.or(signaling.err()) {
             Some(error) => Err(error),
             None => Ok(json!({ "certificates": count, "absent_addresses": absent })),
         }
+    }
+
+    /// Warns of certificates whose end has come nearer.
+    pub(super) fn look_at_certificates(&self) {
+        self.due_ends().iter().for_each(|text| tracing::warn!("{text}"));
+    }
+
+    fn due_ends(&self) -> Vec<String> {
+        let certificates = self.shared.certificates.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.due(&certificates, SystemTime::now())
     }
 
     /// Looks which addresses the host has, tells the signaling thread of a change, and gives those that

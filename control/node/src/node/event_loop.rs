@@ -124,12 +124,24 @@ impl EventLoop {
                 if let Some(tls) = tls {
                     self.transports.set_tls(tls);
                 }
-                Ok(Value::Null)
+                self.reload_name_servers()
             }
             Ask::Addresses(addresses) => {
                 self.proxy.set_host_addresses(&addresses);
                 Ok(Value::Null)
             }
+        }
+    }
+
+    fn reload_name_servers(&mut self) -> Answer {
+        match self.resolver.reload() {
+            Ok(changed) => {
+                if changed {
+                    tracing::info!("the system's name servers have changed and are used");
+                }
+                Ok(Value::Null)
+            }
+            Err(error) => Err(format!("the name servers in use stay: {error}")),
         }
     }
 

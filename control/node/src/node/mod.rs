@@ -187,10 +187,11 @@ impl Node {
         }
     }
 
-    /// Looks at what nobody tells of: which addresses the host has. To be called every
-    /// [`LOOK_EVERY`] or so.
+    /// Looks at what nobody tells of: which addresses the host has, how near their ends the certificates
+    /// are. To be called every [`LOOK_EVERY`] or so.
     pub(crate) fn look(&self) {
         self.commands.look_at_addresses();
+        self.commands.look_at_certificates();
     }
 
     /// Releases every call, writes their records, closes every socket.

@@ -1,6 +1,8 @@
 //! One question at a time, asked through hickory.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::config::{
@@ -24,11 +26,18 @@ const RECORDS_MAX: usize = 256;
 
 /// The system's DNS settings cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("/etc/resolv.conf: {0}; mend it, or list name servers in dns.servers")]
-pub struct BadConfig(String);
+#[error("{}: {what}; mend it, or list name servers in dns.servers", file.display())]
+pub struct BadConfig {
+    file: PathBuf,
+    what: String,
+}
 
 #[derive(Clone)]
-pub(super) struct Dns(TokioResolver);
+pub(super) struct Dns {
+    resolver: TokioResolver,
+    /// What the system's settings say; `None`: they are not there, or of no account.
+    system: Option<Arc<[u8]>>,
+}
 
 impl std::fmt::Debug for Dns {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -38,7 +47,9 @@ impl std::fmt::Debug for Dns {
 
 impl Dns {
     pub(super) fn new(config: &ResolverConfig) -> Result<Dns, BadConfig> {
-        let (servers, mut options) = servers(config)?;
+        let fault = |what: String| BadConfig { file: config.resolv_conf.clone(), what };
+        let system = system(config).map_err(|error| fault(error.to_string()))?;
+        let (servers, mut options) = servers(config, system.as_deref()).map_err(fault)?;
         options.timeout = config.query_timeout;
         options.attempts = ATTEMPTS - 1;
         options.cache_size = config.cache_entries;
@@ -50,7 +61,13 @@ impl Dns {
         options.try_tcp_on_error = true;
         let provider = TokioRuntimeProvider::default();
         let builder = TokioResolver::builder_with_config(servers, provider).with_options(options);
-        builder.build().map(Dns).map_err(|error| BadConfig(error.to_string()))
+        let resolver = builder.build().map_err(|error| fault(error.to_string()))?;
+        Ok(Dns { resolver, system })
+    }
+
+    /// Whether both ask in the same places.
+    pub(super) fn is_like(&self, other: &Dns) -> bool {
+        self.system == other.system
     }
 
     pub(super) async fn ask(&self, question: &Question) -> Reply {
@@ -63,7 +80,7 @@ impl Dns {
         // A name of SIP is a whole one: no search list is put behind it.
         let Ok(mut name) = Name::from_ascii(name) else { return Reply::Nothing };
         name.set_fqdn(true);
-        match self.0.lookup(name, kind).await {
+        match self.resolver.lookup(name, kind).await {
             Ok(lookup) => {
                 let data = lookup.answers().iter().take(RECORDS_MAX).map(|record| &record.data);
                 reply(question, data)
@@ -77,22 +94,29 @@ impl Dns {
     }
 }
 
-fn servers(config: &ResolverConfig) -> Result<(HickoryConfig, ResolverOpts), BadConfig> {
+/// The system's settings, where they count and are there.
+fn system(config: &ResolverConfig) -> std::io::Result<Option<Arc<[u8]>>> {
+    if !config.servers.is_empty() {
+        return Ok(None);
+    }
+    match std::fs::read(&config.resolv_conf) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        text => text.map(|text| Some(text.into())),
+    }
+}
+
+fn servers(
+    config: &ResolverConfig,
+    system: Option<&[u8]>,
+) -> Result<(HickoryConfig, ResolverOpts), String> {
     if !config.servers.is_empty() {
         return Ok((only(&config.servers), ResolverOpts::default()));
     }
-    match std::fs::read("/etc/resolv.conf") {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Ok((only(&[LOCAL]), ResolverOpts::default()))
-        }
-        Err(error) => Err(BadConfig(error.to_string())),
-        Ok(text) => {
-            let (system, options) = system_conf::parse_resolv_conf(text)
-                .map_err(|error| BadConfig(error.to_string()))?;
-            let none = system.name_servers().is_empty();
-            Ok((if none { only(&[LOCAL]) } else { system }, options))
-        }
-    }
+    let Some(text) = system else { return Ok((only(&[LOCAL]), ResolverOpts::default())) };
+    let parsed = system_conf::parse_resolv_conf(text).map_err(|error| error.to_string())?;
+    let (system, options) = parsed;
+    let none = system.name_servers().is_empty();
+    Ok((if none { only(&[LOCAL]) } else { system }, options))
 }
 
 fn only(servers: &[SocketAddr]) -> HickoryConfig {

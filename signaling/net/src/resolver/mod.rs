@@ -8,6 +8,7 @@ mod dns;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use signaling_core::resolve::{Hop, Lookup, Query, ResolveError};
@@ -28,8 +29,10 @@ const WAITERS_MAX: usize = 10_000;
 /// How names are looked up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ResolverConfig {
-    /// The name servers; empty: those of `/etc/resolv.conf`.
+    /// The name servers; empty: those of `resolv_conf`.
     pub servers: Vec<SocketAddr>,
+    /// The system's own settings: `/etc/resolv.conf`.
+    pub resolv_conf: PathBuf,
     /// How long one query waits for its answer before it is tried elsewhere.
     pub query_timeout: Duration,
     /// How long a whole look-up may take.
@@ -46,6 +49,7 @@ impl Default for ResolverConfig {
     fn default() -> Self {
         ResolverConfig {
             servers: Vec::new(),
+            resolv_conf: PathBuf::from("/etc/resolv.conf"),
             query_timeout: Duration::from_secs(2),
             lookup_timeout: Duration::from_secs(8),
             cache_entries: 10_000,
@@ -62,7 +66,7 @@ pub type Outcome = Result<Vec<Hop>, ResolveError>;
 #[derive(Debug)]
 pub struct Resolver {
     dns: Dns,
-    lookup_timeout: Duration,
+    config: ResolverConfig,
     tasks: JoinSet<Outcome>,
     running: HashMap<Id, Query>,
     /// Who waits for what.
@@ -79,12 +83,29 @@ impl Resolver {
     pub fn new(config: &ResolverConfig) -> Result<Resolver, BadConfig> {
         Ok(Resolver {
             dns: Dns::new(config)?,
-            lookup_timeout: config.lookup_timeout,
+            config: config.clone(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
             waiting: HashMap::new(),
             ready: Vec::new(),
         })
+    }
+
+    /// Reads the system's settings again; whether they have changed. If so, names are asked for there,
+    /// and what was known is forgotten. Look-ups that have begun end as they have begun.
+    ///
+    /// # Errors
+    /// As [`Resolver::new`]; the settings in use stay.
+    pub fn reload(&mut self) -> Result<bool, BadConfig> {
+        if !self.config.servers.is_empty() {
+            return Ok(false);
+        }
+        let dns = Dns::new(&self.config)?;
+        let changed = !dns.is_like(&self.dns);
+        if changed {
+            self.dns = dns;
+        }
+        Ok(changed)
     }
 
     /// Starts a look-up, whose outcome [`Resolver::next`] yields under `token`. A name that is being
@@ -104,7 +125,7 @@ impl Resolver {
             return;
         }
         self.waiting.insert(query.clone(), vec![token]);
-        let (dns, limit) = (self.dns.clone(), self.lookup_timeout);
+        let (dns, limit) = (self.dns.clone(), self.config.lookup_timeout);
         let name = query.clone();
         let task = self.tasks.spawn(async move {
             let found = timeout(limit, run(&dns, query, seed)).await;

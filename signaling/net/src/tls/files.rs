@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::names::{ByName, describe};
-use super::trust::{AnyServer, OwnCertificate, SipServer};
+use super::trust::{OwnCertificate, SipServer};
 use super::{Certificate, Tls};
 
 /// Where Debian and its kin keep the authorities that the system trusts.
@@ -56,6 +56,8 @@ pub struct TlsFiles {
     pub trust: Option<PathBuf>,
     /// Whether servers that we connect to have to show a good certificate.
     pub verify: bool,
+    /// Whether their certificates may name them by a wildcard (RFC 5922 7.2 says no).
+    pub wildcards: bool,
 }
 
 /// A file that TLS needs cannot be used. The message names it and says what to do.
@@ -139,7 +141,7 @@ impl TlsFiles {
         let builder = if self.verify {
             match (roots(&trust), &self.trust) {
                 (Ok(roots), _) => {
-                    let verifier = Arc::new(SipServer::new(roots, provider));
+                    let verifier = Arc::new(SipServer::new(roots, self.wildcards, provider));
                     builder.dangerous().with_custom_certificate_verifier(verifier)
                 }
                 (Err(error), Some(_)) => return Err(error),
@@ -154,7 +156,7 @@ impl TlsFiles {
             tracing::warn!(
                 "sip.tls.verify is off: this node cannot tell whom it is connected to over TLS"
             );
-            let verifier = Arc::new(AnyServer::new(provider));
+            let verifier = Arc::new(SipServer::any(provider));
             builder.dangerous().with_custom_certificate_verifier(verifier)
         };
         let mut config = match own {

@@ -16,65 +16,39 @@ use rustls::{DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// Believes every server, as long as it has the key of what it shows. For those who have said that
-/// they want no verification.
+/// Whose certificate is believed.
 #[derive(Debug)]
-pub(super) struct AnyServer {
-    algorithms: WebPkiSupportedAlgorithms,
+enum Belief {
+    /// Everybody's. For those who have said that they want no verification.
+    Any,
+    /// That of whoever an authority that we trust has signed it for.
+    Proven {
+        roots: RootCertStore,
+        /// It may name the server by a wildcard.
+        wildcards: bool,
+    },
 }
 
-impl AnyServer {
-    pub(super) fn new(provider: &CryptoProvider) -> AnyServer {
-        AnyServer { algorithms: provider.signature_verification_algorithms }
-    }
-}
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
-/// Believes servers whose certificate is from an authority that we trust and for the name or address
+/// Believes servers that have the key of what they show, and whose certificate is for the name or address
 /// that we went to: as a DNS name, or as the domain of a `sip` URI (RFC 5922 7.1).
 #[derive(Debug)]
 pub(super) struct SipServer {
-    roots: RootCertStore,
+    belief: Belief,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl SipServer {
-    pub(super) fn new(roots: RootCertStore, provider: &CryptoProvider) -> SipServer {
-        SipServer { roots, algorithms: provider.signature_verification_algorithms }
+    pub(super) fn new(roots: RootCertStore, wildcards: bool, provider: &CryptoProvider) -> Self {
+        SipServer::with(Belief::Proven { roots, wildcards }, provider)
+    }
+
+    /// Believes everybody.
+    pub(super) fn any(provider: &CryptoProvider) -> Self {
+        SipServer::with(Belief::Any, provider)
+    }
+
+    const fn with(belief: Belief, provider: &CryptoProvider) -> Self {
+        SipServer { belief, algorithms: provider.signature_verification_algorithms }
     }
 }
 
@@ -87,14 +61,18 @@ impl ServerCertVerifier for SipServer {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
+        let believed = Ok(ServerCertVerified::assertion());
+        let Belief::Proven { roots, wildcards } = &self.belief else { return believed };
         let parsed = ParsedCertificate::try_from(certificate)?;
         let algorithms = self.algorithms.all;
-        verify_server_cert_signed_by_trust_anchor(&parsed, &self.roots, between, now, algorithms)?;
-        match verify_server_name(&parsed, name) {
-            Err(_) if names_domain(certificate, name) => {}
-            outcome => outcome?,
+        verify_server_cert_signed_by_trust_anchor(&parsed, roots, between, now, algorithms)?;
+        match (verify_server_name(&parsed, name), names(certificate, name)) {
+            (_, true) => believed,
+            (Ok(()), false) if !wildcards && matches!(name, ServerName::DnsName(_)) => {
+                Err(Error::General(WILDCARD_ONLY.to_owned()))
+            }
+            (outcome, false) => outcome.and(believed),
         }
-        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -120,13 +98,20 @@ impl ServerCertVerifier for SipServer {
     }
 }
 
-/// Whether a URI among the certificate's names is `sip:` and the name, and no more: one with a user is
-/// a person's (RFC 5922 7.1).
-fn names_domain(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
+/// Why a certificate that would do for a web site does not do for SIP (RFC 5922 7.2).
+const WILDCARD_ONLY: &str =
+    "the certificate names the server by a wildcard alone, which sip.tls.wildcards does not allow";
+
+/// Whether the certificate has exactly this name, as a DNS name or as the domain of a `sip` URI; a URI with
+/// a user is a person's (RFC 5922 7.1).
+fn names(certificate: &CertificateDer<'_>, name: &ServerName<'_>) -> bool {
     let ServerName::DnsName(name) = name else { return false };
     let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return false };
     let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return false };
     alternatives.value.general_names.iter().any(|general| {
+        if let GeneralName::DNSName(own) = general {
+            return own.eq_ignore_ascii_case(name.as_ref());
+        }
         let GeneralName::URI(uri) = general else { return false };
         let Some((scheme, domain)) = uri.split_once(':') else { return false };
         scheme.eq_ignore_ascii_case("sip") && domain.eq_ignore_ascii_case(name.as_ref())
