@@ -19,7 +19,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     Target { name: "message", run: targets::message },
     Target { name: "edit", run: targets::edit },
     Target { name: "stream", run: targets::stream },
@@ -30,6 +30,7 @@ pub const TARGETS: [Target; 11] = [
     Target { name: "sdp", run: targets::sdp },
     Target { name: "digest", run: targets::digest },
     Target { name: "bencode", run: targets::bencode },
+    Target { name: "document", run: targets::document },
     Target { name: "node", run: node::node },
 ];
 

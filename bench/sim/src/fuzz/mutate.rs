@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 use super::INPUT_BYTES_MAX;
 
 /// What does not belong where it is put.
-const PIECES: [&[u8]; 20] = [
+const PIECES: [&[u8]; 26] = [
     b"\0",
     b"\xff",
     b"\xc3\x28",
@@ -27,6 +27,12 @@ const PIECES: [&[u8]; 20] = [
     b"65536",
     b"4294967296",
     b"18446744073709551616",
+    b"&b;",
+    b"]]>",
+    b"<!--",
+    b"<?",
+    b"<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    b" xmlns='a' ",
 ];
 
 /// Most changes at a time.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use signaling_core::auth::{Authenticator, Config, Secret};
+use signaling_core::events::{Package, told};
 use signaling_core::ng::bencode::Value;
 use signaling_core::sdp::{MediaTarget, Rewrite, Sdp, find_sdp};
 use signaling_core::stun;
@@ -187,5 +188,14 @@ pub(super) fn bencode(input: &[u8]) {
     match Value::parse(input) {
         Ok(_) => {}
         Err(error) => assert!(!error.to_string().is_empty()),
+    }
+}
+
+/// What watchers are told of a document that is taken is a document that is taken, and says the same.
+pub(super) fn document(input: &[u8]) {
+    for package in Package::ALL {
+        let Ok(first) = told(package, "sip:a@sim.test", input) else { continue };
+        let second = told(package, "sip:a@sim.test", first.as_bytes());
+        assert_eq!(second.as_deref(), Ok(first.as_str()));
     }
 }

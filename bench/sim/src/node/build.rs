@@ -7,6 +7,7 @@ use relay_core::ports::{PortRange, Seed};
 use relay_core::{Relay, RelayConfig};
 use signaling_core::auth::{self, Authenticator, Secret};
 use signaling_core::call::SessionTimers;
+use signaling_core::events::{self, List, Package};
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects,
 };
@@ -78,7 +79,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
         overload: signaling_core::overload::Config::default(),
-        events: signaling_core::events::Config::default(),
+        events: events(),
         guard: signaling_core::guard::Config::off(),
         server_name: "ringfarm/sim".to_owned(),
         limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },
@@ -106,6 +107,19 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         seed: seed(id, settings, 5),
     };
     Proxy::new(now, config, parts)
+}
+
+/// Everything is served, and a list of two.
+fn events() -> events::Config {
+    let members = ["sip:a@sim.test", "sip:b@sim.test"].map(str::to_owned);
+    let list = List::new("sip:team@sim.test", &members).expect("addresses");
+    let limits = events::Limits { publications_per_user: 3, ..events::Limits::default() };
+    events::Config {
+        packages: Package::ALL.to_vec(),
+        lists: vec![list],
+        limits,
+        ..events::Config::default()
+    }
 }
 
 pub(super) fn relay(id: NodeId, settings: &Settings) -> Relay {

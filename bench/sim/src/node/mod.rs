@@ -13,6 +13,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use relay_core::api::{Command, Event};
 use relay_core::{Action, Relay};
+use signaling_core::events::Package;
 use signaling_core::proxy::Proxy;
 use signaling_core::proxy::output::{CallRecord, Notice, Output};
 use signaling_core::resolve::ResolveError;
@@ -222,8 +223,11 @@ impl Node {
             ports_used += usage.used;
             ports_resting += usage.resting;
         }
+        let events = self.proxy.events();
+        let subscriptions: usize = Package::ALL.iter().map(|p| events.count(*p)).sum();
+        let told = subscriptions + events.publications();
         Holdings {
-            signaling: load.calls + load.contexts + load.sessions + load.media_requests,
+            signaling: load.calls + load.contexts + load.sessions + load.media_requests + told,
             transactions: load.transactions,
             sessions: self.relay.sessions(),
             slots: self.relay.slots(),

@@ -35,6 +35,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 pub use asked::{Asked, Asker, Outcome};
 pub use config::{Config, LIST_MEMBERS_MAX, Limits, List, Watch};
 pub use documents::summary::Waiting;
+pub use documents::told;
 pub use notify::{Answered, Notify};
 pub use package::{Package, UnknownPackage};
 

@@ -196,6 +196,10 @@ impl<'t> Cutter<'t> {
         }
         let declares = |attr: &&Attr| &*attr.0 == "xmlns" || attr.0.starts_with("xmlns:");
         self.declared = attributes.iter().filter(declares).cloned().collect();
+        if self.declared.iter().all(|(name, _)| &**name != "xmlns") {
+            // Names without prefix are in no namespace here, nor shall they be under another root.
+            self.declared.push(("xmlns".into(), "".into()));
+        }
         Ok(())
     }
 
