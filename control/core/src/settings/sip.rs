@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
 use super::table::{Rules, settings_table};
-use super::tls::Tls;
+use super::tls::{FilePath, Tls};
 use super::values::{Digest, Domain, Seconds, Transport, not_unicast, one_of, text_values};
 
 settings_table! {
@@ -28,6 +28,12 @@ settings_table! {
         /// Seconds for which a digest nonce is good; afterwards clients are given a fresh one and
         /// answer by themselves.
         live nonce_life_s: Seconds = default(Seconds(300)) in 10..=86_400;
+
+        /// File with the secret that nonces and tokens are proved by: 64 hexadecimal digits (`openssl rand
+        /// -hex 32`), the same on each member, for root's eyes alone. What was made under those on
+        /// further lines holds, too, so that a secret can be exchanged. By default node.secret in the
+        /// state directory that systemd gives, where it is made, else one that ends with the process.
+        restart secret_file: Option<FilePath> = optional("\"/etc/ringfarm/node.secret\"");
 
         /// Whether a user who has authenticated is named in P-Asserted-Identity (RFC 3325) to whoever is
         /// called, unless `Privacy: id` keeps that from phones and from peers that are not trusted.

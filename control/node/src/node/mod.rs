@@ -10,6 +10,7 @@ mod host_addresses;
 mod kernel;
 mod metrics;
 mod ng;
+mod node_secret;
 mod notices;
 mod pressure;
 mod strain;

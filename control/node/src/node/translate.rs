@@ -25,6 +25,7 @@ use signaling_core::transport::Transport;
 use signaling_net::tls::Tls;
 use signaling_net::{ListenerConfig, ResolverConfig};
 
+use super::node_secret::{self, Secrets};
 use super::{certificates, ng};
 use crate::exit::Stop;
 
@@ -106,6 +107,8 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     let tls = certificates::load(settings)?;
     let ws_origins = settings.sip.ws_origins.iter().map(|one| one.as_str().to_owned()).collect();
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
+    let file = settings.sip.secret_file.as_ref().map(settings::FilePath::as_path);
+    let secrets = node_secret::load(file, seeds[0])?;
     let users = users(settings)?;
     let gather = Duration::from_micros(settings.sip.gather_us.into());
     let servers = settings.dns.servers.clone();
@@ -116,12 +119,13 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
         Box::new(move || ng::core(&settings))
     });
     let proxy = move |now, bound: &[SocketAddr]| {
-        let [secret, nonces, transactions, locations, tags] = seeds;
+        let [_, nonces, transactions, locations, tags] = seeds;
+        let secret = secrets.first;
         let parts = Parts {
             transactions: Transactions::new(now, transactions_config(&settings, transactions)),
             registrar: registrar(&settings, users, now, locations),
             secret,
-            authenticator: Authenticator::new(auth_config(&settings, secret), nonces, now, unix()),
+            authenticator: Authenticator::new(auth_config(&settings, secrets), nonces, now, unix()),
             local: Box::new(KernelRoutes::default()),
             media: Box::new(SettingsAddresses(settings.media.clone())),
             seed: tags,
@@ -314,7 +318,7 @@ fn transactions_config(settings: &Settings, seed: [u8; 32]) -> transaction::Conf
     }
 }
 
-fn auth_config(settings: &Settings, secret: [u8; 32]) -> auth::Config {
+fn auth_config(settings: &Settings, secrets: Secrets) -> auth::Config {
     let algorithm = |digest: &settings::Digest| match digest {
         settings::Digest::Md5 => Algorithm::Md5,
         settings::Digest::Sha256 => Algorithm::Sha256,
@@ -322,7 +326,8 @@ fn auth_config(settings: &Settings, secret: [u8; 32]) -> auth::Config {
     auth::Config {
         algorithms: settings.sip.digest.iter().map(algorithm).collect(),
         nonce_life: settings.sip.nonce_life_s.duration(),
-        ..auth::Config::new(secret)
+        other_secrets: secrets.others,
+        ..auth::Config::new(secrets.first)
     }
 }
 

@@ -39,7 +39,7 @@ impl<'a> Credentials<'a> {
         }
         let param = |name| value.get(name).ok_or(BadCredentials);
         Ok(Some(Credentials {
-            username: param("username")?,
+            username: username(&value).ok_or(BadCredentials)?,
             realm: param("realm")?,
             nonce: param("nonce")?,
             uri: param("uri")?,
@@ -51,6 +51,30 @@ impl<'a> Credentials<'a> {
             qop: qop(&value)?,
         }))
     }
+}
+
+/// RFC 7616 3.4: a name that is not ASCII may come as `username*`, as RFC 5987 encodes it.
+fn username<'a>(value: &AuthValue<'a>) -> Option<Cow<'a, str>> {
+    if let Some(name) = value.get("username") {
+        return Some(name);
+    }
+    let encoded = value.get("username*")?;
+    let (charset, rest) = encoded.split_once('\'')?;
+    let (_language, escaped) = rest.split_once('\'')?;
+    if !charset.eq_ignore_ascii_case("UTF-8") {
+        return None;
+    }
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let mut rest = escaped.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let mut digit = || char::from(rest.next()?).to_digit(16);
+        bytes.push(u8::try_from(digit()? << 4 | digit()?).ok()?);
+    }
+    String::from_utf8(bytes).ok().map(Cow::Owned)
 }
 
 fn qop<'a>(value: &AuthValue<'a>) -> Result<Option<Qop<'a>>, BadCredentials> {

@@ -3,7 +3,12 @@
 //!
 //! A nonce carries its own proof: when it was made, a random part and a keyed MAC over both and the
 //! realm. Whoever holds the secret verifies it, so members of a farm share no table. What they do
-//! not share either is the replay check: each member refuses a nonce count that it has seen itself.
+//! not share either is the replay check: each member refuses a nonce count that it has seen itself, and
+//! takes nonces from before its own start for stale, since it does not know what they were used for.
+//!
+//! A nonce is not bound to the address that it was given to: behind the NATs of mobile networks a phone
+//! may have another one for its next request, and a request that is replayed from elsewhere is refused
+//! by its nonce count.
 //!
 //! The digest-uri is taken as sent and not compared with the Request-URI (RFC 3261 22.4 leaves that
 //! open): proxies on the way rewrite the one and not the other.

@@ -40,8 +40,9 @@ pub(super) struct Replay {
 }
 
 impl Replay {
-    pub(super) fn new(max: usize) -> Self {
-        Replay { seen: BTreeMap::new(), forgotten_ms: None, max }
+    /// Nonces issued before `start_ms` may have been used.
+    pub(super) fn since(start_ms: u64, max: usize) -> Self {
+        Replay { seen: BTreeMap::new(), forgotten_ms: start_ms.checked_sub(1), max }
     }
 
     /// How many nonces are remembered.

@@ -21,6 +21,8 @@ const CLOCK_SKEW: Duration = Duration::from_secs(30);
 pub struct Config {
     /// The key of the nonces. Members of a farm share it; otherwise random.
     pub secret: [u8; 32],
+    /// Keys whose nonces hold, too: the last one, and the next one before it is used everywhere.
+    pub other_secrets: Vec<[u8; 32]>,
     /// The algorithms, in the order in which they are offered (RFC 8760 2.4: strongest first).
     pub algorithms: Vec<Algorithm>,
     /// How long a nonce may be used.
@@ -37,6 +39,7 @@ impl Config {
     pub fn new(secret: [u8; 32]) -> Self {
         Config {
             secret,
+            other_secrets: Vec::new(),
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
             nonce_life: Duration::from_secs(300),
             nonces_max: 1 << 18,
@@ -50,6 +53,7 @@ impl Config {
 /// [`Authenticator::set_unix_time`].
 pub struct Authenticator {
     mint: Mint,
+    other_mints: Vec<Mint>,
     algorithms: Vec<Algorithm>,
     nonce_life_ms: u64,
     rng: ChaCha12Rng,
@@ -65,10 +69,12 @@ impl Authenticator {
     pub fn new(config: Config, seed: [u8; 32], now: Instant, unix: Duration) -> Self {
         Authenticator {
             mint: Mint::new(&config.secret),
+            other_mints: config.other_secrets.iter().map(Mint::new).collect(),
             algorithms: config.algorithms,
             nonce_life_ms: as_ms(config.nonce_life),
             rng: ChaCha12Rng::from_seed(seed),
-            replay: Replay::new(config.nonces_max),
+            // What was used before this process began is not known: nonces of then are stale.
+            replay: Replay::since(as_ms(unix), config.nonces_max),
             started: now,
             started_unix_ms: as_ms(unix),
         }
@@ -167,7 +173,10 @@ impl Authenticator {
         let oldest_ms = now_ms.saturating_sub(self.nonce_life_ms);
         let newest_ms = now_ms.saturating_add(as_ms(CLOCK_SKEW));
         self.replay.expire(oldest_ms);
-        let Some(nonce) = self.mint.verify(&of.nonce, &of.realm) else { return false };
+        let mut mints = std::iter::once(&self.mint).chain(&self.other_mints);
+        let Some(nonce) = mints.find_map(|mint| mint.verify(&of.nonce, &of.realm)) else {
+            return false;
+        };
         (oldest_ms..=newest_ms).contains(&nonce.issued_ms) && self.replay.use_nonce(nonce, count)
     }
 

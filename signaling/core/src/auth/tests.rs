@@ -404,3 +404,55 @@ proptest! {
         prop_assert_eq!(Challenge::parse(value.as_bytes()), None);
     }
 }
+
+/// A secret is exchanged: what was issued under the old one holds as long as that is listed.
+#[test]
+fn nonces_of_a_secret_that_is_being_replaced_hold() {
+    let mut old = Bench::new(Config::new([1; 32]));
+    let challenge = old.challenge();
+    let credentials = answered(&challenge, "alice", "secret", 1);
+    let both = Config { other_secrets: vec![[1; 32]], ..Config::new([2; 32]) };
+    assert_eq!(Bench::new(both).verify(&[&credentials]), ok());
+    assert_eq!(Bench::new(Config::new([2; 32])).verify(&[&credentials]), Verdict::Stale);
+}
+
+/// What a nonce was used for before a restart is not known, so it could be replayed.
+#[test]
+fn a_nonce_from_before_the_start_is_stale() {
+    let mut before = Bench::default();
+    let challenge = before.challenge();
+    let credentials = answered(&challenge, "alice", "secret", 1);
+    assert_eq!(before.verify(&[&credentials]), ok());
+    let now = start();
+    let server = Authenticator::new(Config::new([0; 32]), [1; 32], now, UNIX + secs(1));
+    let mut after = Bench { server, now, alice: plain("secret") };
+    assert_eq!(after.verify(&[&credentials]), Verdict::Stale);
+}
+
+/// RFC 7616 3.4, RFC 5987.
+#[test]
+fn a_name_beyond_ascii_may_come_encoded() {
+    let mut bench = Bench::default();
+    let challenge = bench.challenge();
+    let credentials = answered(&challenge, "alice", "secret", 1);
+    let encoded = credentials.replace("username=\"alice\"", "username*=UTF-8\'\'%61lic%65");
+    assert_eq!(bench.verify(&[&encoded]), ok());
+    for broken in ["latin1\'\'alice", "UTF-8\'alice", "UTF-8\'\'%6", "UTF-8\'\'%ff"] {
+        let broken = credentials.replace("username=\"alice\"", &format!("username*={broken}"));
+        assert_eq!(bench.verify(&[&broken]), Verdict::Malformed, "{broken}");
+    }
+}
+
+/// RFC 7616 3.4 and RFC 8760 2.6: what was not offered is not taken, and does not lock anybody out.
+#[test]
+fn variants_that_are_not_offered_are_challenged_anew() {
+    let mut bench = Bench::default();
+    let challenge = bench.challenge();
+    let credentials = answered(&challenge, "alice", "secret", 1);
+    for other in ["SHA-256-sess", "SHA-512-256", "MD5-sess", "token"] {
+        let other = credentials.replace("algorithm=SHA-256", &format!("algorithm={other}"));
+        assert_eq!(bench.verify(&[&other]), Verdict::NoCredentials, "{other}");
+    }
+    let quoted = credentials.replace("algorithm=SHA-256", "algorithm=\"sha-256\"");
+    assert_eq!(bench.verify(&[&quoted.replace("qop=auth", "qop=\"auth\"")]), ok());
+}

@@ -25,7 +25,7 @@ use crate::transaction::hash::Keyed;
 
 pub use config::Config;
 use rate::Rate;
-pub use rule::{ANSWER_FACTOR, Ban, Offence, Report, Rule};
+pub use rule::{ANSWER_FACTOR, Ban, REFUSAL_FACTOR, Offence, Report, Rule};
 pub use scanners::SCANNERS;
 use scanners::Words;
 use ways::{Entry, Ways};
@@ -178,6 +178,23 @@ impl Guard {
             self.drop_by(at, Rule::Answers, source);
         }
         may
+    }
+
+    /// Whether a refusal of `answer` bytes goes to `source`, which may be a forged address, for a
+    /// `request` of so many.
+    pub fn is_proportionate(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        request: usize,
+        answer: usize,
+    ) -> bool {
+        if answer <= REFUSAL_FACTOR * request || self.passes(source) {
+            return true;
+        }
+        let at = self.at(now);
+        self.drop_by(at, Rule::AnswerSize, source);
+        false
     }
 
     /// Whether a request from `source` with this User-Agent is dropped.

@@ -17,7 +17,8 @@ pub enum Rule {
     Account,
     /// The source has been given as many stateless answers as it may have.
     Answers,
-    /// The answer would be larger than [`ANSWER_FACTOR`] times what came over UDP.
+    /// The answer would be larger than [`ANSWER_FACTOR`] times what came over UDP, or a refusal larger than
+    /// [`REFUSAL_FACTOR`] times.
     AnswerSize,
 }
 
@@ -25,6 +26,10 @@ pub enum Rule {
 /// of no use to amplify with. Via, From, To, Call-ID and CSeq are most of any request, and the answer
 /// repeats them.
 pub const ANSWER_FACTOR: usize = 2;
+
+/// How much larger a refusal may be than what it refuses over UDP. A challenge has some 300 bytes of its
+/// own, as many as the smallest requests of phones.
+pub const REFUSAL_FACTOR: usize = 3;
 
 impl Rule {
     /// Every rule, in a fixed order.

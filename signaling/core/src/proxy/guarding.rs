@@ -61,6 +61,24 @@ impl Proxy {
         may
     }
 
+    /// Whether a refusal is not too large for what it refuses, where the sender's address may be forged.
+    pub(super) fn is_proportionate(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        request: usize,
+        answer: usize,
+    ) -> bool {
+        if arrival.transport.is_reliable() {
+            return true;
+        }
+        let is = self.guard.is_proportionate(now, arrival.remote.ip(), request, answer);
+        if !is {
+            self.tell_of_guard();
+        }
+        is
+    }
+
     /// Something counts against whoever sent this.
     pub(super) fn count_against(
         &mut self,

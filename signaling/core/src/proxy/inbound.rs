@@ -89,8 +89,28 @@ impl Proxy {
         request: Message,
     ) {
         if let Err(answer) = self.take_request(now, tx, &arrival, &request)
-            && let Some(response) = self.response(&request, &answer)
+            && let Some(tag) = self.transactions.tag(tx)
+            && let Some(response) = self.response(&request, &answer, &tag)
         {
+            self.refuse_request(now, tx, &arrival, &request, response);
+        }
+    }
+
+    /// Whoever is refused may not be who it says: nothing is sent to it again, of a challenge nothing is
+    /// kept, and over UDP nothing goes out that is much larger than what came (RFC 3261 26.3.2.4).
+    fn refuse_request(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+        response: Message,
+    ) {
+        if !self.is_proportionate(now, arrival, request.raw().len(), response.raw().len()) {
+            self.transactions.respond_and_forget(now, tx, None);
+        } else if matches!(response.status(), Some(401 | 407)) {
+            self.transactions.respond_and_forget(now, tx, Some(response));
+        } else {
             self.transactions.respond_once(now, tx, response);
         }
     }
@@ -289,15 +309,15 @@ impl Proxy {
         request: &Message,
         answer: &Answer,
     ) {
-        if let Some(response) = self.response(request, answer) {
+        let tag = self.new_tag();
+        if let Some(response) = self.response(request, answer, &tag) {
             self.transactions.respond(now, tx, response);
         }
     }
 
-    fn response(&mut self, request: &Message, answer: &Answer) -> Option<Message> {
-        let tag = self.new_tag();
+    fn response(&self, request: &Message, answer: &Answer, tag: &str) -> Option<Message> {
         let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
-        response.to_tag(&tag);
+        response.to_tag(tag);
         for (name, value) in &answer.headers {
             response.header(*name, value);
         }

@@ -150,6 +150,20 @@ impl Transactions {
         self.servers.respond_once(&mut self.shared, now, tx, &response)
     }
 
+    /// A To tag that is the same for each repetition of the request, even if nothing is kept of it
+    /// (RFC 3261 8.2.7); `None` once the transaction is over.
+    #[must_use]
+    pub fn tag(&self, tx: ServerTx) -> Option<String> {
+        self.servers.tag(tx)
+    }
+
+    /// Sends a final response, if there is one, and forgets the request: nothing of it is kept, and a
+    /// repetition is taken for a new request (RFC 3261 26.3.2.4). Where something has been sent before,
+    /// as [`Transactions::respond_once`].
+    pub fn respond_and_forget(&mut self, now: Instant, tx: ServerTx, response: Option<Message>) {
+        self.servers.respond_and_forget(&mut self.shared, now, tx, response.as_ref());
+    }
+
     /// Sends a request in a transaction of its own. Its top Via is ours, with a branch that was never
     /// used before. An ACK has no transaction: it goes through [`Transactions::transmit`].
     ///

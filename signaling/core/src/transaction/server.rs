@@ -319,6 +319,31 @@ impl Servers {
         responded
     }
 
+    pub(super) fn tag(&self, tx: ServerTx) -> Option<String> {
+        self.table.get(tx.0).map(|server| format!("{:016x}", server.hash))
+    }
+
+    /// Responds as one does who keeps no state.
+    pub(super) fn respond_and_forget(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        tx: ServerTx,
+        response: Option<&Message>,
+    ) {
+        let Some(server) = self.table.get(tx.0) else { return };
+        if !server.last.is_empty() {
+            if let Some(response) = response {
+                self.respond_once(shared, now, tx, response);
+            }
+            return;
+        }
+        if let Some(response) = response {
+            shared.transmit(server.target, response.raw().clone());
+        }
+        self.end(shared, tx);
+    }
+
     pub(super) fn handle_timer(
         &mut self,
         shared: &mut Shared,

@@ -144,3 +144,64 @@ fn trusted_sources_are_not_held_back_where_they_are_exempt() {
     }
     assert_eq!(bench.sent.len(), 1, "a source that is not");
 }
+
+fn invite(at: &str, more: &str) -> String {
+    format!(
+        "INVITE sip:bob@example.test SIP/2.0\r\nVia: SIP/2.0/UDP {at};branch=z9hG4bKi1;rport\r\n\
+         From: <sip:alice@example.test>;tag=a\r\nTo: <sip:bob@example.test>\r\nCall-ID: i1\r\n\
+         CSeq: 1 INVITE\r\nContact: <sip:alice@{at}>\r\nMax-Forwards: 70\r\n{more}\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// RFC 3261 26.3.2.4: the node is of no use to flood somebody whose address is forged. Nothing goes out
+/// again by itself, nothing is kept, and the ACK is for nobody else.
+#[test]
+fn a_challenge_is_sent_once_and_nothing_is_kept_of_it() {
+    let mut bench = bench();
+    let text = invite(PHONE, "");
+    bench.udp(PHONE, &text);
+    let challenge = bench.expect_status(PHONE, 407);
+    assert_eq!(bench.proxy.load().transactions, 0);
+    bench.pass(Duration::from_secs(60));
+    bench.expect_silence();
+    let tag = challenge.to().tag().unwrap();
+    let ack = text
+        .replace("INVITE sip", "ACK sip")
+        .replace("1 INVITE", "1 ACK")
+        .replace("To: <sip:bob@example.test>", &format!("To: <sip:bob@example.test>;tag={tag}"));
+    bench.udp(PHONE, &ack);
+    bench.expect_silence();
+    assert_eq!(bench.proxy.load().transactions, 0);
+    bench.udp(PHONE, &text);
+    bench.expect_status(PHONE, 407);
+}
+
+/// Bytes out for bytes in, over UDP, to somebody who has not been seen: 1.4 for what phones send with
+/// both algorithms offered, and never more than 3.
+#[test]
+fn what_answers_a_stranger_over_udp_is_hardly_larger_than_its_request() {
+    let mut bench = bench();
+    let phone = "User-Agent: Phone/1.0 (12345678)\r\nSupported: replaces, outbound, path\r\n\
+                 Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, NOTIFY, REFER, UPDATE, PRACK\r\n";
+    let media = format!("{phone}Content-Type: application/sdp\r\n");
+    let body = super::harness::sdp("198.51.100.1", 4000);
+    let with_body = invite(PHONE, &media).replace("Length: 0", &format!("Length: {}", body.len()));
+    for (text, most) in [
+        (register(PHONE, "alice", "p", phone), 1.4),
+        (with_body + &body, 1.1),
+        (invite(PHONE, ""), 3.0),
+        (register(PHONE, "alice", "q", "Route: <sip:x@elsewhere.test;lr>\r\n"), 3.0),
+    ] {
+        bench.udp(PHONE, &text);
+        let out: usize = bench.sent.drain(..).map(|sent| sent.bytes.len()).sum();
+        let factor = out as f64 / text.len() as f64;
+        assert!(out > 0 && factor <= most, "{factor} {text}");
+    }
+    let tiny = "OPTIONS sip:b@h SIP/2.0\r\nv:SIP/2.0/UDP h;branch=z9hG4bKt\r\nf:<sip:a@example.test>\r\n\
+                t:<sip:b@h>\r\ni:1\r\nCSeq:1 OPTIONS\r\n\r\n";
+    bench.udp(PHONE, tiny);
+    bench.expect_silence();
+    assert_eq!(dropped(&bench, Rule::AnswerSize), 1);
+    assert_eq!(bench.proxy.load().transactions, 0);
+}
