@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Have a running node read again what may have changed: certificates, the host's addresses.
     #[command(after_help = REFRESH_EXAMPLES)]
     Refresh(RefreshArgs),
+    /// Show whom a running node does not listen to, ban somebody, or lift a ban.
+    #[command(after_help = BANS_EXAMPLES, args_conflicts_with_subcommands = true)]
+    Bans(BansArgs),
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -192,11 +195,57 @@ pub(crate) struct RefreshArgs {
     pub(crate) json: bool,
 }
 
+const BANS_EXAMPLES: &str = "\
+Examples:
+  ringfarm bans                                 who is banned, since when, for how long, why
+  ringfarm bans --json                          the same as one JSON object, with times
+  ringfarm bans remove 203.0.113.66             listen to it again
+  ringfarm bans add 203.0.113.66 --minutes 60 --reason \"calls to premium numbers\"
+
+A banned source gets no answer at all. What else is dropped in silence is counted by rule at the end
+of the list: banned, rate (too many messages), scanner (by User-Agent), account (wrong passwords),
+answers and answer_size (too many or too large answers to strangers). Bans end with the process.";
+
+/// A running node, and what is to be done about its bans.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct BansArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BansCommand>,
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Print the result as one JSON object.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+/// What is to be done.
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum BansCommand {
+    /// Listen to a source again.
+    Remove {
+        /// Its address; any of an IPv6 /64.
+        #[arg(value_name = "ADDRESS")]
+        source: std::net::IpAddr,
+    },
+    /// Listen to a source no more.
+    Add {
+        /// Its address; of IPv6 the /64 that it is in.
+        #[arg(value_name = "ADDRESS")]
+        source: std::net::IpAddr,
+        /// How long.
+        #[arg(long, value_name = "N", default_value_t = 60)]
+        minutes: u32,
+        /// Why, for whoever reads the list.
+        #[arg(long, value_name = "TEXT", default_value = "no reason given")]
+        reason: String,
+    },
+}
+
 /// A running node.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct NodeArgs {
     /// The node's control socket (control.socket in its settings).
-    #[arg(long, value_name = "PATH", default_value = SOCKET)]
+    #[arg(long, value_name = "PATH", default_value = SOCKET, global = true)]
     pub(crate) socket: PathBuf,
 }
 

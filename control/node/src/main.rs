@@ -1,5 +1,6 @@
 //! `ringfarm`: SIP proxy, registrar and media relay in one process.
 
+mod bans;
 mod check;
 mod cli;
 mod config;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
             load::relaybench::floor::run([a, b]).map_err(Stop::from)
         }
         Command::Refresh(args) => refresh::refresh(&args),
+        Command::Bans(args) => bans::bans(&args),
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),
     };

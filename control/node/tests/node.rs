@@ -262,3 +262,43 @@ fn a_node_is_told_to_refresh_by_its_control_socket() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot reach a node at"), "{}", stderr(&output));
 }
+
+/// The list of bans: made, shown, lifted, and refused where it makes no sense.
+#[test]
+fn bans_are_listed_added_and_removed_by_the_control_socket() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (socket, settings) = (dir.path().join("control.sock"), dir.path().join("x.toml"));
+    let text = format!("[control]\nsocket = \"{}\"\n", socket.display());
+    std::fs::write(&settings, text).expect("it is written");
+    let mut command = ringfarm();
+    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut node = Node { child, stdout };
+    node.stdout.read_line(&mut String::new()).expect("it is ready");
+
+    let bans = |args: &[&str]| {
+        let output = ringfarm().arg("bans").args(args).arg("--socket").arg(&socket).output();
+        let output = output.expect("the binary runs");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &stderr(&output);
+        (output.status.code(), said)
+    };
+    assert_eq!(bans(&[]), (Some(0), "nobody is banned\n".to_owned()));
+    let add = ["add", "203.0.113.66", "--minutes", "5", "--reason", "premium numbers"];
+    assert_eq!(bans(&add), (Some(0), "banned for 5 min: 203.0.113.66\n".to_owned()));
+    let (code, said) = bans(&[]);
+    assert!(code == Some(0) && said.contains("by operator: premium numbers"), "{said}");
+    let list: serde_json::Value = serde_json::from_str(&bans(&["--json"]).1).expect("JSON");
+    assert_eq!(list["bans"][0]["source"], "203.0.113.66");
+    assert_eq!(bans(&["remove", "203.0.113.66"]).0, Some(0));
+    for (args, wanted) in [
+        (&["remove", "203.0.113.66"][..], "203.0.113.66 is not banned"),
+        (&["add", "127.0.0.1"], "it is exempt"),
+        (&["add", "203.0.113.66", "--minutes", "0"], "a ban lasts from 1"),
+    ] {
+        let (code, said) = bans(args);
+        assert!(code == Some(1) && said.contains(wanted), "{said}");
+    }
+    node.signal(Signal::SIGTERM);
+    assert_eq!(node.ended(), 0);
+}

@@ -25,6 +25,8 @@
 pub(crate) mod client;
 pub(crate) mod server;
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -37,6 +39,22 @@ pub(crate) const SOCKET: &str = "/run/ringfarm/control.sock";
 pub(crate) enum Command {
     /// Read again what may have changed outside: certificates, the host's addresses.
     Refresh {},
+    /// List the sources that are banned.
+    Bans {},
+    /// Ban a source.
+    Ban {
+        /// Its address; of IPv6 its /64 is banned.
+        source: IpAddr,
+        /// How long.
+        minutes: u32,
+        /// Why, for whoever reads the list.
+        reason: String,
+    },
+    /// End the ban of a source.
+    Unban {
+        /// Its address, or another of its IPv6 /64.
+        source: IpAddr,
+    },
 }
 
 /// What comes of a command: its result, or why there is none, for people.

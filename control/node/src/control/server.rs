@@ -141,7 +141,7 @@ mod tests {
     fn a_command_is_one_line_and_so_is_its_answer() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.sock");
-        let control = serve(&path, |Command::Refresh {}| Ok(json!({"done": 1}))).unwrap();
+        let control = serve(&path, |_| Ok(json!({"done": 1}))).unwrap();
         assert_eq!(client::ask(&path, &Command::Refresh {}).unwrap(), json!({"done": 1}));
         assert_eq!(
             said(&path, b"{\"command\":\"refresh\"}\nmore"),

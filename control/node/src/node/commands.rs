@@ -11,7 +11,7 @@ use signaling_net::tls::Tls;
 use tokio::sync::Notify;
 
 use super::host_addresses::Watch;
-use super::{Shared, certificates, translate};
+use super::{Shared, bans, certificates, translate};
 use crate::control::{Answer, Command};
 
 /// How long the signaling thread may take to come to a question: it goes round in milliseconds.
@@ -24,6 +24,12 @@ const ASKED_MAX: usize = 16;
 pub(super) enum Ask {
     /// Look again at what may have changed outside; use these certificates from now on.
     Refresh { tls: Option<Tls> },
+    /// List the bans.
+    Bans,
+    /// Ban a source for some time.
+    Ban { source: IpAddr, time: Duration, reason: String },
+    /// End the ban of a source.
+    Unban { source: IpAddr },
     /// The host has these addresses now.
     Addresses(Vec<IpAddr>),
 }
@@ -77,7 +83,18 @@ impl Commands {
     pub(super) fn run(&self, command: Command) -> Answer {
         match command {
             Command::Refresh {} => self.refresh(),
+            Command::Bans {} => self.ask(Ask::Bans),
+            Command::Ban { source, minutes, reason } => {
+                let time = Duration::from_secs(u64::from(minutes) * 60);
+                bans::check(time, &reason)?;
+                self.ask(Ask::Ban { source, time, reason })
+            }
+            Command::Unban { source } => self.ask(Ask::Unban { source }),
         }
+    }
+
+    fn ask(&self, ask: Ask) -> Answer {
+        self.shared.asks.ask(ask, &self.shared.wake)
     }
 
     /// Reads the certificates anew; new connections use them. What cannot be read leaves the old ones

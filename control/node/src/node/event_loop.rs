@@ -20,6 +20,7 @@ use signaling_core::transport::{ListenerId, Transport};
 use signaling_net::{Input, Resolver, Transports};
 
 use super::alarm::Alarm;
+use super::bans;
 use super::commands::Ask;
 use super::gather::Gather;
 use super::metrics::{Figures, OverloadFigures, Tally};
@@ -120,6 +121,20 @@ impl EventLoop {
     /// Answers a command.
     fn answer(&mut self, ask: Ask) -> Answer {
         match ask {
+            Ask::Bans => Ok(bans::list(&self.proxy, Instant::now())),
+            Ask::Ban { source, time, reason } => {
+                let banned = self.proxy.ban(Instant::now(), source, time, &reason);
+                banned.map_err(|why| format!("{source} is not banned: {why}"))?;
+                tracing::warn!(%source, reason, "banned by the operator for {} s", time.as_secs());
+                Ok(Value::Null)
+            }
+            Ask::Unban { source } => {
+                if !self.proxy.unban(Instant::now(), source) {
+                    return Err(format!("{source} is not banned"));
+                }
+                tracing::warn!(%source, "ban lifted by the operator");
+                Ok(Value::Null)
+            }
             Ask::Refresh { tls } => {
                 if let Some(tls) = tls {
                     self.transports.set_tls(tls);

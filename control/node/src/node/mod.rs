@@ -1,6 +1,7 @@
 //! A node: the relay's workers and one signaling thread, started, watched and stopped together.
 
 mod alarm;
+mod bans;
 mod calls_log;
 pub(crate) mod certificates;
 mod commands;

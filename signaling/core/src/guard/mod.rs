@@ -10,6 +10,7 @@
 //! Servers whose calls must not depend on that are exempt (trusted peers, routes, `exempt`), and a
 //! source that has shown right credentials within an hour is banned ten times later.
 
+mod bans;
 mod config;
 pub(crate) mod rate;
 mod rule;
@@ -18,14 +19,16 @@ mod scanners;
 mod tests;
 mod ways;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use crate::transaction::hash::Keyed;
 
+pub use bans::{Ban, BanRefused};
 pub use config::Config;
 use rate::Rate;
-pub use rule::{ANSWER_FACTOR, Ban, REFUSAL_FACTOR, Offence, Report, Rule};
+pub use rule::{ANSWER_FACTOR, Offence, REFUSAL_FACTOR, Report, Rule};
 pub use scanners::SCANNERS;
 use scanners::Words;
 use ways::{Entry, Ways};
@@ -56,6 +59,7 @@ struct Source {
     banned_until: u64,
     good_until: u64,
     since: u64,
+    banned_at: u64,
     failures: u32,
     reason: Offence,
 }
@@ -106,6 +110,8 @@ pub struct Guard {
     dropped: [u64; Rule::ALL.len()],
     told: [Told; Rule::ALL.len()],
     reports: Vec<Report>,
+    /// Why the operator has banned, by key.
+    notes: HashMap<u64, Box<str>>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -132,6 +138,7 @@ impl Guard {
             dropped: [0; Rule::ALL.len()],
             told: [Told::default(); Rule::ALL.len()],
             reports: Vec::new(),
+            notes: HashMap::new(),
             config,
         }
     }
@@ -286,19 +293,6 @@ impl Guard {
         self.dropped
     }
 
-    /// Who is banned.
-    #[must_use]
-    pub fn bans(&self, now: Instant) -> Vec<Ban> {
-        let at = self.at(now);
-        let banned = self.sources.iter().filter(|(_, entry)| entry.banned_until > at);
-        let ban = |(key, entry): (u64, &Source)| Ban {
-            source: source_of(key),
-            reason: entry.reason,
-            left: Duration::from_nanos(entry.banned_until - at),
-        };
-        banned.map(ban).collect()
-    }
-
     fn passes(&self, source: IpAddr) -> bool {
         !self.config.enabled || self.config.is_exempt(source)
     }
@@ -322,6 +316,7 @@ impl Guard {
             return;
         }
         entry.failures = 0;
+        entry.banned_at = at;
         entry.banned_until = at + nanos(self.config.ban);
         entry.reason = what;
         self.report(Report::Ban { source, reason: what, time: self.config.ban });

@@ -76,6 +76,8 @@ pub enum Offence {
     Malformed,
     /// A known scanner.
     Scanner,
+    /// The operator wants it.
+    Operator,
 }
 
 impl Offence {
@@ -88,6 +90,7 @@ impl Offence {
             Offence::Stranger => "calls in strangers' names",
             Offence::Malformed => "malformed messages",
             Offence::Scanner => "a scanner's User-Agent",
+            Offence::Operator => "the operator",
         }
     }
 
@@ -98,7 +101,8 @@ impl Offence {
             Offence::Credentials
             | Offence::UnknownUser
             | Offence::Stranger
-            | Offence::Malformed => 1,
+            | Offence::Malformed
+            | Offence::Operator => 1,
         }
     }
 }
@@ -144,15 +148,4 @@ impl fmt::Display for Report {
             ),
         }
     }
-}
-
-/// A source that is banned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ban {
-    /// The address, or the first of an IPv6 /64.
-    pub source: IpAddr,
-    /// For what it did last.
-    pub reason: Offence,
-    /// For how long yet.
-    pub left: Duration,
 }

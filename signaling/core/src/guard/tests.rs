@@ -125,7 +125,8 @@ fn a_source_that_goes_on_is_banned_with_a_reason_until_the_ban_ends() {
     assert!(guard.admit(now, ip(BAD)));
     guard.failed(now, ip(BAD), Some(b"x"), Offence::UnknownUser);
     assert!(!guard.admit(now, ip(BAD)) && guard.admit(now, ip("198.51.100.67")));
-    let ban = Ban { source: ip(BAD), reason: Offence::UnknownUser, left: 600 * S };
+    let (age, left) = (Duration::ZERO, 600 * S);
+    let ban = Ban { source: ip(BAD), reason: Offence::UnknownUser, note: None, age, left };
     assert_eq!(guard.bans(now), [ban]);
     let reports: Vec<String> =
         std::iter::from_fn(|| guard.poll_report()).map(|r| r.to_string()).collect();

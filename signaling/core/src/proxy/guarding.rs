@@ -1,15 +1,35 @@
 //! What the proxy core asks the guard, and tells it.
 
-use std::time::Instant;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use super::Proxy;
 use super::output::Notice;
 use crate::auth::Verdict;
-use crate::guard::Offence;
+use crate::guard::{BanRefused, Offence};
 use crate::transport::Arrival;
 use crate::wire::{HeaderName, Message, Method};
 
 impl Proxy {
+    /// The operator bans a source ([`Guard::ban`](crate::guard::Guard::ban)).
+    ///
+    /// # Errors
+    /// [`BanRefused`].
+    pub fn ban(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        time: Duration,
+        note: &str,
+    ) -> Result<(), BanRefused> {
+        self.guard.ban(now, source, time, note)
+    }
+
+    /// The operator lifts a ban ([`Guard::unban`](crate::guard::Guard::unban)).
+    pub fn unban(&mut self, now: Instant, source: IpAddr) -> bool {
+        self.guard.unban(now, source)
+    }
+
     /// Passes on what the guard has to tell.
     pub(super) fn tell_of_guard(&mut self) {
         while let Some(report) = self.guard.poll_report() {
