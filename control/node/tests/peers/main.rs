@@ -19,6 +19,7 @@ mod kamailio_calls;
 mod kamailio_ng;
 mod kernel_ports;
 mod large;
+mod linphone;
 mod networks;
 mod next_hops;
 mod raw;

@@ -1,6 +1,7 @@
 //! A network namespace that lives as long as a value of [`Namespace`].
 
 use std::fs::{self, File};
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::path::Path;
 use std::process::Command;
@@ -17,6 +18,8 @@ use super::run;
 /// All our namespaces are called `PREFIX PID - NUMBER`, with the pid of the test process that made
 /// them.
 const PREFIX: &str = "ringfarm-test-";
+/// What `ip netns` shows in place of files of /etc.
+const FILES: &str = "/etc/netns";
 /// Where `ip netns` keeps the names.
 const FOLDER: &str = "/run/netns";
 
@@ -57,6 +60,15 @@ impl Namespace {
     /// Runs `ip` with these arguments, which a space divides, on the devices inside.
     pub(crate) fn ip(&self, arguments: &str) {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split(' ')));
+    }
+
+    /// Has the programs inside find `name` at `address`, as /etc/hosts does.
+    pub(crate) fn knows(&self, name: &str, address: IpAddr) {
+        let folder = Path::new(FILES).join(&self.name);
+        let hosts = format!("127.0.0.1 localhost\n{address} {name}\n");
+        fs::create_dir_all(&folder)
+            .and_then(|()| fs::write(folder.join("hosts"), hosts))
+            .unwrap_or_else(|e| panic!("cannot write {}/hosts: {e}", folder.display()));
     }
 
     /// A command that will run `program` inside.
@@ -130,4 +142,6 @@ fn remove(name: &str) {
         }
     }
     let _ = Command::new("ip").args(["netns", "delete", name]).output();
+    // Most have none.
+    let _ = fs::remove_dir_all(Path::new(FILES).join(name));
 }
