@@ -13,6 +13,7 @@ mod dns;
 mod events;
 mod features;
 mod hard_networks;
+mod flows;
 mod harness;
 mod kamailio;
 mod kamailio_calls;
