@@ -13,7 +13,7 @@ use super::way::Way;
 use crate::call::{Call, CallId, Party};
 use crate::transaction::ServerTx;
 use crate::transport::{Arrival, Target};
-use crate::wire::{Message, Method, Uri};
+use crate::wire::{Message, Method, Scheme, Uri};
 
 /// A call that a message belongs to, and the way it takes through it.
 #[derive(Clone, Debug)]
@@ -35,6 +35,20 @@ pub(super) enum Onward {
     Way(Box<Way>),
 }
 
+/// RFC 3261 26.2.2: what asks for TLS goes no other way, within a call as before it. A BYE does, for a call
+/// that could not be ended would be worse than its end overheard.
+fn check_secure(request: &Message, method: &Method, to: &Onward) -> Result<(), Answer> {
+    let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+    let is_secure = match to {
+        Onward::Direct { target, .. } => target.transport.is_secure(),
+        Onward::Way(way) => way.is_secure(),
+    };
+    if is_sips && !is_secure && *method != Method::Bye {
+        return Err(Answer::new(416, "No Secure Way To Destination"));
+    }
+    Ok(())
+}
+
 impl Proxy {
     pub(super) fn in_call_request(
         &mut self,
@@ -54,6 +68,7 @@ impl Proxy {
         let passage = self.passage(now, arrival, request, routed)?;
         self.follow_sender(now, arrival, request, &passage)?;
         self.note_cseq(&passage, request);
+        check_secure(request, &method, &passage.to)?;
         let has_ended = self.calls.get(passage.call.0).is_some_and(|call| call.ended.is_some());
         if has_ended && matches!(method, Method::Invite | Method::Update) {
             return Err(Answer::new(481, "Call Has Ended"));

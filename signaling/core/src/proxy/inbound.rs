@@ -126,7 +126,7 @@ impl Proxy {
         let routed = self.take_own_routes(request)?;
         let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
         let for_us = routed.next_route.is_none() && self.addresses.is_served(&self.config, &uri);
-        self.check_uri(request, for_us)?;
+        self.check_uri(arrival, request, for_us)?;
         if belongs_to_call(request, &routed) {
             return self.in_call_request(now, tx, arrival, request, method, &routed);
         }
@@ -153,11 +153,21 @@ impl Proxy {
     }
 
     /// What cannot be sent as it asks to be. `sips` goes where TLS is spoken; users' devices may be
-    /// reached over a secure WebSocket, too (RFC 3261 26.2.2).
-    fn check_uri(&self, request: &Message, for_us: bool) -> Result<(), Answer> {
+    /// reached over a secure WebSocket, too (RFC 3261 26.2.2). It has to have come so, too, but for a
+    /// trusted peer: that may be where TLS ends.
+    fn check_uri(&self, arrival: &Arrival, request: &Message, for_us: bool) -> Result<(), Answer> {
         let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
         match uri.scheme() {
             Scheme::Sip => Ok(()),
+            // Whoever is told 416 tries again with `sip` (RFC 3261 8.1.3.5), which gives up what was
+            // asked for; 403 is not tried again.
+            Scheme::Sips
+                if self.config.listeners.iter().any(|l| l.transport.is_secure())
+                    && !arrival.transport.is_secure()
+                    && !self.config.is_trusted(arrival.remote.ip()) =>
+            {
+                Err(Answer::new(403, "Secure Transport Required"))
+            }
             Scheme::Sips if self.offered.speaks(Transport::Tls) => Ok(()),
             Scheme::Sips
                 if for_us && self.config.listeners.iter().any(|l| l.transport.is_secure()) =>

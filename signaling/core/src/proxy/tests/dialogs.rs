@@ -285,7 +285,7 @@ fn a_token_does_not_take_a_request_out_of_tls() {
     let mut bench = Bench::new(Plan { secure: true, ..Plan::default() });
     let routes = reversed(&bench.subscribe("SUBSCRIBE"));
     let request = within("SUBSCRIBE", 2, &routes).replacen(BOB_URI, "sips:bob@10.0.0.20", 1);
-    bench.udp(ALICE_NAT, &request);
+    bench.tls(ALICE_NAT, 9, &request.replacen("UDP", "TLS", 1));
     bench.expect_status(ALICE_NAT, 416);
     bench.expect_silence();
 }

@@ -1,6 +1,6 @@
 //! `sips`: every hop is secured, or there is none (RFC 3261 26.2.2).
 
-use super::calls::{ALICE, BOB, invite};
+use super::calls::{ALICE, BOB, from_alice, invite, set_up};
 use super::harness::{Bench, NODE_TLS, Plan, address, register, reply};
 use crate::proxy::config::{NextHop, Route};
 use crate::transport::Transport;
@@ -150,4 +150,36 @@ fn a_request_outward_that_has_to_be_secure_takes_no_other_way() {
     bench.tls(ALICE, 9, &routed("sips:203.0.113.60;lr").replacen("UDP", "TLS", 1));
     bench.expect_status(ALICE, 100);
     bench.expect_request("203.0.113.60:5061", "INVITE");
+}
+
+/// RFC 3261 26.2.2: a `sips` request that has come in the clear has not been kept secret. It is refused with
+/// what nobody answers by trying `sip` instead; a trusted peer may be where TLS ends.
+#[test]
+fn a_request_that_has_to_be_secure_has_to_come_so() {
+    for (trusted, status) in [(vec![], 403), (vec!["198.51.100.10"], 480)] {
+        let mut bench = Bench::new(Plan { secure: true, trusted, ..Plan::default() });
+        bench.udp(ALICE, &to_sips("sips:bob@example.test"));
+        let refusal = bench.expect_status(ALICE, status);
+        let reason: &[u8] =
+            if status == 403 { b"Secure Transport Required" } else { b"Temporarily Unavailable" };
+        assert_eq!(refusal.reason(), reason);
+    }
+}
+
+/// RFC 3261 26.2.2: nor does a request within a call go without TLS that asks for it; a BYE goes.
+#[test]
+fn a_request_within_a_call_that_has_to_be_secure_takes_no_other_way() {
+    let mut bench = bench();
+    let (_, ok) = set_up(&mut bench);
+    let secure = |method: &str, cseq| {
+        let onward = "Route: <sip:203.0.113.60;lr>\r\nMax-Forwards";
+        let request = from_alice(method, cseq, &ok, "", "").replacen("Max-Forwards", onward, 1);
+        let request = request.replacen("UDP", "TLS", 1);
+        request.replacen(&format!("{method} sip:"), &format!("{method} sips:"), 1)
+    };
+    bench.tls(ALICE, 9, &secure("INFO", 2));
+    let refusal = bench.expect_status(ALICE, 416);
+    assert_eq!(refusal.reason(), b"No Secure Way To Destination");
+    bench.tls(ALICE, 9, &secure("BYE", 3));
+    bench.expect_request("203.0.113.60:5060", "BYE");
 }
