@@ -76,6 +76,7 @@ pub(super) fn proxy(id: NodeId, now: Instant, settings: &Settings, scenario: &Sc
         relay_media: true,
         udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
+        server_timeout: Duration::from_secs(4),
         redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
         overload: signaling_core::overload::Config::default(),

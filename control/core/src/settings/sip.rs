@@ -56,6 +56,10 @@ settings_table! {
         /// called.
         live fork_timeout_s: Seconds = default(Seconds(20)) in 5..=180;
 
+        /// Seconds for which a server of another domain may say nothing to an INVITE before the next one
+        /// is tried, where there is one (RFC 3263 4.3); the last one has 32.
+        live server_timeout_s: Seconds = default(Seconds(4)) in 1..=32;
+
         /// Which redirections (a phone that forwards its calls answers 302) the node follows itself:
         /// "served", those to users of its own domains; "anywhere", those to other domains, too, for
         /// callers who may call there; "never", none: the caller is told, and may call again.

@@ -179,6 +179,7 @@ fn proxy_config(settings: &Settings, bound: &[SocketAddr]) -> Config {
         learning: learning(settings),
         udp_bytes_max: settings.sip.udp_max_bytes,
         fork_time: settings.sip.fork_timeout_s.duration(),
+        server_timeout: settings.sip.server_timeout_s.duration(),
         redirects: redirects(settings.sip.follow_redirects),
         session_timers: session_timers(settings),
         events: events(settings),

@@ -123,6 +123,8 @@ pub struct Config {
     pub udp_bytes_max: usize,
     /// How long each group of contacts of one q rings before the next one is tried.
     pub fork_time: Duration,
+    /// How long a server may say nothing to an INVITE before the next one is tried, where there is one.
+    pub server_timeout: Duration,
     /// Which redirections are followed here.
     pub redirects: Redirects,
     /// How long sessions go on without a refresh (RFC 4028); `None`: session timers are left to the

@@ -91,6 +91,10 @@ pub(super) struct Branch {
     pub(super) late_offer: Option<OfferId>,
     /// CANCEL has been asked for.
     pub(super) cancel_sent: bool,
+    /// The server has less time than timer C to say that it is there: another could be tried.
+    pub(super) on_trial: bool,
+    /// The server has let that time pass, and another has been tried.
+    pub(super) is_left: bool,
 }
 
 impl Branch {
@@ -117,6 +121,8 @@ impl Branch {
             offered: None,
             late_offer: None,
             cancel_sent: false,
+            on_trial: false,
+            is_left: false,
         }
     }
 

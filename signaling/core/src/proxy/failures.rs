@@ -139,6 +139,7 @@ impl Proxy {
             return;
         }
         let Some((key, index)) = self.take_asker(tx) else { return };
+        self.release_if_left(key, index, tx);
         let (mut by_web_socket, mut by_token) = (false, false);
         if let Some(branch) = self.branch_mut(key, index) {
             branch.tx = None;

@@ -344,7 +344,7 @@ impl Proxy {
                 branch.progress = Progress::Pending;
                 self.by_client.insert(tx, Asker::Branch(key, index));
                 if is_invite {
-                    self.start_timer_c(now, key, index);
+                    self.start_invite_timer(now, key, index);
                 }
             }
             Err(full) => {

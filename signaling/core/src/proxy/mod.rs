@@ -37,6 +37,7 @@ mod shedding;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod trial;
 mod way;
 
 use std::collections::{HashMap, VecDeque};

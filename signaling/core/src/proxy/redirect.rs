@@ -87,10 +87,13 @@ impl Proxy {
             return None;
         }
         let context = self.contexts.get(key)?;
-        let is_wanted = !context.cancelled && !context.answered && !context.server_ended;
         let starts = matches!(context.purpose, Purpose::NewCall(_) | Purpose::Plain);
         let is_within_dialog = context.request.to().tag().is_some();
-        if !is_wanted || !starts || is_within_dialog || context.method == Method::Register {
+        if !context.may_try_more()
+            || !starts
+            || is_within_dialog
+            || context.method == Method::Register
+        {
             return None;
         }
         let (request, arrival, caller) = (context.request.clone(), context.arrival, context.caller);

@@ -284,6 +284,7 @@ impl Proxy {
 
     pub(super) fn handle_client_ended(&mut self, tx: ClientTx) {
         let Some((key, index)) = self.take_asker(tx) else { return };
+        self.release_if_left(key, index, tx);
         if let Some(branch) = self.branch_mut(key, index).filter(|b| b.tx == Some(tx)) {
             branch.tx = None;
         }

@@ -57,6 +57,9 @@ impl Proxy {
 
     /// Starts timer C (RFC 3261 16.6 step 11).
     pub(super) fn start_timer_c(&mut self, now: Instant, key: Key, branch: usize) {
+        if let Some(branch) = self.branch_mut(key, branch) {
+            branch.on_trial = false;
+        }
         self.start_branch_timer(now + TIMER_C, key, branch);
     }
 
@@ -90,6 +93,9 @@ impl Proxy {
         }
         if branch.progress == Progress::Resolving {
             return self.branch_resolved(now, key, index, Err(ResolveError::NoAnswer));
+        }
+        if branch.on_trial && !branch.cancel_sent {
+            return self.trial_ends(now, key, index);
         }
         let already_cancelled = branch.cancel_sent;
         match branch.tx {

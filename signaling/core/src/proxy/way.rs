@@ -107,7 +107,14 @@ impl Way {
         })
     }
 
-    fn is_exhausted(&self) -> bool {
+    /// The present server is given up with this failure; gives it, if it is one that is known by its
+    /// address.
+    pub(super) fn give_up(&mut self, failure: Failure) -> Option<Hop> {
+        self.failure = Some(failure);
+        self.current.take()
+    }
+
+    pub(super) fn is_exhausted(&self) -> bool {
         self.ahead.is_empty() && self.doubtful.is_empty()
     }
 }

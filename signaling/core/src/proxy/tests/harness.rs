@@ -192,6 +192,7 @@ impl Bench {
             flow_timer: Some(Duration::from_secs(120)),
             udp_bytes_max: 1_300,
             fork_time: Duration::from_secs(20),
+            server_timeout: Duration::from_secs(4),
             redirects: plan.redirects,
             session_timers: plan.session_timers,
             server_name: "ringfarm/test".to_owned(),

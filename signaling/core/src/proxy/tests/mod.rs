@@ -27,3 +27,4 @@ mod session_timers;
 mod shedding;
 mod torture;
 mod torture6;
+mod trial;
