@@ -69,6 +69,7 @@ fn proxy(now: Instant) -> Proxy {
         flow_timer: None,
         udp_bytes_max: 1_300,
         fork_time: Duration::from_secs(20),
+        server_timeout: Duration::from_secs(4),
         redirects: Redirects::default(),
         session_timers: None,
         overload: signaling_core::overload::Config::default(),
