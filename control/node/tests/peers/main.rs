@@ -32,3 +32,4 @@ mod sipp_answers;
 mod sipp_calls;
 mod tone;
 mod unrelayed;
+mod websocket;
