@@ -44,6 +44,18 @@ impl Baresip {
         transport: Transport,
         hertz: u32,
     ) -> Baresip {
+        Baresip::start_with(lab, user, local, transport, hertz, "")
+    }
+
+    /// As [`Baresip::start`], with `more` parameters of its account (`NAME=VALUE;NAME=VALUE`).
+    pub(crate) fn start_with(
+        lab: &Lab,
+        user: &User,
+        local: impl Into<IpAddr>,
+        transport: Transport,
+        hertz: u32,
+        more: &str,
+    ) -> Baresip {
         let local = local.into();
         let dir = lab.path(&user.name);
         let write = |name: &str, text: String| {
@@ -57,7 +69,7 @@ impl Baresip {
             let _ = writeln!(text, "sip_cafile {}", authorities.display());
         }
         write("config", text);
-        write("accounts", account(user, sip_facing(local, transport), transport));
+        write("accounts", account(user, sip_facing(local, transport), transport, more));
         write("contacts", String::new());
         let mut command: Command = lab.host(local).command(BARESIP);
         // -s: it prints its SIP messages, which a failed test shows.
@@ -70,6 +82,11 @@ impl Baresip {
             line.contains("200 OK") && line.contains("binding")
         });
         Baresip { process, control: RefCell::new(control), dir }
+    }
+
+    /// What it has printed so far, with its SIP messages.
+    pub(crate) fn printed(&self) -> String {
+        self.process.lines().join("\n")
     }
 
     /// Calls `user`@our domain and waits for the answer.
@@ -212,12 +229,12 @@ fn take_netstring(bytes: &mut Vec<u8>) -> Option<Value> {
     Some(object)
 }
 
-fn account(user: &User, proxy: SocketAddr, transport: Transport) -> String {
+fn account(user: &User, proxy: SocketAddr, transport: Transport, more: &str) -> String {
     let (name, password, transport) = (&user.name, &user.password, transport.name());
     format!(
         "<sip:{name}@{DOMAIN};transport={transport}>;auth_user={name};auth_pass={password};\
          outbound=\"sip:{proxy};transport={transport}\";regint=300;answermode=auto;\
-         audio_codecs=pcma/8000/1\n"
+         audio_codecs=pcma/8000/1;{more}\n"
     )
 }
 

@@ -4,8 +4,10 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::baresip::{BARESIP, Baresip};
 use crate::harness::{
-    CALLEE, CALLER_HUNG_UP, DOMAIN, Direction, Lab, Meter, NODE, PROXY, Settings, Transport, User,
+    CALLEE, CALLER, CALLER_HUNG_UP, DOMAIN, Direction, Lab, Meter, NODE, PROXY, Settings,
+    Transport, User, wait_for,
 };
 use crate::scenario::{Scenario, scenario};
 use crate::sipp::{CALLEE_ECHOES, CALLER_UNCHALLENGED, MEDIA_PORT, SIPP, Sipp, register};
@@ -173,6 +175,39 @@ fn a_call_to_a_gruu_reaches_its_device() {
     caller(&format!("bob@{DOMAIN};gr=urn:uuid:a1")).start(&lab, "caller").succeed(LIMIT);
     answers.succeed(LIMIT);
     assert_eq!(meter.packets("other"), 0);
+    lab.finish(&[CALLER_HUNG_UP]);
+}
+
+/// RFC 5626 3.5.1, 4.4, 6, by a phone that speaks it: two flows of one device, one a transport, of which
+/// one rings. It shows on its connection that it is alive (every 16 to 20 s, the least that it does), and
+/// is answered, without which it would give the flow up.
+#[test]
+fn baresip_keeps_two_flows_and_is_called_by_one() {
+    let (alice, bob) = (User::new("alice"), User::new("bob"));
+    let settings = Settings::with_users(&["alice", "bob"]);
+    let more = "[sip.registrar]\nflow_timer_s = 5\n".to_owned();
+    let lab = Lab::start(&Settings { more, ..settings }, &[BARESIP]);
+    let shown = Meter::of_short_segments(&lab, "shown", CALLEE, NODE);
+    let answered = Meter::of_short_segments(&lab, "answered", NODE, CALLEE);
+    let second = format!("sipnat=outbound;outbound2=\"sip:{NODE}:5060;transport=udp\"");
+    let callee = Baresip::start_with(&lab, &bob, CALLEE, Transport::Tcp, 1000, &second);
+    wait_for("both flows", LIMIT, || {
+        let printed = callee.printed();
+        let ok = printed.rsplit("SIP/2.0 200 OK").next().unwrap_or_default();
+        ["reg-id=1", "reg-id=2", "Require: outbound"].iter().all(|what| ok.contains(what))
+    });
+    wait_for("a sign of life and its answer", Duration::from_secs(25), || {
+        shown.packets("shown") > 0 && answered.packets("answered") > 0
+    });
+    let caller = Baresip::start(&lab, &alice, CALLER, Transport::Udp, 440);
+    caller.call(&bob);
+    wait_for("a second of the tone", LIMIT, || caller.recorded_bytes() > 16_000);
+    let invites = callee.printed().matches("\nINVITE sip:bob").count();
+    assert_eq!(invites, 1, "one flow rings");
+    caller.hang_up();
+    callee.wait_call_end();
+    caller.quit();
+    callee.quit();
     lab.finish(&[CALLER_HUNG_UP]);
 }
 

@@ -1,6 +1,6 @@
 //! Counts packets with nftables: exact, in the kernel, and blind to who sends and who receives.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use super::{Lab, run};
@@ -39,6 +39,25 @@ impl<'a> Meter<'a> {
             run(lab.host(*to).command("nft").arg(ruleset));
         }
         Meter { lab, directions: directions.to_vec() }
+    }
+
+    /// Starts to count the TCP segments with at most a few bytes of content: signs of life (RFC 5626 3.5.1)
+    /// and no SIP.
+    pub(crate) fn of_short_segments(
+        lab: &'a Lab,
+        name: &'static str,
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+    ) -> Meter<'a> {
+        super::require("nft");
+        let ruleset = format!(
+            "table inet {name} {{\ncounter seen {{}}\nchain input {{\ntype filter hook input priority 0;\n\
+             ip saddr {from} tcp flags & psh == psh ip length < 64 counter name seen\n}}\n}}"
+        );
+        run(lab.host(to).command("nft").arg(ruleset));
+        let (from, to) = (from.into(), to.into());
+        let direction = Direction { name, from, to, ports: 0..=u16::MAX, swallow: false };
+        Meter { lab, directions: vec![direction] }
     }
 
     /// Packets counted so far in the direction of this name.
