@@ -125,8 +125,9 @@ Progress goes to standard error, the report to standard output.";
 
 const SIP_EXAMPLES: &str = "\
 Examples:
-  ringfarm bench sip --html sip.html                  everything, about an hour; plots in sip.html
-  ringfarm bench sip --quick                          whether it works here
+  ringfarm bench sip --html sip.html                  everything, over an hour; plots in sip.html
+  ringfarm bench sip --quick                          the main loads within 12 minutes
+  ringfarm bench sip --smoke                          whether it works here
   ringfarm bench sip --parts calls --transports udp   one load
   ringfarm bench sip --systems ringfarm               without Kamailio
 

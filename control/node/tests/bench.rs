@@ -48,7 +48,7 @@ fn the_relay_is_measured_over_ng_against_the_floor() {
 /// figures that its targets are stated in.
 #[test]
 fn calls_and_registrations_are_measured_beside_kamailio() {
-    let words = "sip --quick --json --minutes-max 3 --rounds 1 --seconds 0.4 --transports udp,tcp \
+    let words = "sip --smoke --json --minutes-max 3 --rounds 1 --seconds 0.4 --transports udp,tcp \
                  --parts calls,register,memory --topology namespaces";
     let (code, report, log) = bench(words);
     assert_eq!((code, &report["complete"]), (0, &Value::Bool(true)), "{log}");

@@ -10,7 +10,7 @@ use crate::relaybench::cli::core_plan;
 use crate::relaybench::lab::{CorePlan, Topology};
 use crate::sipbench::cell::Timing;
 use crate::sipbench::ends::Transport;
-use crate::sipbench::memory::{LINGER, What};
+use crate::sipbench::memory::{LINGER, Steps, What};
 use crate::sipbench::systems::Server;
 use crate::sipbench::workload::{Kind, Workload};
 
@@ -22,16 +22,36 @@ const ROUNDS_MAX: u32 = 1_000;
 /// is used again: what a server does in its first seconds costs other than what it does later.
 const WARM_UP: Duration = Duration::from_secs(34);
 
+/// How long is measured.
+const MEASURED: Duration = Duration::from_secs(4);
+
 /// Phones that register with digest in turn.
 const REGISTERING: u32 = 5_000;
 
 /// Connections a side where each phone has one of its own.
 const ONE_EACH: u32 = 500;
 
-/// What `--quick` runs: enough to see that everything works, too little to learn anything.
-const QUICK: Duration = Duration::from_millis(300);
-const QUICK_RATE: f64 = 100.0;
-const QUICK_COUNT: u32 = 200;
+/// What `--smoke` runs: enough to see that everything works, too little to learn anything.
+const SMOKE: Duration = Duration::from_millis(300);
+const SMOKE_RATE: f64 = 100.0;
+const SMOKE_COUNT: u32 = 200;
+
+/// What `--quick` runs, in some 11 minutes: 48 cells of 8 s and 2 s more for each to start and settle
+/// (8 min), 20,000 contacts (0.5 min) and two steps of 3,000 dialogs (3 min). Kamailio's transactions,
+/// which last 5 s, end as fast as they begin by then, and its memory has been used once; ringfarm's last
+/// 32 s and do not end yet.
+const QUICK_WARM_UP: Duration = Duration::from_millis(5_500);
+const QUICK_MEASURED: Duration = Duration::from_millis(2_500);
+const QUICK_CONTACTS: u32 = 20_000;
+const QUICK_DIALOGS: u32 = 3_000;
+
+/// Steps of dialogs: growth is counted from the first to the last.
+const STEPS: u32 = 3;
+const STEPS_FEW: u32 = 2;
+
+/// Parts of the benchmark, and of a quick one.
+const PARTS: [Part; 4] = [Part::Calls, Part::Register, Part::Capacity, Part::Memory];
+const PARTS_QUICK: [Part; 3] = [Part::Calls, Part::Register, Part::Memory];
 
 /// Parts of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -54,9 +74,8 @@ pub struct SipArgs {
           default_values_t = [Server::Ringfarm, Server::Kamailio])]
     pub systems: Vec<Server>,
 
-    /// What to measure.
-    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
-          default_values_t = [Part::Calls, Part::Register, Part::Capacity, Part::Memory])]
+    /// What to measure [default: everything; with --quick all but capacity].
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST")]
     pub parts: Vec<Part>,
 
     /// What SIP travels on.
@@ -125,9 +144,14 @@ pub struct SipArgs {
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub kamailio_children: u32,
 
+    /// Six rounds within 12 minutes: short rounds after a short warm-up, the main loads, fewer
+    /// contacts and dialogs.
+    #[arg(long, conflicts_with = "smoke")]
+    pub quick: bool,
+
     /// Everything tiny: whether it works, not how fast.
     #[arg(long)]
-    pub quick: bool,
+    pub smoke: bool,
 
     /// Minutes after which the run ends with what it has.
     #[arg(long, value_name = "T", default_value_t = 120)]
@@ -152,12 +176,13 @@ pub(crate) struct Plan {
     /// The transports whose highest rate is looked for.
     pub(crate) capacity: Vec<Transport>,
     pub(crate) memory: Vec<What>,
-    /// How long memory is left to settle.
-    pub(crate) linger: Duration,
+    /// How dialogs are made, and how long memory is left to settle.
+    pub(crate) steps: Steps,
     pub(crate) cores: CorePlan,
     pub(crate) topology: Topology,
     pub(crate) phones: u32,
     pub(crate) connections: u32,
+    pub(crate) smoke: bool,
     pub(crate) quick: bool,
 }
 
@@ -167,12 +192,16 @@ impl SipArgs {
     /// # Errors
     /// Names the option and what it may be.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let rounds = self.rounds.unwrap_or(if self.quick { 2 } else { 6 });
+        let rounds = self.rounds.unwrap_or(if self.smoke { 2 } else { 6 });
         ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: give 1 to {ROUNDS_MAX}");
-        let measured = self.seconds.unwrap_or(if self.quick { QUICK.as_secs_f64() } else { 4.0 });
+        let (warm_up, measured) = match (self.smoke, self.quick) {
+            (true, _) => (SMOKE, SMOKE),
+            (false, true) => (QUICK_WARM_UP, QUICK_MEASURED),
+            (false, false) => (WARM_UP, MEASURED),
+        };
+        let measured = self.seconds.unwrap_or(measured.as_secs_f64());
         ensure!((0.1..=600.0).contains(&measured), "--seconds {measured}: give 0.1 to 600");
-        let quiet = if self.quick { QUICK } else { WARM_UP }.as_secs_f64();
-        let warm_up = self.warm_up.unwrap_or(quiet);
+        let warm_up = self.warm_up.unwrap_or(warm_up.as_secs_f64());
         ensure!((0.0..=600.0).contains(&warm_up), "--warm-up {warm_up}: give 0 to 600");
         ensure!(!self.systems.is_empty(), "--systems: none given");
         for (at, server) in self.systems.iter().enumerate() {
@@ -195,22 +224,30 @@ impl SipArgs {
             workloads: self.workloads()?,
             capacity,
             memory: self.memory()?,
-            linger: if self.quick { QUICK } else { LINGER },
+            steps: Steps {
+                count: if self.smoke || self.quick { STEPS_FEW } else { STEPS },
+                linger: if self.smoke { SMOKE } else { LINGER },
+            },
             cores: core_plan(self.server_core, self.generator_cores.clone())?,
             topology: self.topology,
             phones: self.phones,
             connections,
+            smoke: self.smoke,
             quick: self.quick,
         })
     }
 
     fn has(&self, part: Part) -> bool {
-        self.parts.contains(&part)
+        match (self.parts.is_empty(), self.quick) {
+            (false, _) => self.parts.contains(&part),
+            (true, true) => PARTS_QUICK.contains(&part),
+            (true, false) => PARTS.contains(&part),
+        }
     }
 
     fn workloads(&self) -> Result<Vec<Workload>> {
         let rate = |given: Option<f64>, otherwise: f64, name: &str| {
-            let rate = given.unwrap_or(if self.quick { QUICK_RATE } else { otherwise });
+            let rate = given.unwrap_or(if self.smoke { SMOKE_RATE } else { otherwise });
             ensure!((1.0..=100_000.0).contains(&rate), "--{name} {rate}: give 1 to 100000");
             Ok(rate)
         };
@@ -226,7 +263,7 @@ impl SipArgs {
             },
             phones: match kind {
                 Kind::Call => self.phones,
-                Kind::Register | Kind::Refresh if self.quick => QUICK_COUNT,
+                Kind::Register | Kind::Refresh if self.smoke => SMOKE_COUNT,
                 Kind::Register | Kind::Refresh => REGISTERING,
             },
             connections: self.connections,
@@ -236,15 +273,17 @@ impl SipArgs {
             for transport in &self.transports {
                 loads.push(load(transport.name(), Kind::Call, *transport));
             }
-            if self.transports.contains(&Transport::Tcp) {
-                let connections = if self.quick { 20 } else { ONE_EACH };
+            if self.transports.contains(&Transport::Tcp) && !self.quick {
+                let connections = if self.smoke { 20 } else { ONE_EACH };
                 let tcp = load("tcp_phones", Kind::Call, Transport::Tcp);
                 loads.push(Workload { connections, phones: connections, ..tcp });
             }
         }
         if self.has(Part::Register) {
             loads.push(load("register", Kind::Register, Transport::Udp));
-            loads.push(load("refresh", Kind::Refresh, Transport::Udp));
+            if !self.quick {
+                loads.push(load("refresh", Kind::Refresh, Transport::Udp));
+            }
         }
         Ok(loads)
     }
@@ -253,9 +292,14 @@ impl SipArgs {
         if !self.has(Part::Memory) {
             return Ok(Vec::new());
         }
-        let contacts = self.contacts.unwrap_or(if self.quick { QUICK_COUNT } else { 100_000 });
+        let (contacts, dialogs) = match (self.smoke, self.quick) {
+            (true, _) => (SMOKE_COUNT, SMOKE_COUNT / 4),
+            (false, true) => (QUICK_CONTACTS, QUICK_DIALOGS),
+            (false, false) => (100_000, 10_000),
+        };
+        let contacts = self.contacts.unwrap_or(contacts);
         ensure!((1..=900_000).contains(&contacts), "--contacts {contacts}: give 1 to 900000");
-        let dialogs = self.dialogs.unwrap_or(if self.quick { QUICK_COUNT / 4 } else { 10_000 });
+        let dialogs = self.dialogs.unwrap_or(dialogs);
         ensure!((1..=100_000).contains(&dialogs), "--dialogs {dialogs}: give 1 to 100000");
         Ok(vec![What::Contacts(contacts), What::Dialogs(dialogs)])
     }
@@ -290,9 +334,24 @@ mod tests {
         assert!(plan.timing.warm_up >= Duration::from_secs(32));
     }
 
+    /// The pairing and all six rounds stay; what is left out is what takes longest.
+    #[test]
+    fn a_quick_run_keeps_six_rounds_and_ends_within_twelve_minutes() {
+        assert_eq!(names("--quick"), ["udp", "tcp", "tls", "register"]);
+        let quick = plan("--quick").unwrap();
+        assert_eq!((quick.rounds, quick.capacity.len(), quick.memory.len()), (6, 0, 2));
+        let cells = quick.rounds * (quick.workloads.len() * quick.servers.len()) as u32;
+        let settle = Duration::from_secs(2);
+        let calls = (quick.timing.warm_up + quick.timing.measured + settle) * cells;
+        let dialogs = 2 * quick.steps.count * (quick.steps.linger + Duration::from_secs(8));
+        let contacts = 2 * Duration::from_secs(5 + 12);
+        assert!(calls + dialogs + contacts < Duration::from_secs(12 * 60));
+        assert!(plan("--quick --smoke").is_err());
+    }
+
     #[test]
     fn parts_and_transports_are_chosen() {
-        assert_eq!(names("--parts calls --transports udp --quick"), ["udp"]);
+        assert_eq!(names("--parts calls --transports udp --smoke"), ["udp"]);
         assert_eq!(names("--parts register"), ["register", "refresh"]);
         assert!(plan("--parts register").unwrap().memory.is_empty());
     }

@@ -34,7 +34,7 @@ const BACKGROUND: Duration = Duration::from_secs(1);
 
 /// Where a search starts and where it ends at the latest, in calls a second.
 const SEARCH: (u32, u32) = (1_000, 60_000);
-const QUICK_SEARCH: (u32, u32) = (50, 100);
+const SMOKE_SEARCH: (u32, u32) = (50, 100);
 
 /// Up to this failed share counts as none: one call in a thousand.
 const FAILED_SHARE_MAX: f64 = 1e-3;
@@ -76,10 +76,11 @@ impl Driver {
         let report = SipReport {
             version: SIP_REPORT_VERSION,
             complete: false,
+            smoke: plan.smoke,
             quick: plan.quick,
             quiet: true,
             machine: machine::machine(&plan.cores),
-            method: method(&lab, precision, &programs),
+            method: method(&lab, precision, &programs, plan.steps.linger),
             rounds: plan.rounds,
             seconds: plan.timing.measured.as_secs_f64(),
             warm_up_seconds: plan.timing.warm_up.as_secs_f64(),
@@ -235,7 +236,7 @@ impl Driver {
         server: Server,
         transport: Transport,
     ) -> (Option<u32>, Option<String>) {
-        let (start, most) = if self.plan.quick { QUICK_SEARCH } else { SEARCH };
+        let (start, most) = if self.plan.smoke { SMOKE_SEARCH } else { SEARCH };
         let mut search = Search::within(start, most, "calls/s");
         let asked = self.plan.timing;
         let timing = Timing {
@@ -299,7 +300,7 @@ impl Driver {
 
     fn memory(&mut self, what: What, server: Server) -> Result<MemoryReport> {
         let mut running = self.start(server, what.name(), &what.needs())?;
-        memory::measure(&self.lab, &mut running, what, self.plan.linger, &self.stop)
+        memory::measure(&self.lab, &mut running, what, self.plan.steps, &self.stop)
             .map_err(|error| running.explain(error))
     }
 }
@@ -341,7 +342,7 @@ fn line_of(figures: &Figures, kind: Kind) -> String {
     line
 }
 
-fn method(lab: &Lab, precision: Precision, programs: &Programs) -> Method {
+fn method(lab: &Lab, precision: Precision, programs: &Programs, linger: Duration) -> Method {
     let server = lab.cores.relay;
     let mut notes = Vec::new();
     notes.push(match lab.topology() {
@@ -381,7 +382,7 @@ fn method(lab: &Lab, precision: Precision, programs: &Programs) -> Method {
         "Kamailio has {} worker process(es) for UDP and as many for TCP, on the one core; it answers REGISTER without a transaction and keeps its locations in memory. Ringfarm has media.relay = \"never\" and keeps track of calls in any case. For live dialogs, Kamailio's module dialog is loaded, without it nothing of a call is left once it is up.",
         programs.kamailio_children
     ));
-    notes.push("Memory is the proportional set size of all processes of a server (/proc/PID/smaps_rollup, shared memory counted once): with the contacts or dialogs, when the transactions of their set-up have ended, less that of the server before: for contacts just started, for dialogs with short calls at the same rate going on before as after, so that what transactions take is in both. Contacts come over TCP on 10 connections, dialogs over UDP at 150 a second. shared_bytes_each is what Kamailio itself says of its shared memory (core.shmmem).".into());
+    notes.push(format!("Memory is the proportional set size of all processes of a server (/proc/PID/smaps_rollup, shared memory counted once): of contacts, with them less that of the server that has just started; of dialogs, what it grows by from one step of so many dialogs to the last, each step made at the same rate and followed by {:.0} s of rest, so that what transactions took and what allocators keep of that is in both. Contacts come over TCP on 10 connections, dialogs over UDP at 500 a second. shared_bytes_each is what Kamailio itself says of its shared memory (core.shmmem).", linger.as_secs_f64()));
     Method { topology: lab.topology(), notes }
 }
 

@@ -61,7 +61,8 @@ fn head(report: &SipReport, page: &mut String) {
             put!(page, "<p class=\"bad\">{words}</p>");
         }
     };
-    bad(report.quick, "A quick run: it shows that things work, not how fast they are.");
+    bad(report.smoke, "A smoke run: it shows that things work, not how fast they are.");
+    bad(report.quick, "A quick run: short rounds, before the first transactions end (32 s).");
     bad(!report.quiet, "The machine was not quiet: other programs ran, and the costs hold theirs.");
     bad(!report.complete, "Not complete: the run was ended early.");
 }

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::relaybench::lab::Lab;
 use crate::relaybench::stop::Stop;
 use crate::sipbench::cell::{DRAIN, HOLD, RING, fill, server_of};
 use crate::sipbench::ends::Transport;
-use crate::sipbench::engine::{Told, Work};
+use crate::sipbench::engine::Work;
 use crate::sipbench::generator::{Generator, Shape};
 use crate::sipbench::report::MemoryReport;
 use crate::sipbench::systems::{Needs, Running};
@@ -22,16 +22,13 @@ const CONTACTS_PER_SECOND: f64 = 2_000.0;
 
 const CONTACT_CONNECTIONS: u32 = 10;
 
-/// Calls a second, so that few transactions linger beside the dialogs.
-const DIALOGS_PER_SECOND: f64 = 150.0;
+/// For what a server still has to do once it has answered.
+const CONTACT_LINGER: Duration = Duration::from_secs(5);
+
+/// Calls a second while dialogs are made.
+const DIALOGS_PER_SECOND: f64 = 500.0;
 
 const HANG_UPS_PER_SECOND: f64 = 2_000.0;
-
-/// Calls that may be held beyond those that were asked for, until the generator is told.
-const HELD_MORE_MAX: u32 = 1_000;
-
-/// For short calls that still go on.
-const DRAIN_SHORT: Duration = Duration::from_secs(1);
 
 /// How long transactions may linger (64 T1), with something to spare: what is measured is what stays.
 pub(crate) const LINGER: Duration = Duration::from_secs(34);
@@ -62,7 +59,7 @@ impl What {
     }
 }
 
-/// Fills a server that has just been started; `linger`: how long to wait before it is looked at.
+/// Fills a server that has just been started.
 ///
 /// # Errors
 /// The server failed, or the user has had enough.
@@ -70,9 +67,10 @@ pub(crate) fn measure(
     lab: &Lab,
     running: &mut Running,
     what: What,
-    linger: Duration,
+    plan: Steps,
     stop: &Stop,
 ) -> Result<MemoryReport> {
+    let linger = plan.linger.min(CONTACT_LINGER);
     let transport = match what {
         What::Contacts(_) => Transport::Tcp,
         What::Dialogs(_) => Transport::Udp,
@@ -87,72 +85,115 @@ pub(crate) fn measure(
         },
         ring: RING,
         hold: HOLD,
-        // Held calls keep their places, which others go past.
-        calls_max: what.count().max(1_024) * 16,
+        // Held calls keep their places.
+        calls_max: (what.count() * plan.count).max(1_024) * 2,
         tls: None,
     };
     let generator = Generator::start(lab, &shape)?;
-    if let What::Dialogs(_) = what {
-        generator.prepare(CALLED, stop)?;
-        // Short calls go on all the time, so that what transactions take is there before as after.
-        generator.begin(Work::Calls, DIALOGS_PER_SECOND, u32::MAX.into())?;
-        stop.sleep(linger)?;
-    }
-    let before_bytes = running.memory_bytes()?;
-    let shared_before = running.shared_memory_bytes();
-    let done_before = generator.ask()?.tally.counts;
-    let done = match what {
-        What::Contacts(count) => {
-            fill(&generator, count, CONTACTS_PER_SECOND, stop)?.tally.counts.completed
-        }
-        What::Dialogs(count) => {
-            generator.hold(true)?;
-            let limit = Duration::from_secs_f64(f64::from(count) / DIALOGS_PER_SECOND) + DRAIN;
-            let told = generator.wait(limit, stop, |told| {
-                let counts = &told.tally.counts;
-                let answered = counts.answered - done_before.answered;
-                answered + (counts.failed - done_before.failed) >= u64::from(count)
-            })?;
-            generator.hold(false)?;
-            told.tally.counts.answered - done_before.answered
-        }
+    let grown = match what {
+        What::Contacts(count) => contacts(&generator, running, count, linger, stop)?,
+        What::Dialogs(count) => dialogs(&generator, running, count, plan, stop)?,
     };
-    stop.sleep(linger)?;
-    running.check()?;
-    let with_bytes = running.memory_bytes()?;
-    let shared_with = running.shared_memory_bytes();
-    if let What::Dialogs(_) = what {
-        generator.enough()?;
-        let is_short = |told: &Told| told.live <= what.count() + HELD_MORE_MAX;
-        let held = generator.wait(DRAIN, stop, is_short)?.live;
-        stop.sleep(DRAIN_SHORT)?;
-        let completed = generator.ask()?.tally.counts.completed;
-        // They were live if they can be ended; it goes through all calls that have begun.
-        let begun = generator.ask()?.tally.counts.started;
-        generator.begin(Work::HangUps, HANG_UPS_PER_SECOND, u32::MAX.into())?;
-        let limit = Duration::from_secs_f64(begun as f64 / HANG_UPS_PER_SECOND) + DRAIN;
-        let told = generator.settle(limit, stop)?;
-        let ended = told.tally.counts.completed - completed;
-        let wanted = u64::from(what.count());
-        ensure!(
-            ended >= wanted && u64::from(held) >= wanted,
-            "{ended} of {wanted} calls could be ended: {:?}",
-            told.tally.reasons
-        );
-    }
     let told = generator.ask()?;
-    let wanted = u64::from(what.count());
-    let had = done - if let What::Contacts(_) = what { done_before.completed } else { 0 };
-    ensure!(had >= wanted, "{had} of {wanted} {}: {:?}", what.name(), told.tally.reasons);
-    let each =
-        |before: u64, with: u64| with.saturating_sub(before) as f64 / f64::from(what.count());
+    let each = |before: u64, with: u64| with.saturating_sub(before) as f64 / f64::from(grown.by);
+    let [before, with] = &grown.marks;
     Ok(MemoryReport {
-        count: what.count(),
-        before_bytes,
-        with_bytes,
-        bytes_each: each(before_bytes, with_bytes),
-        shared_bytes_each: shared_before.zip(shared_with).map(|(before, with)| each(before, with)),
+        count: grown.by,
+        before_bytes: before.bytes,
+        with_bytes: with.bytes,
+        bytes_each: each(before.bytes, with.bytes),
+        shared_bytes_each: before.shared.zip(with.shared).map(|(before, with)| each(before, with)),
         failures: told.tally.counts.failed,
         why: Vec::new(),
     })
+}
+
+/// How a server is filled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps {
+    /// How often the dialogs that were asked for are made; growth counts from the first time on.
+    pub(crate) count: u32,
+    /// How long to wait before a server is looked at.
+    pub(crate) linger: Duration,
+}
+
+/// Memory at a moment.
+struct Mark {
+    bytes: u64,
+    shared: Option<u64>,
+}
+
+impl Mark {
+    fn take(running: &mut Running) -> Result<Mark> {
+        running.check()?;
+        Ok(Mark { bytes: running.memory_bytes()?, shared: running.shared_memory_bytes() })
+    }
+}
+
+/// What memory was before, and after so many more were there.
+struct Grown {
+    by: u32,
+    marks: [Mark; 2],
+}
+
+fn contacts(
+    generator: &Generator,
+    running: &mut Running,
+    count: u32,
+    linger: Duration,
+    stop: &Stop,
+) -> Result<Grown> {
+    let before = Mark::take(running)?;
+    let counts = fill(generator, count, CONTACTS_PER_SECOND, stop)?.tally.counts;
+    ensure!(counts.completed >= u64::from(count), "{} of {count} contacts", counts.completed);
+    stop.sleep(linger)?;
+    Ok(Grown { by: count, marks: [before, Mark::take(running)?] })
+}
+
+/// Makes dialogs in equal steps, at one rate, and waits after each until the server is at rest. What
+/// transactions have taken for a step, and what the allocator keeps of it, is there at both marks.
+fn dialogs(
+    generator: &Generator,
+    running: &mut Running,
+    count: u32,
+    plan: Steps,
+    stop: &Stop,
+) -> Result<Grown> {
+    generator.prepare(CALLED, stop)?;
+    generator.hold(true)?;
+    let mut marks = Vec::new();
+    for _ in 0..plan.count {
+        let before = generator.ask()?.tally.counts;
+        generator.begin(Work::Calls, DIALOGS_PER_SECOND, count.into())?;
+        let limit = Duration::from_secs_f64(f64::from(count) / DIALOGS_PER_SECOND) + DRAIN;
+        let told = generator.wait(limit, stop, |told| {
+            let counts = &told.tally.counts;
+            let answered = counts.answered - before.answered;
+            answered + (counts.failed - before.failed) >= u64::from(count)
+        })?;
+        let answered = told.tally.counts.answered - before.answered;
+        ensure!(
+            answered >= u64::from(count),
+            "{answered} of {count} calls were answered: {:?}",
+            told.tally.reasons
+        );
+        stop.sleep(plan.linger)?;
+        marks.push(Mark::take(running)?);
+    }
+    hang_up(generator, u64::from(count) * u64::from(plan.count), stop)?;
+    let (Some(last), true) = (marks.pop(), !marks.is_empty()) else {
+        bail!("dialogs are counted between steps: at least two are needed");
+    };
+    Ok(Grown { by: count * (plan.count - 1), marks: [marks.swap_remove(0), last] })
+}
+
+/// They were live if they can be ended.
+fn hang_up(generator: &Generator, wanted: u64, stop: &Stop) -> Result<()> {
+    let before = generator.ask()?.tally.counts;
+    generator.begin(Work::HangUps, HANG_UPS_PER_SECOND, u32::MAX.into())?;
+    let limit = Duration::from_secs_f64(before.started as f64 / HANG_UPS_PER_SECOND) + DRAIN;
+    let told = generator.settle(limit, stop)?;
+    let ended = told.tally.counts.completed - before.completed;
+    ensure!(ended >= wanted, "{ended} of {wanted} calls could be ended: {:?}", told.tally.reasons);
+    Ok(())
 }

@@ -282,7 +282,9 @@ pub struct SipReport {
     pub version: u32,
     /// Nothing was left out.
     pub complete: bool,
-    /// Everything was tiny.
+    /// Everything was tiny: whether it works, not how fast.
+    pub smoke: bool,
+    /// Short rounds after a short warm-up, fewer loads, contacts and dialogs.
     pub quick: bool,
     /// No other program took enough to matter, in any round.
     pub quiet: bool,
@@ -400,6 +402,7 @@ mod tests {
         let mut whole = SipReport {
             version: SIP_REPORT_VERSION,
             complete: true,
+            smoke: false,
             quick: false,
             quiet: false,
             machine: Machine::default(),

@@ -27,10 +27,17 @@ impl fmt::Display for Table<'_> {
                 "\nThe machine was NOT QUIET: other programs ran, and the costs hold theirs."
             )?;
         }
+        if report.smoke {
+            writeln!(
+                f,
+                "\nThis was a --smoke run: it shows that things work, not how fast they are."
+            )?;
+        }
         if report.quick {
             writeln!(
                 f,
-                "\nThis was a --quick run: it shows that things work, not how fast they are."
+                "\nThis was a --quick run: rounds of {} s after {} s, before the first transactions end (32 s).",
+                report.seconds, report.warm_up_seconds
             )?;
         }
         Ok(())
