@@ -16,6 +16,7 @@ mod ids;
 mod media;
 pub mod mutate;
 mod os;
+mod paired;
 pub mod progress;
 pub mod relaybench;
 pub mod report;

@@ -1,56 +1,27 @@
 //! The report as one web page that needs nothing else.
 
-use std::fmt::Write;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
+use crate::paired::page::{document, notes, put, quotients};
 use crate::relaybench::plot::{Plot, Scale, Series, escape};
 use crate::relaybench::report::{RelayReport, Row, WorkloadReport};
 use crate::relaybench::statistics::Range;
 use crate::relaybench::systems::System;
-
-pub(crate) const STYLE: &str = "\
-:root{color-scheme:light dark;--paper:#fff;--ink:#1c2430;--pale:#667085;--rule:#e4e7ec;\
---ringfarm:#1f6feb;--rtpengine:#d1495b;--epoll:#2b8a3e;--forward:#8a6d1d}\
-@media(prefers-color-scheme:dark){:root{--paper:#12161c;--ink:#e6e9ef;--pale:#98a2b3;--rule:#2a313c;\
---ringfarm:#6ea8fe;--rtpengine:#f0808d;--epoll:#69c57c;--forward:#d9b95b}}\
-body{background:var(--paper);color:var(--ink);font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}\
-h1{font-size:1.5rem;margin-bottom:.2rem}h2{font-size:1.1rem;margin-top:2.2rem}\
-.pale,.tick{color:var(--pale);fill:var(--pale)}.plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(420px,1fr));gap:1rem}\
-svg{width:100%;height:auto}svg text{font:12px system-ui,sans-serif;fill:var(--ink)}svg .title{font-weight:600;font-size:14px}svg .tick{fill:var(--pale);font-size:11px}\
-.grid{stroke:var(--rule)}.mark{stroke:var(--pale);stroke-dasharray:4 4}polyline{fill:none;stroke-width:2;opacity:.55}svg g line{stroke-width:2}\
-.ringfarm{stroke:var(--ringfarm);fill:var(--ringfarm)}.rtpengine,.kamailio{stroke:var(--rtpengine);fill:var(--rtpengine)}\
-.epoll{stroke:var(--epoll);fill:var(--epoll)}.forward{stroke:var(--forward);fill:var(--forward)}svg g text{stroke:none}\
-.scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}\
-th,td{padding:.25rem .6rem;border-bottom:1px solid var(--rule);text-align:right;white-space:nowrap}th:first-child,td:first-child{text-align:left}\
-td.why{white-space:normal;text-align:left;color:var(--pale)}.bad{color:var(--rtpengine);font-weight:600}\
-code{font-size:.85em;word-break:break-word}pre{white-space:pre-wrap;font-size:.8rem}";
 
 /// The page.
 ///
 /// # Errors
 /// The report cannot be written as JSON, which stands at its end.
 pub(crate) fn page(report: &RelayReport) -> Result<String> {
-    let mut page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>Relay benchmark</title><style>{STYLE}</style><body><h1>Relays side by side</h1>"
-    );
-    head(report, &mut page);
-    plots(report, &mut page);
-    ratios(report, &mut page);
-    tables(report, &mut page);
-    set_up(report, &mut page);
-    capacity(report, &mut page);
-    method(report, &mut page);
-    let json = serde_json::to_string(report).context("the report as JSON")?;
-    page += "<h2>All figures</h2><details><summary>The report as JSON</summary><pre>";
-    page += &escape(&json);
-    page += "</pre></details></body></html>\n";
-    Ok(page)
-}
-
-/// Writing to a String does not fail.
-macro_rules! put {
-    ($page:expr, $($words:tt)*) => { let _ = write!($page, $($words)*); };
+    document(report, ["Relay benchmark", "Relays side by side"], |page| {
+        head(report, page);
+        plots(report, page);
+        ratios(report, page);
+        tables(report, page);
+        set_up(report, page);
+        capacity(report, page);
+        method(report, page);
+    })
 }
 
 fn head(report: &RelayReport, page: &mut String) {
@@ -198,16 +169,7 @@ fn ratios(report: &RelayReport, page: &mut String) {
         return;
     }
     *page += "<h2>ringfarm compared</h2><p class=\"pale\">Quotients of the same round; below 1 is better for ringfarm.</p><div class=\"scroll\"><table><tr><th>quotient<th>median<th>min<th>max";
-    for (path, range) in &report.ratios.ranges {
-        put!(
-            page,
-            "<tr><td>{}<td>{:.3}<td>{:.3}<td>{:.3}",
-            escape(path),
-            range.median,
-            range.min,
-            range.max
-        );
-    }
+    quotients(&report.ratios.ranges, page);
     *page += "</table></div>";
 }
 
@@ -312,11 +274,8 @@ fn capacity(report: &RelayReport, page: &mut String) {
 }
 
 fn method(report: &RelayReport, page: &mut String) {
-    *page += "<h2>How it was measured</h2><ul>";
-    for note in &report.method.notes {
-        put!(page, "<li>{}", escape(note));
-    }
-    *page += "</ul><table><tr><th>system<th>version and command";
+    notes(&report.method.notes, page);
+    *page += "<table><tr><th>system<th>version and command";
     for (system, command) in &report.commands {
         let version = report.versions.get(system).map_or("", String::as_str);
         put!(

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use crate::paired::LatencyRange;
 use crate::relaybench::lab::Topology;
 use crate::relaybench::statistics::{Range, paired};
 use crate::relaybench::systems::System;
@@ -114,19 +115,6 @@ impl Figures {
 /// they took of what the system's core was busy.
 pub(crate) fn is_quiet(foreign_cores: f64, foreign_share: f64) -> bool {
     foreign_cores <= FOREIGN_CORES_MAX && foreign_share <= FOREIGN_SHARE_MAX
-}
-
-/// Latency over the rounds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct LatencyRange {
-    /// Median.
-    pub p50: Range,
-    /// 99th percentile.
-    pub p99: Range,
-    /// 99.9th percentile.
-    pub p999: Range,
-    /// Largest.
-    pub max: Range,
 }
 
 /// One system under one load, all rounds.

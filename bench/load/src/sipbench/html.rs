@@ -1,45 +1,37 @@
 //! The report as one web page that needs nothing else.
 
-use std::fmt::Write;
+use anyhow::Result;
 
-use anyhow::{Context, Result};
-
-use crate::relaybench::html::STYLE;
+use crate::paired::page::{document, notes, put, quotients};
 use crate::relaybench::plot::{Plot, Scale, Series, escape};
 use crate::relaybench::statistics::Range;
 use crate::sipbench::report::{Row, RowReport, SipReport};
 use crate::sipbench::systems::Server;
-
-/// Writing to a String does not fail.
-macro_rules! put {
-    ($page:expr, $($words:tt)*) => { let _ = write!($page, $($words)*); };
-}
 
 /// The page.
 ///
 /// # Errors
 /// The report cannot be written as JSON, which stands at its end.
 pub(crate) fn page(report: &SipReport) -> Result<String> {
-    let mut page = format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>SIP benchmark</title><style>{STYLE}</style><body><h1>SIP servers side by side</h1>"
-    );
-    head(report, &mut page);
-    plots(report, &mut page);
-    ratios(report, &mut page);
-    for (name, row) in &report.rows {
-        put!(page, "<h2>{}</h2><p class=\"pale\">{}</p>", escape(name), escape(&row.description));
-        let rows: Vec<_> =
-            row.systems.iter().map(|(server, row)| (server.name().to_owned(), row)).collect();
-        table(row.kind.unit(), &rows, &mut page);
-    }
-    capacity(report, &mut page);
-    memory(report, &mut page);
-    method(report, &mut page);
-    let json = serde_json::to_string(report).context("the report as JSON")?;
-    page += "<h2>All figures</h2><details><summary>The report as JSON</summary><pre>";
-    page += &escape(&json);
-    page += "</pre></details></body></html>\n";
-    Ok(page)
+    document(report, ["SIP benchmark", "SIP servers side by side"], |page| {
+        head(report, page);
+        plots(report, page);
+        ratios(report, page);
+        for (name, row) in &report.rows {
+            put!(
+                page,
+                "<h2>{}</h2><p class=\"pale\">{}</p>",
+                escape(name),
+                escape(&row.description)
+            );
+            let rows: Vec<_> =
+                row.systems.iter().map(|(server, row)| (server.name().to_owned(), row)).collect();
+            table(row.kind.unit(), &rows, page);
+        }
+        capacity(report, page);
+        memory(report, page);
+        method(report, page);
+    })
 }
 
 fn head(report: &SipReport, page: &mut String) {
@@ -116,16 +108,7 @@ fn plots(report: &SipReport, page: &mut String) {
 
 fn ratios(report: &SipReport, page: &mut String) {
     *page += "<h2>ringfarm to Kamailio</h2><p class=\"pale\">Quotients of the same round; below 1 is better for ringfarm, but for rates.</p><div class=\"scroll\"><table><tr><th>quotient<th>median<th>min<th>max";
-    for (path, range) in &report.ratios.ranges {
-        put!(
-            page,
-            "<tr><td>{}<td>{:.3}<td>{:.3}<td>{:.3}",
-            escape(path),
-            range.median,
-            range.min,
-            range.max
-        );
-    }
+    quotients(&report.ratios.ranges, page);
     for (transport, ratio) in &report.ratios.highest_rate {
         put!(page, "<tr><td>highest_rate.{}<td>{ratio:.3}<td><td>", escape(transport));
     }
@@ -235,11 +218,8 @@ fn memory(report: &SipReport, page: &mut String) {
 }
 
 fn method(report: &SipReport, page: &mut String) {
-    *page += "<h2>How it was measured</h2><ul>";
-    for note in &report.method.notes {
-        put!(page, "<li>{}", escape(note));
-    }
-    *page += "</ul><h2>Configurations</h2>";
+    notes(&report.method.notes, page);
+    *page += "<h2>Configurations</h2>";
     for (server, version) in &report.versions {
         put!(page, "<p>{}: {}</p>", server.name(), escape(version));
     }

@@ -33,9 +33,8 @@ mod udp;
 mod workload;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::Result;
 
 pub use cli::{Part, SipArgs};
 pub use ends::Transport;
@@ -44,8 +43,7 @@ pub use systems::Server;
 pub use tally::Interval;
 pub use workload::Kind;
 
-use crate::os;
-use crate::relaybench::stop::Stop;
+use crate::paired::{self, Outlet};
 use crate::sipbench::driver::Driver;
 
 /// Runs the benchmark as the arguments say: progress on standard error, the report on standard
@@ -55,35 +53,12 @@ use crate::sipbench::driver::Driver;
 /// # Errors
 /// The benchmark could not be made at all.
 pub fn execute(args: &SipArgs) -> Result<ExitCode> {
-    let minutes = Duration::from_secs(60) * args.minutes_max;
-    let stop = Stop::on_signals()?.with_deadline(Instant::now() + minutes);
-    let report = run(args, &stop)?;
-    if let Some(path) = &args.html {
-        let page = html::page(&report)?;
-        std::fs::write(path, page).with_context(|| format!("writing {}", path.display()))?;
-        eprintln!("wrote {}", path.display());
-    }
-    if args.json {
-        println!("{}", serde_json::to_string(&report).context("the report as JSON")?);
-    } else {
-        print!("{}", table::Table(&report));
-    }
+    let stop = paired::stop_after(args.minutes_max)?;
+    let plan = args.plan()?;
+    let cores = plan.cores.generator.clone();
+    let report = paired::on_own_thread(&cores, || Ok(Driver::new(args, plan, stop)?.run()))?;
+    let outlet = Outlet { html: args.html.as_ref(), json: args.json };
+    outlet.write(&report, html::page, table::Table(&report))?;
     let good = report.complete && report.failures == 0 && report.misjudged == 0;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Measures on a thread of its own, which stays off the server's core. Children live no longer than
-/// that thread.
-fn run(args: &SipArgs, stop: &Stop) -> Result<SipReport> {
-    let plan = args.plan()?;
-    os::raise_descriptor_limit()?;
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new().name("bench".into());
-        let driving = thread.spawn_scoped(scope, || {
-            os::pin_to(&plan.cores.generator)?;
-            Ok(Driver::new(args, plan, stop.clone())?.run())
-        });
-        let driving = driving.context("starting the benchmark's thread")?;
-        driving.join().map_err(|_| anyhow!("the benchmark's thread panicked"))?
-    })
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use crate::paired::LatencyRange;
 use crate::relaybench::report::{Machine, Method, is_quiet};
 use crate::relaybench::statistics::{Range, paired};
 use crate::report::{Quantiles, Reasons};
@@ -78,19 +79,6 @@ impl Figures {
     pub(crate) fn failed_share(&self) -> f64 {
         self.failures as f64 / self.started.max(1) as f64
     }
-}
-
-/// One interval over the rounds, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct LatencyRange {
-    /// Median.
-    pub p50: Range,
-    /// 99th percentile.
-    pub p99: Range,
-    /// 99.9th percentile.
-    pub p999: Range,
-    /// Largest.
-    pub max: Range,
 }
 
 /// One server under one load, all rounds.
