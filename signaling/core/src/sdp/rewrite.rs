@@ -118,14 +118,13 @@ impl<'s, 'a> Writer<'s, 'a> {
 
     /// Keeps user, session id and version; the last three of six fields are network, family and address.
     fn origin(&mut self, line: &Line<'_>, address: IpAddr) {
-        let value = line.value.trim_ascii_end();
-        let mut end = value.len();
+        let mut kept = without_spaces_after(line.value);
         for _ in 0..3 {
-            let word = memchr::memrchr(b' ', &value[..end]).unwrap_or(0);
-            end = value[..word].trim_ascii_end().len();
+            let word = memchr::memrchr(b' ', kept).unwrap_or(0);
+            kept = without_spaces_after(&kept[..word]);
         }
         self.out.extend_from_slice(b"o=");
-        self.out.extend_from_slice(&value[..end]);
+        self.out.extend_from_slice(kept);
         self.out.push(b' ');
         self.address(address);
         self.out.extend_from_slice(line.ending);
@@ -278,6 +277,12 @@ fn next_word(text: &[u8], mut at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// Spaces alone separate words: other white space at the end is part of one, as where lines are read.
+fn without_spaces_after(value: &[u8]) -> &[u8] {
+    let end = value.iter().rposition(|byte| *byte != b' ').map_or(0, |last| last + 1);
+    &value[..end]
 }
 
 fn next_space(text: &[u8], at: usize) -> usize {
