@@ -73,6 +73,11 @@ impl Proxy {
             }
             Some(_) | None => {}
         }
+        if routed.next_route.is_none()
+            && let Some(devices) = self.registered_device(now, &uri)
+        {
+            return Ok(devices);
+        }
         let next_hop = routed.next_route.as_deref().unwrap_or(&routed.uri);
         let destination = self.outward(arrival, next_hop, caller)?;
         // RFC 3261 26.2.2: a Route or a static route does not take the place of TLS.
@@ -80,6 +85,19 @@ impl Proxy {
             return Err(Answer::new(416, "No Secure Way To Destination"));
         }
         Ok(vec![destination])
+    }
+
+    /// The device of a user of ours whose Contact `uri` is: a phone that is transferred may know no other
+    /// name of whom to call (RFC 5589 7.3), and the way that its REGISTER came may be the only one.
+    fn registered_device(&self, now: Instant, uri: &Uri<'_>) -> Option<Vec<Destination>> {
+        let Lookup::Bindings(mut bindings) = self.registrar.lookup(now, &uri.user_unescaped()?)
+        else {
+            return None;
+        };
+        bindings.retain(|binding| Uri::parse(&binding.uri).is_ok_and(|own| own.equivalent(uri)));
+        let secure = matches!(uri.scheme(), Scheme::Sips);
+        let devices = self.devices(&bindings, secure);
+        (!devices.is_empty()).then_some(devices)
     }
 
     /// The registered contacts of a user of ours, best first.

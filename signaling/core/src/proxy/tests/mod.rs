@@ -28,3 +28,4 @@ mod shedding;
 mod torture;
 mod torture6;
 mod trial;
+mod within;
