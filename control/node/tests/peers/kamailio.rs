@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::{
-    CALLEE, DOMAIN, Lab, NG_PORT, NODE, NODE_PORT, OUTSIDE_DOMAIN, PROXY, Process, wait_for,
+    AUTHORITY, CALLEE, DOMAIN, Lab, NG_PORT, NODE, NODE_PORT, NODE_TLS_PORT, OUTSIDE_DOMAIN, PEER,
+    PROXY, Process, Transport, sip_facing, wait_for,
 };
 
 /// What a test that uses this needs installed.
@@ -20,7 +21,17 @@ pub(crate) struct Kamailio {
 impl Kamailio {
     /// Returns once it listens. `callee_port` is where the users of the outside domain are.
     pub(crate) fn start(lab: &Lab, callee_port: u16) -> Kamailio {
-        Kamailio::start_with(lab, include_str!("kamailio.cfg"), callee_port)
+        Kamailio::start_over(lab, Transport::Udp, callee_port)
+    }
+
+    /// As [`Kamailio::start`], with this transport between the two proxies. Over TLS each has the other
+    /// show a certificate for its address.
+    pub(crate) fn start_over(lab: &Lab, transport: Transport, callee_port: u16) -> Kamailio {
+        let node = sip_facing(PROXY.into(), transport);
+        let template = include_str!("kamailio.cfg")
+            .replace("@NODE@", &format!("{node};transport={}", transport.name()))
+            .replace("@TLS@", &if transport == Transport::Tls { tls(lab) } else { String::new() });
+        Kamailio::start_with(lab, &template, callee_port)
     }
 
     /// As [`Kamailio::start`], for a proxy that sends every call to the called host's port and has
@@ -66,4 +77,28 @@ impl Kamailio {
         self.process
             .wait_line(&wanted, Duration::from_secs(5), |line| line.trim_end().ends_with(&wanted));
     }
+}
+
+/// The settings that have it listen and connect over TLS.
+fn tls(lab: &Lab) -> String {
+    let [certificate, key, authority] =
+        [format!("{PEER}.pem"), format!("{PEER}.key"), AUTHORITY.to_owned()]
+            .map(|name| lab.path(&name).display().to_string());
+    let file = lab.write(
+        "kamailio_tls.cfg",
+        &["server", "client"].map(|side| {
+            // As a server it asks for no certificate: the node shows one only as a server.
+            let verify = if side == "client" { "yes" } else { "no" };
+            format!(
+                "[{side}:default]\nmethod = TLSv1.2+\nverify_certificate = {verify}\nrequire_certificate = {verify}\n\
+                 private_key = {key}\ncertificate = {certificate}\nca_list = {authority}\n\n"
+            )
+        })
+        .concat(),
+    );
+    format!(
+        "enable_tls=yes\nlisten=tls:{PROXY}:{NODE_TLS_PORT}\nloadmodule \"tls.so\"\n\
+         modparam(\"tls\", \"config\", \"{}\")\n",
+        file.display()
+    )
 }

@@ -25,7 +25,7 @@ pub(crate) use node::{
     NODE_TLS_PORT, Node, OUTSIDE_DOMAIN, Settings, User, WAN,
 };
 pub(crate) use process::Process;
-pub(crate) use tls::AUTHORITY;
+pub(crate) use tls::{AUTHORITY, PEER};
 
 /// Where the node listens.
 pub(crate) const NODE: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);

@@ -5,22 +5,34 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
-use super::{DOMAIN, NODE, v6};
+use super::{DOMAIN, NODE, PROXY, v6};
 
 /// The file, in a test's folder, with the authority that has signed the node's certificate.
 pub(crate) const AUTHORITY: &str = "authority.pem";
 
-/// Makes a certificate for the node's domain and addresses; returns the settings that name it.
+/// What the certificate of [`PROXY`] (`.pem`) and its key (`.key`) are called, in a test's folder.
+pub(crate) const PEER: &str = "peer";
+
+/// Makes a certificate for the node's domain and addresses, and one for [`PROXY`]; returns the settings
+/// that name the node's and the authority of both.
 pub(super) fn certificate(dir: &Path) -> String {
     let issuer = authority(dir, AUTHORITY);
-    let names = [DOMAIN.to_owned(), NODE.to_string(), v6(NODE).to_string()];
+    issue(dir, "node", &issuer, [DOMAIN.to_owned(), NODE.to_string(), v6(NODE).to_string()].into());
+    issue(dir, PEER, &issuer, vec![PROXY.to_string()]);
+    let at = dir.display();
+    format!(
+        "[sip.tls]\ntrust = \"{at}/{AUTHORITY}\"\n\n\
+         [[sip.tls.certificates]]\nchain = \"{at}/node.pem\"\nkey = \"{at}/node.key\"\n\n"
+    )
+}
+
+/// Makes `name`.pem, for these names, and `name`.key.
+fn issue(dir: &Path, name: &str, issuer: &Issuer<'static, KeyPair>, names: Vec<String>) {
     let params = CertificateParams::new(names).unwrap_or_else(|e| panic!("no such names: {e}"));
     let key = key();
-    let signed = params.signed_by(&key, &issuer).unwrap_or_else(|e| panic!("cannot sign: {e}"));
-    write(dir, "node.pem", &signed.pem());
-    write(dir, "node.key", &key.serialize_pem());
-    let at = dir.display();
-    format!("[[sip.tls.certificates]]\nchain = \"{at}/node.pem\"\nkey = \"{at}/node.key\"\n\n")
+    let signed = params.signed_by(&key, issuer).unwrap_or_else(|e| panic!("cannot sign: {e}"));
+    write(dir, &format!("{name}.pem"), &signed.pem());
+    write(dir, &format!("{name}.key"), &key.serialize_pem());
 }
 
 fn authority(dir: &Path, name: &str) -> Issuer<'static, KeyPair> {
