@@ -27,6 +27,17 @@ const STARTED: Duration = Duration::from_secs(10);
 const ANSWERED: Duration = Duration::from_secs(10);
 const ENDED: Duration = Duration::from_secs(10);
 
+/// What a phone does besides calls.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras<'e> {
+    /// Lines of its configuration.
+    pub(crate) config: &'e str,
+    /// Parameters of its account: `NAME=VALUE;NAME=VALUE`.
+    pub(crate) account: &'e str,
+    /// Its contacts.
+    pub(crate) contacts: &'e str,
+}
+
 /// A running baresip that is registered at the node, answers every call and plays a tone.
 pub(crate) struct Baresip {
     process: Process,
@@ -44,17 +55,17 @@ impl Baresip {
         transport: Transport,
         hertz: u32,
     ) -> Baresip {
-        Baresip::start_with(lab, user, local, transport, hertz, "")
+        Baresip::start_with(lab, user, local, transport, hertz, Extras::default())
     }
 
-    /// As [`Baresip::start`], with `more` parameters of its account (`NAME=VALUE;NAME=VALUE`).
+    /// As [`Baresip::start`], with more to do.
     pub(crate) fn start_with(
         lab: &Lab,
         user: &User,
         local: impl Into<IpAddr>,
         transport: Transport,
         hertz: u32,
-        more: &str,
+        extras: Extras<'_>,
     ) -> Baresip {
         let local = local.into();
         let dir = lab.path(&user.name);
@@ -68,9 +79,11 @@ impl Baresip {
             let authorities = lab.path(AUTHORITY);
             let _ = writeln!(text, "sip_cafile {}", authorities.display());
         }
+        text += extras.config;
         write("config", text);
-        write("accounts", account(user, sip_facing(local, transport), transport, more));
-        write("contacts", String::new());
+        let account = account(user, sip_facing(local, transport), transport, extras.account);
+        write("accounts", account);
+        write("contacts", extras.contacts.to_owned());
         let mut command: Command = lab.host(local).command(BARESIP);
         // -s: it prints its SIP messages, which a failed test shows.
         command.arg("-f").arg(&dir).arg("-s").current_dir(&dir);
@@ -103,6 +116,16 @@ impl Baresip {
     /// Takes the call off hold; returns once the other side has agreed.
     pub(crate) fn resume(&self) {
         self.renegotiate("resume");
+    }
+
+    /// Does something that needs no answer.
+    pub(crate) fn tell(&self, command: &str) {
+        self.command(command, "");
+    }
+
+    /// Waits until it has said something, in whatever colours.
+    pub(crate) fn wait_said(&mut self, what: &str) {
+        self.process.wait_line(what, ANSWERED, |line| plain(line).contains(what));
     }
 
     /// Ends the call.
@@ -155,6 +178,14 @@ impl Baresip {
     fn wait_event(&self, event: &str, limit: Duration) {
         self.control.borrow_mut().wait(event, limit, |control| control.count(event) > 0);
     }
+}
+
+/// A line without the codes for colours: `ESC [ ... m`.
+fn plain(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    let rest = parts.map(|part| part.split_once('m').map_or(part, |(_, text)| text));
+    rest.fold(first, |plain, text| plain + text)
 }
 
 /// The connection to its module `ctrl_tcp`: JSON objects in netstrings.

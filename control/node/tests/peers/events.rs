@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::baresip::{BARESIP, Baresip, Extras};
 use crate::harness::{CALLEE, CALLER, DOMAIN, Lab, PROXY, Settings, Transport, User};
 use crate::scenario::scenario;
 use crate::sipp::{SIPP, Sipp, register};
@@ -60,4 +61,28 @@ fn states_of_each_package_and_of_lists_are_fetched() {
             .succeed(LIMIT);
     }
     lab.finish(&[]);
+}
+
+/// Its contacts' presence, and its own.
+const PRESENCE: &str = "module_app contact.so\nmodule_app presence.so\n";
+
+/// RFC 3856 with a phone at either end: Alice's sees what Bob's publishes, through challenges and all.
+#[test]
+fn a_phone_sees_the_presence_that_another_publishes() {
+    let lab = Lab::start(&Settings::with_users(&["alice", "bob"]), &[BARESIP]);
+    let watcher = Extras {
+        config: PRESENCE,
+        account: "",
+        contacts: "\"Bob\" <sip:bob@ring.test>;presence=p2p\n",
+    };
+    let udp = Transport::Udp;
+    let mut alice = Baresip::start_with(&lab, &User::new("alice"), CALLER, udp, 440, watcher);
+    alice.wait_said("<basic>closed</basic>");
+    let publisher = Extras { config: PRESENCE, account: "pubint=60", contacts: "" };
+    let mut bob = Baresip::start_with(&lab, &User::new("bob"), CALLEE, udp, 1000, publisher);
+    alice.wait_said("changed status from Offline to Online");
+    // It replaces what it has published only once it knows its entity-tag.
+    bob.wait_said("SIP-ETag");
+    bob.tell("presence_offline");
+    alice.wait_said("changed status from Online to Offline");
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::baresip::{BARESIP, Baresip};
+use crate::baresip::{BARESIP, Baresip, Extras};
 use crate::harness::{
     CALLEE, CALLER, CALLER_HUNG_UP, DOMAIN, Direction, Lab, Meter, NODE, PROXY, Settings,
     Transport, User, wait_for,
@@ -190,7 +190,8 @@ fn baresip_keeps_two_flows_and_is_called_by_one() {
     let shown = Meter::of_short_segments(&lab, "shown", CALLEE, NODE);
     let answered = Meter::of_short_segments(&lab, "answered", NODE, CALLEE);
     let second = format!("sipnat=outbound;outbound2=\"sip:{NODE}:5060;transport=udp\"");
-    let callee = Baresip::start_with(&lab, &bob, CALLEE, Transport::Tcp, 1000, &second);
+    let extras = Extras { account: &second, ..Extras::default() };
+    let callee = Baresip::start_with(&lab, &bob, CALLEE, Transport::Tcp, 1000, extras);
     wait_for("both flows", LIMIT, || {
         let printed = callee.printed();
         let ok = printed.rsplit("SIP/2.0 200 OK").next().unwrap_or_default();
