@@ -102,6 +102,7 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     let listeners = sip.chain(ng).collect();
     let limits = signaling_net::Limits {
         connections_max: settings.limits.tcp_connections,
+        connections_per_source_max: settings.limits.connections_per_source,
         ..signaling_net::Limits::default()
     };
     let tls = certificates::load(settings)?;
