@@ -123,7 +123,11 @@ fn pass(proxy: &mut Proxy, now: Instant, text: String) -> Option<Bytes> {
     while let Some(output) = proxy.poll_output() {
         match output {
             Output::Transmit(transmit) => last = Some(transmit.bytes),
-            Output::Record(_) | Output::Media(_) | Output::Resolve(_) | Output::Notice(_) => {
+            Output::Record(_)
+            | Output::Media(_)
+            | Output::Resolve(_)
+            | Output::Close(_)
+            | Output::Notice(_) => {
                 panic!("unexpected: {output:?}")
             }
         }

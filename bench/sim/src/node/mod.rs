@@ -252,6 +252,8 @@ impl Node {
                 Output::Media(command) => self.push(now, Work::Command(*command)),
                 Output::Resolve(ask) => self.push(now, Work::Unresolved(ask.token)),
                 Output::Record(record) => self.effects.push(Effect::Record(record)),
+                // Nobody is banned in this world, and it knows no connections.
+                Output::Close(_) => {}
                 Output::Notice(notice) => self.effects.push(Effect::Notice(notice)),
             }
         }

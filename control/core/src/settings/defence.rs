@@ -44,11 +44,23 @@ settings_table! {
         /// than twice as large as what it answers.
         restart answers_per_s: u32 = default(10) in 1..=100_000;
 
-        /// Sources that are remembered, and as many accounts that failed; 80 bytes each, taken at
+        /// Sources that are remembered, and as many accounts; 200 bytes for each, taken at
         /// start. A flood of more displaces those that were silent longest; bans stay.
         restart sources: usize = default(16_384) in 1_024..=4_194_304;
 
-        /// Requests whose User-Agent has one of these words in it are dropped, upper or lower case.
+        /// Calls a minute that one account may begin, and as many at once; more are answered 503 with
+        /// the rule in a Warning. 0: no limit.
+        restart account_calls_per_min: u32 = default(600) in 0..=1_000_000;
+
+        /// Registrations a minute of one account, likewise.
+        restart account_registers_per_min: u32 = default(240) in 0..=1_000_000;
+
+        /// Messages (MESSAGE) a minute of one account, likewise.
+        restart account_messages_per_min: u32 = default(600) in 0..=1_000_000;
+
+        /// Requests with one of these words in User-Agent or in the name in From, upper or lower case,
+        /// are dropped in silence: a scanner that gets no answer takes the address for unused. A
+        /// connection that they come on is closed.
         restart scanners: Vec<Word> = default(scanners());
     }
 }
@@ -86,9 +98,22 @@ impl Text for Word {
 
 /// Those that scan the Internet for SIP servers, by the names that they give themselves.
 fn scanners() -> Vec<Word> {
-    ["friendly-scanner", "sipvicious", "sipcli", "sip-scan", "iWar", "VaxSIPUserAgent"]
-        .map(|word| Word(word.to_owned()))
-        .to_vec()
+    [
+        "friendly-scanner",
+        "friendly-request",
+        "sipvicious",
+        "sipcli",
+        "sip-scan",
+        "sipscan",
+        "siparmyknife",
+        "sundayddr",
+        "pplsip",
+        "iWar",
+        "VaxSIPUserAgent",
+        "VaxIPUserAgent",
+    ]
+    .map(|word| Word(word.to_owned()))
+    .to_vec()
 }
 
 impl Rules for Defence {

@@ -303,6 +303,7 @@ impl EventLoop {
                         self.tally.ended(record.end);
                         calls_log::record(&record);
                     }
+                    Output::Close(connection) => self.transports.close(connection),
                     Output::Notice(notice) => {
                         if let Notice::Malformed { kind, .. } = &notice {
                             self.tally.malformed(kind);

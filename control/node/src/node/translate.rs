@@ -270,6 +270,9 @@ fn guard(settings: &Settings) -> guard::Config {
         window: defence.window_s.duration(),
         ban: defence.ban_s.duration(),
         answers: defence.answers_per_s,
+        account_calls: defence.account_calls_per_min,
+        account_registers: defence.account_registers_per_min,
+        account_messages: defence.account_messages_per_min,
         scanners: defence.scanners.iter().map(|word| word.as_str().to_owned()).collect(),
         exempt: trusted.chain(routes).collect(),
     }

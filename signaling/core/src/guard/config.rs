@@ -28,6 +28,12 @@ pub struct Config {
     pub ban: Duration,
     /// Stateless answers a second to one source.
     pub answers: u32,
+    /// Calls a minute that one account may make, and at once; 0: no limit.
+    pub account_calls: u32,
+    /// Registrations a minute of one account, likewise.
+    pub account_registers: u32,
+    /// Messages (MESSAGE) a minute of one account, likewise.
+    pub account_messages: u32,
     /// Words in User-Agent that scanners are known by.
     pub scanners: Vec<String>,
     /// Networks that nothing of this holds for, besides this host itself.
@@ -48,6 +54,9 @@ impl Default for Config {
             window: Duration::from_secs(600),
             ban: Duration::from_secs(600),
             answers: 10,
+            account_calls: 600,
+            account_registers: 240,
+            account_messages: 600,
             scanners: SCANNERS.map(str::to_owned).to_vec(),
             exempt: Vec::new(),
         }

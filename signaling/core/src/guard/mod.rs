@@ -95,6 +95,30 @@ impl Entry for Account {
     }
 }
 
+/// One account, wherever it is used from.
+#[derive(Clone, Copy, Default)]
+struct Usage {
+    used: u64,
+    calls: u64,
+    registers: u64,
+    messages: u64,
+}
+
+impl Entry for Usage {
+    fn used(&self) -> u64 {
+        self.used
+    }
+
+    fn held(&self) -> u64 {
+        0
+    }
+}
+
+/// Tokens that come by the minute; as many as a minute's may be saved up. `None`: no limit.
+fn by_the_minute(count: u32) -> Option<Rate> {
+    (count > 0).then(|| Rate::each(Duration::from_secs(60) / count, count))
+}
+
 /// The guard of one node.
 pub struct Guard {
     config: Config,
@@ -105,6 +129,8 @@ pub struct Guard {
     keyed: Keyed,
     sources: Ways<Source>,
     accounts: Ways<Account>,
+    usages: Ways<Usage>,
+    account_rates: [Option<Rate>; 3],
     /// Until when some account is silent.
     silent_until: u64,
     dropped: [u64; Rule::ALL.len()],
@@ -134,6 +160,12 @@ impl Guard {
             keyed,
             sources: Ways::new(config.sources, secret),
             accounts: Ways::new(config.sources, secret),
+            usages: Ways::new(config.sources, secret),
+            account_rates: [
+                by_the_minute(config.account_calls),
+                by_the_minute(config.account_registers),
+                by_the_minute(config.account_messages),
+            ],
             silent_until: 0,
             dropped: [0; Rule::ALL.len()],
             told: [Told::default(); Rule::ALL.len()],
@@ -246,6 +278,49 @@ impl Guard {
             self.offend(at, source, Offence::Credentials);
         }
         true
+    }
+
+    /// Whether an account that has authenticated from `source` may have one more request of the kind that
+    /// `rule` is for.
+    pub fn may_account(
+        &mut self,
+        now: Instant,
+        source: IpAddr,
+        account: &[u8],
+        rule: Rule,
+    ) -> bool {
+        let [calls, registers, messages] = self.account_rates;
+        let rate = match rule {
+            Rule::AccountCalls => calls,
+            Rule::AccountRegisters => registers,
+            Rule::AccountMessages => messages,
+            Rule::Banned
+            | Rule::Rate
+            | Rule::Scanner
+            | Rule::Account
+            | Rule::Answers
+            | Rule::AnswerSize => None,
+        };
+        let Some(rate) = rate.filter(|_| !self.passes(source)) else { return true };
+        let at = self.at(now);
+        let entry = self.usages.entry(at, self.keyed.hash(account).max(1));
+        entry.used = at;
+        let bucket = match rule {
+            Rule::AccountCalls => &mut entry.calls,
+            Rule::AccountRegisters => &mut entry.registers,
+            Rule::AccountMessages
+            | Rule::Banned
+            | Rule::Rate
+            | Rule::Scanner
+            | Rule::Account
+            | Rule::Answers
+            | Rule::AnswerSize => &mut entry.messages,
+        };
+        let may = rate.take(bucket, at);
+        if !may {
+            self.drop_by(at, rule, source);
+        }
+        may
     }
 
     /// Something counts against `source`, and against `account` at it first.

@@ -14,6 +14,12 @@ impl Rate {
         Rate { interval, depth: interval * u64::from(burst.max(1)) }
     }
 
+    /// A token each `interval`, at most `burst` at once.
+    pub(crate) fn each(interval: std::time::Duration, burst: u32) -> Self {
+        let interval = u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX / 4);
+        Rate { interval, depth: interval.saturating_mul(u64::from(burst.max(1))) }
+    }
+
     /// Takes a token out of `bucket` (zero: full), if there is one.
     pub(crate) fn take(self, bucket: &mut u64, now: u64) -> bool {
         let next = (*bucket).max(now) + self.interval;

@@ -4,6 +4,8 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::wire::Method;
+
 /// The rule that dropped a message or kept back an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
@@ -20,6 +22,12 @@ pub enum Rule {
     /// The answer would be larger than [`ANSWER_FACTOR`] times what came over UDP, or a refusal larger than
     /// [`REFUSAL_FACTOR`] times.
     AnswerSize,
+    /// The account, which has authenticated, makes more calls than it may: answered 503.
+    AccountCalls,
+    /// It registers more often than it may: answered 503.
+    AccountRegisters,
+    /// It sends more messages than it may: answered 503.
+    AccountMessages,
 }
 
 /// How much larger than a datagram its stateless answer may be: a node that answers forged senders is
@@ -33,8 +41,39 @@ pub const REFUSAL_FACTOR: usize = 3;
 
 impl Rule {
     /// Every rule, in a fixed order.
-    pub const ALL: [Rule; 6] =
-        [Rule::Banned, Rule::Rate, Rule::Scanner, Rule::Account, Rule::Answers, Rule::AnswerSize];
+    pub const ALL: [Rule; 9] = [
+        Rule::Banned,
+        Rule::Rate,
+        Rule::Scanner,
+        Rule::Account,
+        Rule::Answers,
+        Rule::AnswerSize,
+        Rule::AccountCalls,
+        Rule::AccountRegisters,
+        Rule::AccountMessages,
+    ];
+
+    /// The rule for requests with `method` of an account that has authenticated.
+    #[must_use]
+    pub const fn of_account(method: &Method) -> Option<Rule> {
+        match method {
+            Method::Invite => Some(Rule::AccountCalls),
+            Method::Register => Some(Rule::AccountRegisters),
+            Method::Message => Some(Rule::AccountMessages),
+            Method::Ack
+            | Method::Bye
+            | Method::Cancel
+            | Method::Options
+            | Method::Prack
+            | Method::Update
+            | Method::Info
+            | Method::Subscribe
+            | Method::Notify
+            | Method::Publish
+            | Method::Refer
+            | Method::Other(_) => None,
+        }
+    }
 
     /// As counters and logs name it.
     #[must_use]
@@ -46,6 +85,9 @@ impl Rule {
             Rule::Account => "account",
             Rule::Answers => "answers",
             Rule::AnswerSize => "answer_size",
+            Rule::AccountCalls => "account_calls",
+            Rule::AccountRegisters => "account_registers",
+            Rule::AccountMessages => "account_messages",
         }
     }
 
@@ -58,6 +100,9 @@ impl Rule {
             Rule::Account => 3,
             Rule::Answers => 4,
             Rule::AnswerSize => 5,
+            Rule::AccountCalls => 6,
+            Rule::AccountRegisters => 7,
+            Rule::AccountMessages => 8,
         }
     }
 }

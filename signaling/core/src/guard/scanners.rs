@@ -1,8 +1,20 @@
 //! Programs that look for SIP servers to break into, by the name that they give themselves.
 
-/// What scanners and toll fraud tools call themselves in User-Agent, in any case.
-pub const SCANNERS: [&str; 6] =
-    ["friendly-scanner", "sipvicious", "sipcli", "sip-scan", "iwar", "vaxsipuseragent"];
+/// What scanners and toll fraud tools call themselves in User-Agent, or in From's name, in any case.
+pub const SCANNERS: [&str; 12] = [
+    "friendly-scanner",
+    "friendly-request",
+    "sipvicious",
+    "sipcli",
+    "sip-scan",
+    "sipscan",
+    "siparmyknife",
+    "sundayddr",
+    "pplsip",
+    "iwar",
+    "vaxsipuseragent",
+    "vaxipuseragent",
+];
 
 /// Words that are looked for anywhere in a text, in upper or lower case.
 #[derive(Debug)]

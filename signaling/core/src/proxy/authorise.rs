@@ -86,7 +86,10 @@ impl Proxy {
         );
         self.judge_source(now, arrival, request, name, &verdict);
         match verdict {
-            Verdict::Ok { user } => Ok(user),
+            Verdict::Ok { user } => {
+                self.check_account(now, arrival, request.method(), &user)?;
+                Ok(user)
+            }
             Verdict::NoCredentials => Err(self.challenge(now, scheme, false)),
             Verdict::Stale => Err(self.challenge(now, scheme, true)),
             // A client that has shown wrong credentials is told so with a nonce to try again, as if

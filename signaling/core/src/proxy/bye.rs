@@ -276,12 +276,15 @@ impl Proxy {
         let unlike = format!("{:012x}", self.rng.next_u64() >> 16);
         let via = self.via_with(&unlike, &target);
         let Some(message) = bye.message(&via) else { return };
+        let bytes = message.raw().clone();
         match self.transactions.send(now, message, target) {
             Ok(tx) => {
                 self.byes += 1;
                 self.by_client.insert(tx, Asker::Node);
             }
+            // More calls end at once than there are places: once, and not again if it is lost.
             Err(full) => {
+                self.transmit(target, bytes);
                 self.notice(Notice::TableFull { what: "client transactions", limit: full.limit });
             }
         }

@@ -4,11 +4,15 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use super::Proxy;
-use super::output::Notice;
+use super::inbound::Answer;
+use super::output::{Notice, Output};
 use crate::auth::Verdict;
-use crate::guard::{BanRefused, Offence};
+use crate::guard::{BanRefused, Offence, Rule};
 use crate::transport::Arrival;
 use crate::wire::{HeaderName, Message, Method};
+
+/// What an account is told to wait that sends too much, in seconds: its rates are by the minute.
+const ACCOUNT_RETRY_AFTER: &str = "30";
 
 impl Proxy {
     /// The operator bans a source ([`Guard::ban`](crate::guard::Guard::ban)).
@@ -28,6 +32,15 @@ impl Proxy {
     /// The operator lifts a ban ([`Guard::unban`](crate::guard::Guard::unban)).
     pub fn unban(&mut self, now: Instant, source: IpAddr) -> bool {
         self.guard.unban(now, source)
+    }
+
+    /// Nothing of this message is read. Over UDP it is lost like any datagram; whoever has a connection
+    /// would wait for an answer that does not come, and is told by its end.
+    pub(super) fn turn_away(&mut self, arrival: &Arrival) {
+        if let Some(connection) = arrival.connection {
+            self.outputs.push_back(Output::Close(connection));
+        }
+        self.tell_of_guard();
     }
 
     /// Passes on what the guard has to tell.
@@ -51,8 +64,13 @@ impl Proxy {
         }
         let source = arrival.remote.ip();
         let agent = message.first(HeaderName::UserAgent);
-        let mut unwanted = agent.is_some_and(|agent| self.guard.is_scanner(now, source, agent));
-        if !unwanted && self.guard.has_silent(now) {
+        let mut unwanted = agent.is_some_and(|agent| self.guard.is_scanner(now, source, agent))
+            || self.guard.is_scanner(now, source, display(message.from().as_bytes()));
+        if unwanted {
+            self.turn_away(arrival);
+            return true;
+        }
+        if self.guard.has_silent(now) {
             let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
             let transaction = message.top_via().branch().unwrap_or_default();
             unwanted = names.into_iter().any(|name| {
@@ -99,6 +117,28 @@ impl Proxy {
         is
     }
 
+    /// Whether an account that has authenticated may have one more of these requests.
+    ///
+    /// # Errors
+    /// The answer that says which rule is in the way.
+    pub(super) fn check_account(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        method: &Method,
+        user: &str,
+    ) -> Result<(), Answer> {
+        let Some(rule) = Rule::of_account(method) else { return Ok(()) };
+        if self.guard.may_account(now, arrival.remote.ip(), user.as_bytes(), rule) {
+            return Ok(());
+        }
+        self.tell_of_guard();
+        let why = format!("399 {} \"guard rule {}\"", self.config.realm, rule.name());
+        Err(Answer::new(503, "Too Many Requests Of This Account")
+            .with(HeaderName::RetryAfter, ACCOUNT_RETRY_AFTER)
+            .with(HeaderName::Warning, why))
+    }
+
     /// Something counts against whoever sent this.
     pub(super) fn count_against(
         &mut self,
@@ -132,6 +172,12 @@ impl Proxy {
         let account = account(request, name);
         self.count_against(now, arrival, account.as_deref(), what);
     }
+}
+
+/// The name before an address: scanners that hide their User-Agent put theirs there, too.
+fn display(from: &[u8]) -> &[u8] {
+    let end = from.iter().position(|byte| *byte == b'<').unwrap_or_default();
+    from.get(..end).unwrap_or_default()
 }
 
 /// Whose credentials a request has.

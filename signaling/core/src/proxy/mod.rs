@@ -213,7 +213,7 @@ impl Proxy {
     /// A datagram or a framed message from a stream.
     pub fn handle_message(&mut self, now: Instant, arrival: Arrival, bytes: Bytes) {
         if !self.guard.admit(now, arrival.remote.ip()) {
-            return self.tell_of_guard();
+            return self.turn_away(&arrival);
         }
         self.addresses.note(arrival.local.ip());
         let length = bytes.len();

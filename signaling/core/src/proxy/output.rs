@@ -9,7 +9,7 @@ use crate::call::Unserved;
 use crate::guard;
 use crate::overload;
 use crate::resolve::Query;
-use crate::transport::Transmit;
+use crate::transport::{ConnectionId, Transmit};
 
 /// One thing for the node to do.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +22,8 @@ pub enum Output {
     /// Look this up; the answer comes back through
     /// [`Proxy::handle_resolved`](super::Proxy::handle_resolved), within ten seconds.
     Resolve(Box<Ask>),
+    /// Close this connection: its sender is not listened to, and shall not wait for answers.
+    Close(ConnectionId),
     /// A call has ended.
     Record(Box<CallRecord>),
     /// Something that an operator should see.

@@ -7,6 +7,7 @@ use relay_core::api::{CloseCause, Event};
 use super::calls::{ALICE, BOB, from_alice, from_bob, invite, set_up};
 use super::harness::{Bench, Plan, reply, sdp, show};
 use crate::proxy::Load;
+use crate::transaction;
 use crate::wire::{HeaderName, Message};
 
 const IDLE: CloseCause = CloseCause::Idle(Duration::from_secs(60));
@@ -218,4 +219,22 @@ fn a_dialog_with_endless_routes_is_let_go_without_a_bye() {
     close(&mut bench, IDLE);
     bench.expect_silence();
     assert_eq!(bench.records.len(), 1);
+}
+
+/// A stop ends every call at once: those BYEs that find the table of transactions full go out once each,
+/// and nobody is left untold.
+#[test]
+fn byes_beyond_the_table_of_transactions_go_out_once() {
+    let transactions = transaction::Config { clients_max: 1, ..transaction::Config::new([1; 32]) };
+    let mut bench = Bench::new(Plan { transactions, ..Plan::default() });
+    set_up(&mut bench);
+    bench.stop();
+    bench.expect_request(ALICE, "BYE");
+    bench.expect_request(BOB, "BYE");
+    assert_eq!(bench.proxy.load().byes, 0, "the INVITE still has the only place");
+    assert!(bench.notices.iter().any(|n| n.to_string().contains("1 client transactions")));
+    assert_eq!(bench.records.len(), 1);
+    bench.pass(Duration::from_secs(10));
+    bench.expect_silence();
+    expect_all_forgotten(&mut bench);
 }

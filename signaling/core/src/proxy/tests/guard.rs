@@ -205,3 +205,60 @@ fn what_answers_a_stranger_over_udp_is_hardly_larger_than_its_request() {
     assert_eq!(dropped(&bench, Rule::AnswerSize), 1);
     assert_eq!(bench.proxy.load().transactions, 0);
 }
+
+/// Scanners that hide their User-Agent.
+#[test]
+fn a_scanner_is_known_by_the_name_in_from_too() {
+    let mut bench = bench();
+    let text = register(OFFICE, "100", "s", "").replace("From: <", "From: \"sipvicious\" <");
+    bench.udp(OFFICE, &text);
+    bench.expect_silence();
+    assert_eq!(dropped(&bench, Rule::Scanner), 1);
+    let phone = register(OFFICE, "sipvicious", "t", "");
+    bench.udp(OFFICE, &phone);
+    bench.expect_status(OFFICE, 401);
+}
+
+/// A stream loses nothing: whoever is not listened to is told by the end of its connection.
+#[test]
+fn whoever_is_turned_away_on_a_connection_has_it_closed() {
+    let guard = Config { rate: 1, burst: 2, ..Config::default() };
+    let mut bench = Bench::new(Plan { guard, ..Plan::default() });
+    let text = |n| register(OFFICE, "bob", &format!("c{n}"), "").replace("/UDP", "/TCP");
+    for n in 0..2 {
+        bench.tcp(OFFICE, 7, &text(n));
+        bench.expect_status(OFFICE, 200);
+    }
+    assert_eq!(bench.closed, []);
+    bench.tcp(OFFICE, 7, &text(2));
+    assert_eq!(bench.closed, [crate::transport::ConnectionId(7)]);
+    bench.expect_silence();
+    let scanner = register(PHONE, "bob", "s", "User-Agent: sundayddr\r\n");
+    bench.tcp(PHONE, 8, &scanner.replace("/UDP", "/TCP"));
+    assert_eq!(bench.closed.len(), 2);
+}
+
+/// An account whose password is known to a thief: as many requests as it may have, from anywhere.
+#[test]
+fn an_account_that_sends_too_much_is_refused_with_the_rule_and_others_are_not() {
+    let guard = Config { account_registers: 3, ..Config::default() };
+    let users = vec![("alice", "right"), ("bob", "right")];
+    let mut bench = Bench::new(Plan { users, guard, ..Plan::default() });
+    for (n, at) in [PHONE, OFFICE, PHONE].into_iter().enumerate() {
+        attempt(&mut bench, at, "alice", "right", &format!("r{n}"));
+        bench.expect_status(at, 200);
+    }
+    attempt(&mut bench, OFFICE, "alice", "right", "r3");
+    let refused = bench.expect_status(OFFICE, 503);
+    assert_eq!(
+        refused.first_str(HeaderName::Warning),
+        Some("399 example.test \"guard rule account_registers\"")
+    );
+    assert_eq!(refused.first_str(HeaderName::RetryAfter), Some("30"));
+    assert_eq!(dropped(&bench, Rule::AccountRegisters), 1);
+    attempt(&mut bench, OFFICE, "bob", "right", "b");
+    bench.expect_status(OFFICE, 200);
+    bench.pass(Duration::from_secs(21));
+    attempt(&mut bench, OFFICE, "alice", "right", "r4");
+    bench.expect_status(OFFICE, 200);
+}

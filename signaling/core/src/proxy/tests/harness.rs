@@ -107,6 +107,7 @@ pub(super) struct Plan {
     pub(super) service_routes: Vec<String>,
     pub(super) limits: Limits,
     pub(super) events: events::Config,
+    pub(super) transactions: transaction::Config,
     pub(super) guard: guard::Config,
     pub(super) overload: overload::Config,
     pub(super) wan_ip: Option<IpAddr>,
@@ -135,6 +136,7 @@ impl Default for Plan {
             service_routes: Vec::new(),
             limits: Limits::default(),
             events: events::Config::default(),
+            transactions: transaction::Config::new([1; 32]),
             guard: guard::Config::default(),
             overload: overload::Config::default(),
             wan_ip: None,
@@ -158,6 +160,8 @@ pub(super) struct Bench {
     pub(super) commands: Vec<Command>,
     pub(super) records: Vec<CallRecord>,
     pub(super) notices: Vec<Notice>,
+    /// Connections that the node wants closed.
+    pub(super) closed: Vec<ConnectionId>,
     /// Commands that the relay has not answered, when it answers only when told to.
     pub(super) held: VecDeque<Command>,
     pub(super) relay_is_slow: bool,
@@ -202,7 +206,7 @@ impl Bench {
             overload: plan.overload,
         };
         let parts = Parts {
-            transactions: Transactions::new(now, transaction::Config::new([1; 32])),
+            transactions: Transactions::new(now, plan.transactions),
             registrar: registrar(&plan.users, now),
             authenticator: Authenticator::new(
                 AuthConfig::new([2; 32]),
@@ -226,6 +230,7 @@ impl Bench {
             commands: Vec::new(),
             records: Vec::new(),
             notices: Vec::new(),
+            closed: Vec::new(),
             held: VecDeque::new(),
             relay_is_slow: false,
             relay_refuses: false,
@@ -341,6 +346,7 @@ impl Bench {
                 }
                 Output::Resolve(ask) => self.asked.push(*ask),
                 Output::Record(record) => self.records.push(*record),
+                Output::Close(connection) => self.closed.push(connection),
                 Output::Notice(notice) => self.notices.push(notice),
             }
         }
