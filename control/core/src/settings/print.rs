@@ -78,10 +78,34 @@ fn values(keys: &[Key], indent: &str, out: &mut String) {
 
 fn assignment(key: &Key, indent: &str, out: &mut String) {
     match &key.shape {
-        Shape::Scalar(value) => out.push_str(&format!("{indent}{} = {value}\n", key.name)),
+        Shape::Scalar(value) => {
+            let line = format!("{indent}{} = {value}", key.name);
+            out.push_str(&broken(&line, &format!("{indent}    ")));
+            out.push('\n');
+        }
         Shape::Absent(example) => out.push_str(&format!("{indent}# {} = {example}\n", key.name)),
         Shape::Table(_) | Shape::Tables { .. } => {}
     }
+}
+
+/// A list that is too long for a line goes over several.
+fn broken(line: &str, indent: &str) -> String {
+    if line.len() <= WIDTH_MAX || !line.ends_with(']') {
+        return line.to_owned();
+    }
+    let mut text = String::new();
+    let mut length = 0;
+    for piece in line.split_inclusive(", ") {
+        if length + piece.trim_end().len() > WIDTH_MAX {
+            text.truncate(text.trim_end().len());
+            text.push('\n');
+            text.push_str(indent);
+            length = indent.len();
+        }
+        text.push_str(piece);
+        length += piece.len();
+    }
+    text
 }
 
 fn comment(docs: &[&str], remark: &str, indent: &str, out: &mut String) {
