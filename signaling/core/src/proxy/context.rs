@@ -230,6 +230,12 @@ impl Context {
             && !self.best.as_ref().is_some_and(is_global)
     }
 
+    /// Whether its targets are contacts that were looked up here.
+    pub(super) fn has_chosen_contacts(&self) -> bool {
+        let is_chosen = |branch: &Branch| branch.uri.is_some() && !branch.by_token;
+        self.branches.iter().any(is_chosen)
+    }
+
     /// Whether every branch has its final response.
     pub(super) fn is_complete(&self) -> bool {
         self.branches.iter().all(|b| b.progress == Progress::Finished)

@@ -140,10 +140,11 @@ impl Proxy {
         }
         let Some((key, index)) = self.take_asker(tx) else { return };
         self.release_if_left(key, index, tx);
-        let (mut by_web_socket, mut by_token) = (false, false);
+        let (mut by_connection, mut by_token) = (false, false);
         if let Some(branch) = self.branch_mut(key, index) {
             branch.tx = None;
-            by_web_socket = branch.target.transport.is_web_socket();
+            by_connection = branch.target.transport.is_web_socket()
+                || branch.uri.is_some() && branch.target.connection.is_some();
             by_token = branch.by_token;
         }
         // RFC 3261 16.9 and 16.7 step 6: a transport error counts as a 503 from below, which goes up
@@ -154,8 +155,9 @@ impl Proxy {
                 let Answer { status, reason, .. } = flows::flow_failed();
                 self.lose_branch(now, key, index, status, &reason);
             }
-            // Nobody can dial a browser (RFC 7118 5): without its connection it is not there.
-            Cause::Transport if by_web_socket => {
+            // Nobody can dial a browser (RFC 7118 5), nor what keeps a flow: without its connection it is
+            // not there.
+            Cause::Transport if by_connection => {
                 self.lose_branch(now, key, index, 480, "Temporarily Unavailable");
             }
             Cause::Transport if self.take_back_to_udp(now, key, index) => {}
@@ -199,13 +201,18 @@ impl Proxy {
         let server = context.server;
         let Some(best) = context.best.take() else { return };
         let others = std::mem::take(&mut context.mergeable);
+        let name = &self.config.server_name;
         let upstream = match best.response.status() {
             Some(401 | 407) => with_challenges(&best.response, &others),
             Some(300..=399) => with_contacts(&best.response, &others),
             // Another's 503 would make upstream think that this node is overloaded. This node's own
             // lack of ports or transactions is just that, and is passed on.
             Some(503) if !best.is_own => {
-                unavailable(&context.request, &best.response, &self.config.server_name)
+                instead_of(&best.response, &context.request, (500, "Next Hop Unavailable"), name)
+            }
+            // RFC 5626 11.1: it is for the proxy that has chosen the flow, not for who calls.
+            Some(430) if context.has_chosen_contacts() => {
+                instead_of(&best.response, &context.request, (480, "No Flow To User"), name)
             }
             Some(_) | None => None,
         };
@@ -273,9 +280,14 @@ fn retry_after(response: &Message) -> Option<Duration> {
     value.get(..digits)?.parse().ok().map(Duration::from_secs)
 }
 
-/// What goes upstream in the place of a 503 from below.
-fn unavailable(request: &Message, best: &Message, server_name: &str) -> Option<Message> {
-    let mut response = ResponseBuilder::new(request, 500, "Next Hop Unavailable");
+/// What goes upstream in the place of a response from below.
+fn instead_of(
+    best: &Message,
+    request: &Message,
+    (status, reason): (u16, &str),
+    server_name: &str,
+) -> Option<Message> {
+    let mut response = ResponseBuilder::new(request, status, reason);
     if let Some(tag) = best.to().tag() {
         response.to_tag(tag);
     }

@@ -54,8 +54,10 @@ impl Binding {
             q_thousandths: contact.q_thousandths().unwrap_or(Q_DEFAULT),
             expires: now,
             instance: contact.instance().map(Box::from),
-            // RFC 5626 6: of a client that does not ask for flows it means nothing.
-            reg_id: contact.reg_id().filter(|_| extensions.outbound),
+            // RFC 5626 6: of a client that knows no flows, or without the device, it means nothing.
+            reg_id: contact
+                .reg_id()
+                .filter(|_| extensions.knows_flows && contact.instance().is_some()),
             call_id: 0,
             cseq: 0,
             serial: 0,

@@ -15,7 +15,9 @@ pub(super) struct Extensions {
     pub(super) path: Option<Box<str>>,
     /// The client understands Path in the answer.
     pub(super) shows_path: bool,
-    /// Its Contact is a flow (RFC 5626 6).
+    /// The client knows of flows, so that `reg-id` means one (RFC 5626 6).
+    pub(super) knows_flows: bool,
+    /// Its Contact is a flow that it wants to keep.
     pub(super) outbound: bool,
     /// The client wants GRUUs.
     pub(super) gruu: bool,
@@ -31,7 +33,8 @@ impl Extensions {
         let supports = |option| request.has_token(HeaderName::Supported, option);
         extensions.shows_path = supports("path");
         extensions.gruu = supports("gruu");
-        extensions.outbound = supports("outbound") && asks_for_flow(request)?;
+        extensions.knows_flows = supports("outbound");
+        extensions.outbound = extensions.knows_flows && asks_for_flow(request)?;
         if extensions.outbound && request.vias().count() > 1 && !first_hop_keeps_flows(request) {
             let reason = "First Hop Lacks Outbound Support";
             return Err(Outcome { status: 439, reason, headers: Vec::new() });
@@ -77,7 +80,8 @@ fn path(request: &Message) -> Result<Option<Box<str>>, Outcome> {
 fn asks_for_flow(request: &Message) -> Result<bool, Outcome> {
     let contacts = request.contacts().flatten().filter_map(Contact::addr);
     let flows = contacts.filter(|contact| {
-        contact.reg_id().is_some() && contact.instance().is_some() && contact.expires() != Some(0)
+        let is_flow = contact.reg_id().is_some() && contact.instance().is_some();
+        is_flow && contact.expires().or(request.expires()) != Some(0)
     });
     match flows.count() {
         0 => Ok(false),

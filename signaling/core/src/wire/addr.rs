@@ -192,10 +192,11 @@ impl<'a> NameAddr<'a> {
         Some(text.strip_prefix('<').and_then(|t| t.strip_suffix('>')).unwrap_or(text))
     }
 
-    /// The `reg-id` parameter (RFC 5626 4.2); `None` also if it is not a number.
+    /// The `reg-id` parameter (RFC 5626 4.2); `None` also if it is not a number from 1 to 2^31-1.
     #[must_use]
     pub fn reg_id(&self) -> Option<u32> {
-        chars::number(self.params().find("reg-id")?.value?, u64::from(u32::MAX)).map(|n| n as u32)
+        let number = chars::number(self.params().find("reg-id")?.value?, u64::from(u32::MAX))?;
+        u32::try_from(number).ok().filter(|id| (1..=0x7fff_ffff).contains(id))
     }
 }
 

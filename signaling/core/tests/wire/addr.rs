@@ -95,6 +95,9 @@ fn instance_and_registration_id_are_read() {
     );
     assert_eq!(a.instance(), Some("urn:uuid:f81d4fae-7dec-11d0-a765-00a0c91e6bf6"));
     assert_eq!(a.reg_id(), Some(2));
+    for (wrong, id) in [("0", None), ("2147483648", None), ("2147483647", Some(2_147_483_647))] {
+        assert_eq!(addr(&format!("<sip:a@b>;reg-id={wrong}")).reg_id(), id);
+    }
     assert_eq!((addr("<sip:a@b>;reg-id=x").reg_id(), addr("<sip:a@b>").instance()), (None, None));
 }
 

@@ -240,6 +240,65 @@ fn a_connection_that_closes_under_a_call_makes_way_for_the_other_flow() {
     bench.expect_request(PHONE2, "INVITE");
 }
 
+/// RFC 5626 11.1: no caller gets a 430; where every flow has failed the user cannot be reached.
+#[test]
+fn a_device_whose_flows_have_all_failed_is_unavailable() {
+    let mut bench = Bench::new(Plan::default());
+    bench.register_flow(PHONE2, 2, 2, "0.5");
+    bench.register_flow(PHONE, 1, 1, "1");
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    for (at, connection) in [(PHONE, 1), (PHONE2, 2)] {
+        let tried = bench.expect_request(at, "INVITE");
+        bench.tcp(at, connection, &reply(&tried, 430, "tb", "sip:bob@10.0.0.5", ""));
+        bench.expect_request(at, "ACK");
+    }
+    let refused = bench.expect_status(ALICE, 480);
+    assert_eq!(refused.reason(), b"No Flow To User");
+}
+
+/// RFC 3261 16.6, RFC 5626 7: each device rings by one of its flows, and all devices of a q ring together.
+#[test]
+fn two_devices_with_two_flows_each_ring_once_each() {
+    let mut bench = Bench::new(Plan::default());
+    let at = |n: u64| format!("198.51.100.{}:40000", 40 + n);
+    for n in 0..4 {
+        let device = INSTANCE.replace("f81d4fae", if n < 2 { "a" } else { "b" });
+        let flow = format!("<sip:bob@10.0.0.5;transport=udp>;{device};reg-id={}", n % 2 + 1);
+        let headers = format!("Supported: outbound\nContact: {flow}");
+        bench.tcp(&at(n), n, &register(n as u32, &headers));
+        bench.expect_status(&at(n), 200);
+    }
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    // The latest of each.
+    let b = bench.expect_request(&at(3), "INVITE");
+    bench.expect_request(&at(1), "INVITE");
+    bench.expect_silence();
+    // Where one flow fails the device's other rings, and the other device rings on.
+    bench.tcp(&at(3), 3, &reply(&b, 430, "tb", "sip:bob@10.0.0.5", ""));
+    bench.expect_request(&at(3), "ACK");
+    bench.expect_request(&at(2), "INVITE");
+    bench.expect_silence();
+}
+
+/// RFC 5626 5.3: with its connection a flow is gone, and calls take the other one at once.
+#[test]
+fn a_device_is_called_by_the_flow_that_is_left() {
+    let mut bench = Bench::new(Plan::default());
+    bench.register_flow(PHONE, 1, 1, "0.5");
+    bench.register_flow(PHONE2, 2, 2, "1");
+    bench.close(2);
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    bench.expect_request(PHONE, "INVITE");
+    bench.close(1);
+    bench.expect_status(ALICE, 480);
+    let again = invite("bob", "").replace("call-1", "call-2").replace("bKa1", "bKa2");
+    bench.udp(ALICE, &again);
+    bench.expect_status(ALICE, 480);
+}
+
 /// Flows through two edge proxies (RFC 5626 3.3): the second Path is taken with the second flow.
 #[test]
 fn the_second_flow_is_tried_along_its_own_path() {

@@ -160,3 +160,114 @@ fn a_temporary_gruu_is_good_until_its_device_registers_with_another_call_id() {
         assert!(matches!(found, Lookup::UnknownUser), "{forged}");
     }
 }
+
+/// One device that keeps two flows with the same Contact URI.
+fn flows(ids: impl IntoIterator<Item = u8>, more: &str) -> Vec<String> {
+    let flow = |id| {
+        format!(
+            "Supported: outbound, gruu\n\
+             Contact: <sip:a@10.0.0.1>;+sip.instance=\"<urn:uuid:1>\";reg-id={id}{more}\n"
+        )
+    };
+    ids.into_iter().map(flow).collect()
+}
+
+fn flow_ids(bench: &Bench) -> Vec<Option<u32>> {
+    bench.bindings().iter().map(|binding| binding.reg_id).collect()
+}
+
+/// RFC 5626 6: the flow that a removal names is the one that goes, though the other has the same URI;
+/// and nothing is asked of the first hop for it.
+#[test]
+fn a_flow_is_removed_without_the_other() {
+    let mut bench = Bench::new();
+    for flow in flows([1, 2], "") {
+        bench.register(&flow);
+    }
+    assert_eq!(flow_ids(&bench), [Some(2), Some(1)]);
+    let behind = "Via: SIP/2.0/UDP 192.0.2.9;branch=z9hG4bKe\n";
+    let outcome = bench.register(&format!("{behind}{}", flows([2], ";expires=0")[0]));
+    assert_eq!(outcome.status, 200);
+    assert!(outcome.headers.iter().all(|(name, _)| *name != HeaderName::Require));
+    assert_eq!(flow_ids(&bench), [Some(1)]);
+    bench.register(&format!("{}Expires: 0\n", flows([1], "")[0]));
+    assert!(bench.registrar.is_empty());
+}
+
+/// Each flow has its own time.
+#[test]
+fn a_flow_that_expires_leaves_the_other() {
+    let mut bench = Bench::new();
+    bench.register(&flows([1], ";expires=100")[0]);
+    bench.register(&flows([2], ";expires=200")[0]);
+    bench.now += secs(100);
+    bench.registrar.purge(bench.now);
+    assert_eq!(flow_ids(&bench), [Some(2)]);
+    bench.now += secs(100);
+    bench.registrar.purge(bench.now);
+    assert!(bench.registrar.is_empty() && bench.registrar.flows.is_empty());
+}
+
+/// RFC 3261 10.3 step 7 for flows: 423 names the least, and nothing is bound.
+#[test]
+fn a_flow_for_too_brief_a_time_is_refused() {
+    let mut bench = Bench::new();
+    let outcome = bench.register(&flows([1], ";expires=10")[0]);
+    assert_eq!((outcome.status, outcome.reason), (423, "Interval Too Brief"));
+    assert_eq!(outcome.headers, [(HeaderName::MinExpires, "60".to_owned())]);
+    assert!(bench.registrar.is_empty());
+}
+
+/// The bound of a user's contacts counts flows, not devices; a flow that is there is refreshed at it, and
+/// may move to another address.
+#[test]
+fn flows_count_against_the_bound_of_a_user() {
+    let mut bench = Bench::with(Config { bindings_per_user_max: 2, ..Config::default() });
+    for flow in flows([1, 2], "") {
+        assert_eq!(bench.register(&flow).status, 200);
+    }
+    assert_eq!(bench.register(&flows([3], "")[0]).status, 503);
+    let moved = flows([2], "")[0].replace("10.0.0.1", "10.0.0.9");
+    assert_eq!(bench.register(&moved).status, 200);
+    assert_eq!(bench.uris(), ["sip:a@10.0.0.9", "sip:a@10.0.0.1"]);
+}
+
+/// RFC 3261 10.2.3: a query changes nothing and shows everything; whoever supports GRUUs sees those of
+/// each device, flows of one device the same public one (RFC 5627 5.3).
+#[test]
+fn a_query_shows_all_flows_with_their_gruus() {
+    let mut bench = Bench::new();
+    for flow in flows([1, 2], ";q=0.4") {
+        bench.register(&flow);
+    }
+    bench.register("Contact: <sip:a@10.0.0.2>;q=0.7\n");
+    let serials = |bench: &Bench| bench.bindings().iter().map(|b| b.serial).collect::<Vec<_>>();
+    let before = serials(&bench);
+    let outcome = bench.register("Supported: gruu\n");
+    let shown = contacts(&outcome);
+    assert_eq!(shown.len(), 3);
+    let public = "pub-gruu=\"sip:alice@example.org;gr=urn:uuid:1\"";
+    assert_eq!(shown.iter().filter(|contact| contact.contains(public)).count(), 2);
+    assert!(shown.iter().any(|c| c.contains(";q=0.400;") && c.contains("reg-id=2")), "{shown:?}");
+    assert!(shown.iter().any(|c| c.contains("10.0.0.2>") && c.contains("q=0.700")), "{shown:?}");
+    assert_eq!(serials(&bench), before);
+}
+
+/// RFC 3261 10.2.2, RFC 5627 5.4: with the last contact of its device a GRUU leads nowhere; a public one
+/// leads to the device again when that comes back, a temporary one of before does not.
+#[test]
+fn a_star_ends_the_temporary_gruus() {
+    let mut bench = Bench::new();
+    let old = temporary(&bench.register(PHONE));
+    bench.register("Supported: gruu\nContact: *\nExpires: 0\n");
+    let public = |bench: &Bench| {
+        let found = bench.registrar.lookup_instance(bench.now, ALICE, "urn:uuid:f81d4fae");
+        matches!(found, Lookup::Bindings(_))
+    };
+    let leads = |bench: &Bench, user: &str| {
+        matches!(bench.registrar.lookup_temporary(bench.now, user), Lookup::Bindings(_))
+    };
+    assert!(!public(&bench) && !leads(&bench, &old));
+    bench.register_as("after", 1, PHONE);
+    assert!(public(&bench) && !leads(&bench, &old));
+}
