@@ -23,7 +23,8 @@ use crate::call::{CallBranch, CallId};
 use crate::table::Key;
 use crate::transport::{Arrival, Target, Transport};
 use crate::wire::{
-    AuthValue, BRANCH_MAGIC, Edit, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method, Scheme,
+    AuthValue, BRANCH_MAGIC, Edit, FieldName, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method,
+    Scheme,
 };
 
 /// What decides where this node sends a request: if one comes back with the same, it loops
@@ -48,7 +49,7 @@ fn loop_hash(request: &Message) -> String {
 /// Whether the request has passed this node before with nothing changed that decides its way.
 pub(super) fn is_loop(config: &Config, addresses: &Addresses, request: &Message) -> bool {
     let mut hash = None;
-    request.vias().skip(1).flatten().any(|via| {
+    request.vias().flatten().any(|via| {
         let Some(branch) = via.unique_branch() else { return false };
         addresses.is_own_sent_by(config, &via)
             && branch.ends_with(hash.get_or_insert_with(|| loop_hash(request)).as_str())
@@ -99,19 +100,48 @@ pub(super) fn count_hop(edit: &mut Edit<'_>, request: &Message) {
     edit.set(HeaderName::MaxForwards, hops.to_string());
 }
 
+/// Bounds the branches that a request may have at a time, on all proxies together (RFC 5393 5.3).
+const MAX_BREADTH: FieldName<'static> = FieldName::Other("Max-Breadth");
+
+/// What a request without Max-Breadth may have (RFC 5393 5.3.3).
+const MAX_BREADTH_DEFAULT: usize = 60;
+
+/// Gives each of so many `branches` its share of the request's breadth. One that is not forked keeps what
+/// it has, and is not given what the next proxy takes it to have anyway.
+///
+/// # Errors
+/// 440 if there is nothing to share.
+fn share_breadth(edit: &mut Edit<'_>, request: &Message, branches: usize) -> Result<(), Answer> {
+    let breadth = match request.first_str(MAX_BREADTH) {
+        Some(text) => text.parse().map_err(|_| Answer::new(400, "Bad Max-Breadth Header"))?,
+        None if branches < 2 => return Ok(()),
+        None => MAX_BREADTH_DEFAULT,
+    };
+    match breadth / branches.max(1) {
+        0 => Err(Answer::new(440, "Max-Breadth Exceeded")),
+        _ if branches < 2 => Ok(()),
+        share => {
+            edit.set(MAX_BREADTH, share.to_string());
+            Ok(())
+        }
+    }
+}
+
 /// What a request that goes on is made of.
 #[derive(Clone, Copy)]
 struct Source<'a> {
     request: &'a Message,
+    /// How many branches it may have at a time.
+    branches: usize,
     purpose: Purpose,
     arrival: &'a Arrival,
     sender: &'a Sender,
 }
 
 impl<'a> Source<'a> {
-    fn of(context: &'a Context) -> Source<'a> {
+    fn of(context: &'a Context, branches: usize) -> Source<'a> {
         let Context { request, purpose, arrival, sender, .. } = context;
-        Source { request, purpose: *purpose, arrival, sender }
+        Source { request, branches, purpose: *purpose, arrival, sender }
     }
 }
 
@@ -135,7 +165,7 @@ impl Proxy {
                 let party = &destination.party;
                 let (uri, path) = (branch.uri.as_deref(), branch.path.as_deref());
                 let onto = Onto { uri, path, adjacent: branch.adjacent };
-                let source = Source::of(&context);
+                let source = Source::of(&context, destinations.len());
                 branch.request = Some(self.outgoing(&source, onto, &party.flow, routed)?);
             }
             context.branches.push(branch);
@@ -193,10 +223,14 @@ impl Proxy {
         let Some(branch) = context.branches.get(index) else { return };
         let (request, sender) = (context.request.clone(), context.sender.clone());
         let (purpose, arrival) = (context.purpose, context.arrival);
+        // A redirection may lead to more branches than there are yet.
+        let most = self.config.limits.branches;
+        let branches = if context.followed.is_empty() { context.branches.len() } else { most };
         let (uri, path, target) = (branch.uri.clone(), branch.path.clone(), branch.target);
         let adjacent = branch.adjacent;
         let onto = Onto { uri: uri.as_deref(), path: path.as_deref(), adjacent };
-        let source = Source { request: &request, purpose, arrival: &arrival, sender: &sender };
+        let (request, sender) = (&request, &sender);
+        let source = Source { request, branches, purpose, arrival: &arrival, sender };
         let request = self.outgoing(&source, onto, &target, &routed);
         let Some(branch) = self.branch_mut(key, index) else { return };
         match request {
@@ -216,7 +250,7 @@ impl Proxy {
         target: &Target,
         routed: &Routed,
     ) -> Result<Message, Answer> {
-        let Source { request, purpose, arrival, sender } = *source;
+        let Source { request, branches, purpose, arrival, sender } = *source;
         let to_trusted = self.is_in_trust_domain(target.remote.ip());
         match purpose {
             Purpose::NewCall(_) | Purpose::Plain => identity::check_privacy(request, to_trusted)?,
@@ -233,6 +267,7 @@ impl Proxy {
             edit.push_front(HeaderName::Route, path);
         }
         count_hop(&mut edit, request);
+        share_breadth(&mut edit, request, branches)?;
         let routes = match purpose {
             Purpose::NewCall(call) => self.record_routes(request, call, arrival, target),
             Purpose::Plain => self

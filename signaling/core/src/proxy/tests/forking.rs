@@ -159,3 +159,32 @@ fn a_cancel_waits_for_a_fork_that_has_not_answered_at_all() {
     bench.pass(Duration::from_secs(60));
     assert_eq!(bench.proxy.load(), crate::proxy::Load::default());
 }
+
+/// RFC 5393 5.3: the forks of all proxies together are bounded, as each gets a share.
+#[test]
+fn a_forked_request_shares_its_breadth_among_its_branches() {
+    let call = |breadth: &str, branch: &str| {
+        let line = format!("Max-Breadth: {breadth}\r\nContact:");
+        invite("bob", "").replace("Contact:", &line).replace("z9hG4bKa1", branch)
+    };
+    let breadth = |message: &Message| message.first_str("Max-Breadth").map(str::to_owned);
+    let mut bench = Bench::new(Plan::default());
+    let (mobile, desk) = ring_two(&mut bench);
+    assert_eq!([breadth(&mobile), breadth(&desk)], [Some("30".into()), Some("30".into())]);
+    bench.udp(ALICE, &call("5", "z9hG4bKa2").replace("CSeq: 1", "CSeq: 2"));
+    bench.expect_status(ALICE, 100);
+    assert_eq!(breadth(&bench.expect_request(DESK, "INVITE")).as_deref(), Some("2"));
+    bench.expect_request(BOB, "INVITE");
+    bench.udp(ALICE, &call("1", "z9hG4bKa3").replace("CSeq: 1", "CSeq: 3"));
+    bench.expect_status(ALICE, 100);
+    bench.expect_status(ALICE, 440);
+
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &call("1", "z9hG4bKa1"));
+    bench.expect_status(ALICE, 100);
+    assert_eq!(breadth(&bench.expect_request(BOB, "INVITE")).as_deref(), Some("1"));
+    bench.udp(ALICE, &call("0", "z9hG4bKa2").replace("CSeq: 1", "CSeq: 2"));
+    bench.expect_status(ALICE, 100);
+    bench.expect_status(ALICE, 440);
+}

@@ -2,6 +2,7 @@
 
 use super::calls::{ALICE, BOB, from_alice, invite, set_up};
 use super::harness::{Bench, NODE, NODE6, Plan, reply, sdp, show};
+use crate::proxy::config::{NextHop, Route};
 use crate::wire::HeaderName;
 
 const OUTSIDE: &str = "203.0.113.50:5060";
@@ -266,4 +267,25 @@ fn a_call_between_ipv4_and_ipv6_is_routed_and_relayed_both_ways() {
     bench.udp(ALICE, &reply(&bye, 200, "fa", "sip:a@x", ""));
     bench.expect_status(bob, 200);
     assert_eq!(bench.records.len(), 1);
+}
+
+/// RFC 3261 16.3 step 4: a request that comes straight back is seen to loop at once.
+#[test]
+fn a_request_that_comes_straight_back_loops() {
+    let routes = vec![Route {
+        domain: "elsewhere.test".to_owned(),
+        next_hops: vec![NextHop::Address("198.51.100.99:5060".parse().unwrap())],
+        transport: None,
+    }];
+    let mut bench = Bench::new(Plan {
+        routes,
+        users: vec![("alice", "wonder")],
+        trusted: vec!["198.51.100.10", "198.51.100.99"],
+        ..Plan::default()
+    });
+    bench.udp(ALICE, &invite("bob", "").replace("bob@example.test", "bob@elsewhere.test"));
+    bench.expect_status(ALICE, 100);
+    let sent = bench.next_to("198.51.100.99:5060");
+    bench.udp("198.51.100.99:5060", &sent);
+    bench.expect_status("198.51.100.99:5060", 482);
 }
