@@ -12,8 +12,8 @@ use super::read::{Reader, Text, quoted};
 use super::table::{Shape, Value};
 use super::values::{Domain, not_unicast, text_values};
 
-/// Servers that one route may list. A caller waits for each that is silent (32 s over UDP), and gives up
-/// long before; where a domain has more, a name with SRV records spreads its calls, too.
+/// Servers that one route may list. A caller waits for each that is silent, and gives up long before the
+/// last; where a domain has more, a name with SRV records spreads its calls, too.
 const HOPS_MAX: usize = 16;
 
 text_values!(NextHop);
