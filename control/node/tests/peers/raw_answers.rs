@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 use std::time::{Duration, Instant};
 
 use crate::harness::{CALLEE, CALLER, DOMAIN, Lab, NODE, PROXY, Settings, Transport, User};
-use crate::raw::{Answer, Raw};
+use crate::raw::{ANSWER, Answer, Raw};
 use crate::sipp::{SIPP, register_callee};
 
 /// A request of which any line can be replaced or left out.
@@ -147,6 +147,56 @@ fn request_without_hops_left_gets_483() {
     );
     let answer = peer.final_answer(Duration::from_secs(5));
     assert_eq!(answer.status, 483, "{answer:?}");
+    lab.finish(&[]);
+}
+
+/// A request that comes back as it was sent on has gone round in a loop: 482 (RFC 3261 16.3 step 4).
+#[test]
+fn request_that_comes_back_unchanged_gets_482() {
+    let lab = lab(&[SIPP]);
+    let mut callee = Raw::open(&lab, CALLEE, Transport::Udp);
+    register_callee(&lab, &User::new("bob"), Transport::Udp, callee.address().port());
+    let mut caller = Raw::open(&lab, PROXY, Transport::Udp);
+    let to = format!("bob@{DOMAIN}");
+    caller.send(&Request::new(&caller, "MESSAGE", &to, "round").text());
+    let arrived = callee.receive(ANSWER);
+    let (_, head) = arrived.split_once("\r\n").unwrap_or_else(|| panic!("no request: {arrived}"));
+    let back = format!(
+        "MESSAGE sip:{to} SIP/2.0\r\nVia: SIP/2.0/UDP {};branch=z9hG4bKback\r\n{head}",
+        callee.address()
+    );
+    callee.send(&back);
+    let answer = callee.answer();
+    assert_eq!(answer.status, 482, "{answer:?}");
+    // As the next proxy would pass it on.
+    let vias = head.lines().filter(|line| line.starts_with("Via:")).collect::<Vec<_>>();
+    assert_eq!(vias.len(), 2, "{head}");
+    let kept = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let lines = head.lines().filter(|line| kept.iter().any(|name| line.starts_with(name)));
+    let lines: String = lines.map(|line| format!("{line}\r\n")).collect();
+    callee.send(&format!("SIP/2.0 482 Loop Detected\r\n{lines}Content-Length: 0\r\n\r\n"));
+    assert_eq!(caller.final_answer(ANSWER).status, 482);
+    lab.finish(&[]);
+}
+
+/// What is too large is refused (513, RFC 3261 21.5.7) once it is known to be, and not collected: a body on a
+/// connection by its Content-Length, a message by its header lines.
+#[test]
+fn what_is_too_large_is_refused_with_513() {
+    let lab = lab(&[]);
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut peer = Raw::open(&lab, CALLER, transport);
+        let mut many = Request::new(&peer, "OPTIONS", DOMAIN, "many");
+        many.lines.extend((0..300).map(|number| ("Subject", number.to_string())));
+        peer.send(&many.text());
+        let answer = peer.answer();
+        assert_eq!(answer.status, 513, "over {transport:?}: {answer:?}");
+    }
+    let mut peer = Raw::open(&lab, CALLER, Transport::Tcp);
+    let large = Request::new(&peer, "OPTIONS", DOMAIN, "large").with("Content-Length", "1000000");
+    peer.send(&large.text());
+    let answer = peer.answer();
+    assert_eq!(answer.status, 513, "{answer:?}");
     lab.finish(&[]);
 }
 
