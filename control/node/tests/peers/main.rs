@@ -27,6 +27,7 @@ mod raw;
 mod raw_answers;
 mod scenario;
 mod secure;
+mod sessions;
 mod sipp;
 mod sipp_answers;
 mod sipp_calls;
