@@ -198,7 +198,7 @@ impl Proxy {
             return;
         }
         context.answered = true;
-        let server = context.server;
+        let (server, is_invite) = (context.server, context.method == Method::Invite);
         let Some(best) = context.best.take() else { return };
         let others = std::mem::take(&mut context.mergeable);
         let name = &self.config.server_name;
@@ -216,8 +216,12 @@ impl Proxy {
             }
             Some(_) | None => None,
         };
-        let upstream = upstream.unwrap_or_else(|| best.response.clone());
-        self.transactions.respond(now, server, upstream);
+        // RFC 4320 4.2: a client that is not told has given up by itself, one that is told may blame this node.
+        let is_told = is_invite || best.response.status() != Some(408);
+        if is_told {
+            let upstream = upstream.unwrap_or_else(|| best.response.clone());
+            self.transactions.respond(now, server, upstream);
+        }
         self.after_final(now, key, &best.response);
     }
 

@@ -249,3 +249,17 @@ fn an_answer_that_comes_after_the_call_has_ended_closes_its_streams() {
     assert!(text(&late).contains("m=audio 0 "), "{}", text(&late));
     assert!(!text(&late).contains("198.51.100.20"), "{}", text(&late));
 }
+
+/// RFC 4320 4.2: 408 is for INVITE alone; the client of another request has its own timer.
+#[test]
+fn a_408_to_a_request_other_than_invite_goes_no_further() {
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &invite("bob", "").replace("INVITE", "MESSAGE"));
+    let request = bench.expect_request(BOB, "MESSAGE");
+    bench.udp(BOB, &reply(&request, 408, "t", "sip:bob@x", ""));
+    bench.expect_silence();
+    bench.pass(std::time::Duration::from_secs(64));
+    bench.expect_silence();
+    assert_eq!(bench.proxy.load(), crate::proxy::Load::default());
+}
