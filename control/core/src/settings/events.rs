@@ -11,8 +11,9 @@ settings_table! {
     /// Subscriptions and publications (RFC 6665, RFC 3903): what the node tells of its users.
     section Events {
         /// The event packages that the node serves itself: "reg", "presence", "message-summary" and
-        /// "dialog". Subscriptions to any other go on to the user's devices, publications of any
-        /// other are refused. Empty: it serves none, and all of them go on.
+        /// "dialog" (lamps that show who rings and who talks). Subscriptions to any other go on to
+        /// the user's devices, publications of any other are refused. Empty: it serves none, and all
+        /// of them go on.
         restart packages: Vec<EventPackage> =
             default(vec![EventPackage::Reg, EventPackage::Presence, EventPackage::MessageSummary]);
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
+use super::calls::Part;
 use super::config::List;
 use super::documents::reginfo;
 use super::subscription::Watched;
@@ -22,6 +23,10 @@ pub(super) struct Resource {
     pub(super) watchers: Keys,
     /// What its devices publish, the newest last.
     pub(super) publications: Keys,
+    /// Its calls.
+    pub(super) calls: SmallVec<[Part; 1]>,
+    /// The last of its calls that ended while somebody watched.
+    pub(super) ended: Option<Part>,
     /// What waits for it, as other parts of the node say.
     pub(super) waiting: Option<Waiting>,
     /// Its devices as watchers have been told of them, with those that have just gone.
@@ -30,7 +35,10 @@ pub(super) struct Resource {
 
 impl Resource {
     fn is_empty(&self) -> bool {
-        self.watchers.is_empty() && self.publications.is_empty() && self.waiting.is_none()
+        self.watchers.is_empty()
+            && self.publications.is_empty()
+            && self.calls.is_empty()
+            && self.waiting.is_none()
     }
 }
 

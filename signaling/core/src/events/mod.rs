@@ -2,11 +2,12 @@
 //! (RFC 3903), as one value without I/O.
 //!
 //! Users are named as the registrar names them. Who asks has been authenticated before; who may watch
-//! whom is decided here. State comes from three sources: documents that devices publish, the registrar,
-//! and what other parts of this node say ([`Events::set_waiting`]).
+//! whom is decided here. State comes from documents that devices publish, from the registrar, from
+//! this node's calls, and from what other parts of it say ([`Events::set_waiting`]).
 //!
 //! Input: [`Events::subscribe`], [`Events::publish`], [`Events::answered`],
-//! [`Events::registration_changed`], [`Events::handle_timeout`]. Output: what those return, and
+//! [`Events::registration_changed`], [`Events::call_begins`] and what follows it,
+//! [`Events::handle_timeout`]. Output: what those return, and
 //! [`Events::poll_notify`]. Getters: [`Events::has`], [`Events::serves`], [`Events::count`] and others.
 //!
 //! A subscription is told what there is at once when it asks, and then of changes, never more often
@@ -14,6 +15,7 @@
 //! told as it is when its time comes. Every document is a full one.
 
 mod asked;
+mod calls;
 mod config;
 mod documents;
 mod index;
@@ -33,6 +35,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 pub use asked::{Asked, Asker, Outcome};
+pub use calls::CallState;
 pub use config::{Config, LIST_MEMBERS_MAX, Limits, List, Watch};
 pub use documents::summary::Waiting;
 pub use documents::told;
@@ -43,6 +46,7 @@ use crate::registrar::Registrar;
 use crate::table::{Key, Table};
 use crate::timer::Wheel;
 use crate::transaction::hash::Keyed;
+use calls::Calls;
 use index::Index;
 use publish::Publication;
 use subscription::Subscription;
@@ -71,6 +75,7 @@ pub struct Events {
     /// By the place in [`Package::ALL`].
     counts: [usize; Package::ALL.len()],
     index: Index,
+    calls: Calls,
     timers: Wheel<Timer>,
     keyed: Keyed,
     rng: ChaCha8Rng,
@@ -88,6 +93,7 @@ impl Events {
             publications: Table::new(limits.publications),
             counts: [0; Package::ALL.len()],
             index: Index::new(&config.lists, keyed),
+            calls: Calls::new(keyed),
             // A subscription has two timers at most, a publication one.
             timers: Wheel::new(now, 2 * limits.subscriptions + limits.publications),
             keyed,
@@ -166,6 +172,7 @@ impl Events {
         assert_eq!(self.counts, [0; Package::ALL.len()]);
         assert!(self.subscriptions.is_empty());
         assert!(self.publications.is_empty());
+        assert!(self.calls.is_empty(), "{:?}", self.calls);
         assert!(self.timers.is_empty(), "{} timers", self.timers.len());
         assert!(self.index.is_empty(), "{:?}", self.index);
     }

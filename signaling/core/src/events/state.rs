@@ -67,7 +67,12 @@ impl Events {
             }
             Package::Dialog => {
                 let version = version.unwrap_or_default();
-                dialog_info::compose(entity, version, &self.parts(package, user))
+                dialog_info::compose(
+                    entity,
+                    version,
+                    &self.own_calls(user),
+                    &self.parts(package, user),
+                )
             }
             Package::MessageSummary => self.summary(user, entity),
         }
@@ -93,6 +98,17 @@ impl Events {
                 Content::Summary(_) => None,
             })
             .collect()
+    }
+
+    /// The dialogs of `user` that this node has itself.
+    fn own_calls(&self, user: &str) -> String {
+        let mut own = String::new();
+        if let Some(resource) = self.index.resource(Package::Dialog, user) {
+            for part in resource.calls.iter().chain(&resource.ended) {
+                self.calls.write(&mut own, *part);
+            }
+        }
+        own
     }
 
     /// The newest summary that is published, else what the node itself says.

@@ -117,6 +117,7 @@ impl Proxy {
             return;
         }
         call.ended = Some((end, now));
+        self.events.call_ends(now, &self.registrar, id.0);
         self.send_byes(now, id, end);
         let branches = self.calls.get(id.0).map_or(0, |call| call.branches.len());
         for branch in 0..branches {
@@ -142,6 +143,7 @@ impl Proxy {
     /// Takes a call out of the table without a word.
     pub(super) fn forget_call(&mut self, now: Instant, id: CallId) -> Option<Call> {
         let call = self.calls.remove(id.0)?;
+        self.events.call_ends(now, &self.registrar, id.0);
         if let Some(timer) = call.timer {
             self.timers.cancel(timer);
         }

@@ -11,10 +11,11 @@ use super::authorise::Caller;
 use super::bye::{Asker, first_route};
 use super::identity;
 use super::in_call::Onward;
-use super::inbound::Answer;
+use super::inbound::{Answer, Routed};
 use super::output::Notice;
 use super::routing::party_of;
 use super::way::{Step, Waiter};
+use crate::call::CallId;
 use crate::events::{self, Answered, Asked, Asker as From, Notify, Outcome, SubscriptionId};
 use crate::resolve::Hop;
 use crate::transaction::{ClientTx, ServerTx};
@@ -172,6 +173,29 @@ impl Proxy {
         if let Ok(response) = response.finish_message() {
             self.transactions.respond(now, tx, response);
         }
+    }
+
+    /// A call has begun: of those users of ours that it is known to be between.
+    pub(super) fn tell_of_call(
+        &mut self,
+        call: CallId,
+        caller: Caller,
+        invite: &Message,
+        routed: &Routed,
+    ) {
+        let from = invite.from();
+        let is_known = matches!(caller, Caller::Authenticated | Caller::Anybody);
+        let from = from.uri().ok().filter(|uri| {
+            is_known && !identity::is_anonymous(uri) && self.addresses.is_served(&self.config, uri)
+        });
+        let to = Uri::parse(&routed.uri).ok().filter(|uri| {
+            routed.next_route.is_none() && self.addresses.is_served(&self.config, uri)
+        });
+        let users =
+            [from, to].map(|uri| uri.and_then(|uri| Some(uri.user_unescaped()?.into_owned())));
+        let users = users.each_ref().map(Option::as_deref);
+        let users = users.map(|user| user.filter(|user| self.registrar.exists(user)));
+        self.events.call_begins(call.0, users);
     }
 
     /// What a subscriber sends its next request to.

@@ -282,6 +282,8 @@ impl Proxy {
         let started = self.start_context(now, context, targets, routed);
         if started.is_err() {
             self.forget_call(now, call);
+        } else if self.events.tells_calls() {
+            self.tell_of_call(call, caller, request, routed);
         }
         started
     }

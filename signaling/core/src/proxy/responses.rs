@@ -12,6 +12,7 @@ use super::identity;
 use super::media::{Prepared, Role};
 use super::relay::Continuation;
 use crate::call::{CallId, session_timer};
+use crate::events::CallState;
 use crate::table::Key;
 use crate::transaction::{ClientTx, ServerTx};
 use crate::wire::{HeaderName, Message, Method};
@@ -167,6 +168,9 @@ impl Proxy {
         let Some(call) = self.calls.get_mut(id.0).filter(|call| call.ended.is_none()) else {
             return;
         };
+        if let Some(state) = call_state(response.status().unwrap_or_default()) {
+            self.events.call_goes_on(now, &self.registrar, id.0, state);
+        }
         if let Some(tag) = response.to().tag()
             && let Some(branch) = call.branches.get_mut(index)
         {
@@ -310,5 +314,14 @@ impl Proxy {
                 self.timers.cancel(timer);
             }
         }
+    }
+}
+
+/// What a response to an INVITE says of the call, but for failures.
+const fn call_state(status: u16) -> Option<CallState> {
+    match status {
+        180..=183 => Some(CallState::Early),
+        200..=299 => Some(CallState::Confirmed),
+        _ => None,
     }
 }

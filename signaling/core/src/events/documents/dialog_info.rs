@@ -18,9 +18,14 @@ pub(in crate::events) fn read(document: &[u8]) -> Result<Vec<Child>, BadXml> {
     xml::children(document, ROOT)
 }
 
-/// One document of all dialogs that are published for `entity`, as the `version`th that its reader is
-/// sent (RFC 4235 4.1).
-pub(in crate::events) fn compose(entity: &str, version: u32, published: &[&[Child]]) -> String {
+/// One document of all dialogs of `entity`, those that this node has itself (`own`, as elements) and those
+/// that are published, as the `version`th that its reader is sent (RFC 4235 4.1).
+pub(in crate::events) fn compose(
+    entity: &str,
+    version: u32,
+    own: &str,
+    published: &[&[Child]],
+) -> String {
     let mut out = String::with_capacity(512);
     // Writing to a String cannot fail.
     let _ = write!(
@@ -29,6 +34,7 @@ pub(in crate::events) fn compose(entity: &str, version: u32, published: &[&[Chil
          entity=\"{}\">",
         escaped(entity)
     );
+    out.push_str(own);
     write_unique(&mut out, published.iter().copied().flatten(), &mut HashSet::new());
     out.push_str("</dialog-info>\n");
     out
@@ -48,7 +54,7 @@ mod tests {
         };
         let one = read(document("a", "confirmed").as_bytes()).unwrap();
         let two = read(document("a", "early").as_bytes()).unwrap();
-        let all = compose("sip:bob@example.test", 3, &[&one, &two]);
+        let all = compose("sip:bob@example.test", 3, "", &[&one, &two]);
         assert!(all.contains("version=\"3\" state=\"full\""), "{all}");
         assert!(all.contains("entity=\"sip:bob@example.test\""), "{all}");
         let ids: Vec<_> = read(all.as_bytes()).unwrap();

@@ -24,7 +24,7 @@ pub fn told(package: Package, entity: &str, published: &[u8]) -> Result<String, 
     match package {
         Package::Presence => Ok(pidf::compose(entity, &[&parts(pidf::read(published))?], false)),
         Package::Dialog => {
-            Ok(dialog_info::compose(entity, 0, &[&parts(dialog_info::read(published))?]))
+            Ok(dialog_info::compose(entity, 0, "", &[&parts(dialog_info::read(published))?]))
         }
         Package::MessageSummary => {
             summary::read(published).map(String::from).ok_or("Bad Message Summary")

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::calls::{ALICE, BOB};
+use super::calls::{ALICE, BOB, from_alice, invite};
 use super::harness::{Bench, NODE, Plan, reply, show};
 use super::refusals::{credentials, with_users};
 use crate::events::{Config, Package};
+use crate::transport::Transmit;
 use crate::wire::{HeaderName, Message};
 
 fn served(packages: &[Package]) -> Config {
@@ -224,4 +225,64 @@ fn a_node_that_stops_sends_its_subscribers_elsewhere() {
     bench.stop();
     let last = bench.expect_request(ALICE, "NOTIFY");
     assert_eq!(text(&last, HeaderName::SubscriptionState), "terminated;reason=deactivated");
+}
+
+/// RFC 4235 3.7: a lamp shows that a user rings, talks and is free again, and nothing of with whom.
+#[test]
+fn a_lamp_follows_the_calls_of_a_user() {
+    const LAMP: &str = "198.51.100.40:5060";
+    let mut bench = open();
+    bench.register("bob", BOB);
+    bench.udp(LAMP, &subscribe("dialog").replace(ALICE, LAMP).replace("alice@", "carol@"));
+    bench.expect_status(LAMP, 200);
+    let told = |bench: &mut Bench| {
+        let is_for_lamp = |t: &Transmit| t.target.remote.to_string() == LAMP;
+        if !bench.sent.iter().any(is_for_lamp) {
+            bench.pass(Duration::from_secs(1));
+        }
+        let sent = bench.sent.iter().rfind(|t| is_for_lamp(t)).expect("a notification");
+        let notify = Message::parse_datagram(sent.bytes.clone()).unwrap();
+        // It may have been sent again by now.
+        bench.sent.retain(|t| !is_for_lamp(t));
+        bench.udp(LAMP, &reply(&notify, 200, "", "sip:carol@x", ""));
+        body(&notify)
+    };
+    assert!(!told(&mut bench).contains("<dialog "));
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request(BOB, "INVITE");
+    bench.expect_silence();
+    let contact = format!("sip:bob@{BOB}");
+    bench.udp(BOB, &reply(&forwarded, 180, "tb", &contact, ""));
+    let early = told(&mut bench);
+    assert!(early.contains("direction=\"recipient\"><state>early</state>"), "{early}");
+    assert!(!early.contains("alice"), "{early}");
+    bench.sent.clear();
+    bench.udp(BOB, &reply(&forwarded, 200, "tb", &contact, ""));
+    let ok = bench.expect_status(ALICE, 200);
+    assert!(told(&mut bench).contains("<state>confirmed</state>"));
+    bench.udp(ALICE, &from_alice("ACK", 1, &ok, "", ""));
+    bench.sent.clear();
+    bench.udp(ALICE, &from_alice("BYE", 2, &ok, "", ""));
+    let bye = bench.expect_request(BOB, "BYE");
+    bench.udp(BOB, &reply(&bye, 200, "tb", &contact, ""));
+    let last = told(&mut bench);
+    assert!(last.contains("<state>terminated</state>") && !last.contains("confirmed"), "{last}");
+}
+
+/// A call that nobody answers, and one that is refused, leave nothing behind.
+#[test]
+fn a_call_that_comes_to_nothing_is_not_told_of_any_more() {
+    let mut bench = open();
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &invite("bob", ""));
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request(BOB, "INVITE");
+    bench.udp(BOB, &reply(&forwarded, 180, "tb", "sip:bob@x", ""));
+    bench.udp(BOB, &reply(&forwarded, 486, "tb", "sip:bob@x", ""));
+    bench.sent.clear();
+    bench.udp(ALICE, &subscribe("dialog"));
+    bench.expect_status(ALICE, 200);
+    let notify = bench.expect_request(ALICE, "NOTIFY");
+    assert!(!body(&notify).contains("<dialog "), "{}", show(&notify));
 }
