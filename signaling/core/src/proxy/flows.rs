@@ -17,7 +17,7 @@ use super::inbound::{Answer, Routed};
 use super::routing::{self, Destination};
 use crate::call::Party;
 use crate::transport::{Arrival, Target, Transport};
-use crate::wire::{Message, Method, Scheme, Uri};
+use crate::wire::{HeaderName, Message, Method, Scheme, Uri};
 
 /// The parameter of our Route URIs that may carry a flow token.
 pub(super) const MARK: &str = "ft";
@@ -88,6 +88,28 @@ impl Proxy {
         };
         let from = routing::party_of(arrival, request);
         Some([value(&from.flow, from.adjacent), value(to, to_adjacent)])
+    }
+
+    /// Our Path value of a client's REGISTER for another registrar (RFC 5626 5.1): what is sent along it comes
+    /// to the client's flow. None where a proxy is between us, which has the flow, or the client would
+    /// not see that somebody is in its way (RFC 3327 5.1).
+    pub(super) fn path_value(
+        &self,
+        request: &Message,
+        arrival: &Arrival,
+        to: &Target,
+    ) -> Option<String> {
+        let supports = |option| request.has_token(HeaderName::Supported, option);
+        if *request.method() != Method::Register || !(supports("path") || supports("outbound")) {
+            return None;
+        }
+        let client = routing::party_of(arrival, request);
+        let token = self.flow_tokens.issue(Use::Path, &client.flow);
+        let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+        let address = advertised(&self.config, to.listener, to.local);
+        let mark = format!("{MARK};ob");
+        let value = own_uri(to.transport, address, is_sips, Some(&token), &mark);
+        client.adjacent.then_some(value)
     }
 
     /// Where a request goes whose last Route value of ours has a token, and who its sender is.

@@ -280,6 +280,9 @@ impl Proxy {
         for route in routes {
             edit.push_front(HeaderName::RecordRoute, route);
         }
+        if let Some(path) = self.path_value(request, arrival, target) {
+            edit.push_front(HeaderName::Path, path);
+        }
         if let Some(timers) = self.config.session_timers.filter(|_| refreshes(request.method())) {
             timers.ask(&mut edit, request);
         }

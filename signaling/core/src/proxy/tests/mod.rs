@@ -4,6 +4,7 @@ mod byes;
 mod calls;
 mod dialogs;
 mod early;
+mod edge;
 mod endings;
 mod events;
 mod exchanges;
