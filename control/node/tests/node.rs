@@ -227,6 +227,8 @@ fn a_node_tells_its_figures_and_its_health_over_http() {
         "ringfarm_ready 1\n",
         "ringfarm_sip_responses_sent_total{class=\"4xx\"} 1\n",
         "ringfarm_transport_udp_received_total 1\n",
+        "ringfarm_subscriptions{package=\"presence\"} 0\n",
+        "ringfarm_publications 0\n",
         "ringfarm_calls_ended_total{reason=\"refused\"} 0\n",
         "ringfarm_media_worker_sessions{worker=\"0\"} 0\n",
     ] {

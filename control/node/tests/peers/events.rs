@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::baresip::{BARESIP, Baresip, Extras};
-use crate::harness::{CALLEE, CALLER, DOMAIN, Lab, PROXY, Settings, Transport, User};
+use crate::harness::{
+    CALLEE, CALLER, CALLER_HUNG_UP, DOMAIN, Lab, Meter, PROXY, Settings, Transport, User, wait_for,
+};
 use crate::scenario::scenario;
-use crate::sipp::{SIPP, Sipp, register};
+use crate::sipp::{CALLEE_ECHOES, CALLER_UNCHALLENGED, SIPP, Sipp, register};
+use crate::sipp_calls::directions_between;
 
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -36,6 +39,41 @@ fn a_watcher_is_told_what_is_published_changed_and_taken_back() {
     }
 }
 
+/// A peer that is trusted asks once about a user or list; `check` has to be in what it is told.
+fn fetch(lab: &Lab, event: &str, whom: &str, check: &str) {
+    Sipp::new(scenario!("features/fetcher"), Transport::Udp, PROXY, 5072)
+        .fill_in("@EVENT@", event)
+        .fill_in("@CHECK@", &check.replace('<', "&lt;"))
+        .callee(&format!("{whom}@{DOMAIN}"))
+        .act_as(&User::new("alice"), "")
+        .media_port(17_000)
+        .start(lab, "fetcher")
+        .succeed(LIMIT);
+}
+
+/// RFC 4235: a lamp shows a call that the node has, and no longer once it is over.
+#[test]
+fn a_lamp_shows_who_talks() {
+    let lab = lab(&[SIPP]);
+    let meter = Meter::start(&lab, &directions_between(PROXY.into(), CALLEE.into()));
+    let contact = SocketAddr::new(CALLEE.into(), 5080);
+    register(&lab, &User::new("bob"), Transport::Udp, contact);
+    let pause = Duration::from_secs(3);
+    let callee = Sipp::new(CALLEE_ECHOES, Transport::Udp, CALLEE, 5080).pause(pause).echo();
+    let callee = callee.start(&lab, "callee");
+    let caller = Sipp::new(CALLER_UNCHALLENGED, Transport::Udp, PROXY, 5070)
+        .callee(&format!("bob@{DOMAIN}"))
+        .act_as(&User::new("alice"), "")
+        .pause(pause)
+        .start(&lab, "caller");
+    wait_for("the call's audio", LIMIT, || meter.packets("passed") > 0);
+    fetch(&lab, "dialog", "bob", "direction=.recipient.><state>confirmed</state>");
+    caller.succeed(LIMIT);
+    callee.succeed(LIMIT);
+    fetch(&lab, "dialog", "bob", "state=.full. entity=.sip:bob@ring.test.></dialog-info>");
+    lab.finish(&[CALLER_HUNG_UP]);
+}
+
 /// RFC 6665 4.4.3, RFC 3680, 3856, 3842, 4662: each package by a fetch, by a peer that is trusted.
 #[test]
 fn states_of_each_package_and_of_lists_are_fetched() {
@@ -52,13 +90,7 @@ fn states_of_each_package_and_of_lists_are_fetched() {
         ("presence", "team", "multipart/related;type=.application/rlmi.xml."),
         ("presence", "team", "<basic>closed</basic>.*<basic>open</basic>"),
     ] {
-        Sipp::new(scenario!("features/fetcher"), Transport::Udp, PROXY, 5070)
-            .fill_in("@EVENT@", event)
-            .fill_in("@CHECK@", &check.replace('<', "&lt;"))
-            .callee(&format!("{whom}@{DOMAIN}"))
-            .act_as(&User::new("alice"), "")
-            .start(&lab, "fetcher")
-            .succeed(LIMIT);
+        fetch(&lab, event, whom, check);
     }
     lab.finish(&[]);
 }
