@@ -36,6 +36,8 @@ pub(crate) struct Extras<'e> {
     pub(crate) account: &'e str,
     /// Its contacts.
     pub(crate) contacts: &'e str,
+    /// The domain of the user, where it is not the node's.
+    pub(crate) domain: Option<&'e str>,
 }
 
 /// A running baresip that is registered at the node, answers every call and plays a tone.
@@ -81,7 +83,7 @@ impl Baresip {
         }
         text += extras.config;
         write("config", text);
-        let account = account(user, sip_facing(local, transport), transport, extras.account);
+        let account = account(user, sip_facing(local, transport), transport, extras);
         write("accounts", account);
         write("contacts", extras.contacts.to_owned());
         let mut command: Command = lab.host(local).command(BARESIP);
@@ -260,10 +262,12 @@ fn take_netstring(bytes: &mut Vec<u8>) -> Option<Value> {
     Some(object)
 }
 
-fn account(user: &User, proxy: SocketAddr, transport: Transport, more: &str) -> String {
+fn account(user: &User, proxy: SocketAddr, transport: Transport, extras: Extras<'_>) -> String {
+    let Extras { account: more, domain, .. } = extras;
+    let domain = domain.unwrap_or(DOMAIN);
     let (name, password, transport) = (&user.name, &user.password, transport.name());
     format!(
-        "<sip:{name}@{DOMAIN};transport={transport}>;auth_user={name};auth_pass={password};\
+        "<sip:{name}@{domain};transport={transport}>;auth_user={name};auth_pass={password};\
          outbound=\"sip:{proxy};transport={transport}\";regint=300;answermode=auto;\
          audio_codecs=pcma/8000/1;{more}\n"
     )

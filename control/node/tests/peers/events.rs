@@ -106,11 +106,12 @@ fn a_phone_sees_the_presence_that_another_publishes() {
         config: PRESENCE,
         account: "",
         contacts: "\"Bob\" <sip:bob@ring.test>;presence=p2p\n",
+        ..Extras::default()
     };
     let udp = Transport::Udp;
     let mut alice = Baresip::start_with(&lab, &User::new("alice"), CALLER, udp, 440, watcher);
     alice.wait_said("<basic>closed</basic>");
-    let publisher = Extras { config: PRESENCE, account: "pubint=60", contacts: "" };
+    let publisher = Extras { config: PRESENCE, account: "pubint=60", ..Extras::default() };
     let mut bob = Baresip::start_with(&lab, &User::new("bob"), CALLEE, udp, 1000, publisher);
     alice.wait_said("changed status from Offline to Online");
     // It replaces what it has published only once it knows its entity-tag.

@@ -6,11 +6,15 @@ use std::time::Duration;
 
 use crate::baresip::{BARESIP, Baresip, Extras};
 use crate::harness::{
-    CALLEE, CALLER, CALLER_HUNG_UP, DOMAIN, Direction, Lab, Meter, NODE, PROXY, Settings,
-    Transport, User, wait_for,
+    CALLEE, CALLER, CALLER_HUNG_UP, DOMAIN, Direction, Lab, Meter, NODE, OUTSIDE, OUTSIDE_DOMAIN,
+    PROXY, Settings, Transport, User, wait_for,
 };
+use crate::kamailio::{KAMAILIO, Kamailio};
 use crate::scenario::{Scenario, scenario};
-use crate::sipp::{CALLEE_ECHOES, CALLER_UNCHALLENGED, MEDIA_PORT, SIPP, Sipp, register};
+use crate::sipp::{
+    CALLEE_ECHOES, CALLER as CALLER_WITH_PASSWORD, CALLER_UNCHALLENGED, MEDIA_PORT, SIPP, Sipp,
+    register,
+};
 
 const LIMIT: Duration = Duration::from_secs(15);
 const CALLEE_PORT: u16 = 5080;
@@ -210,6 +214,34 @@ fn baresip_keeps_two_flows_and_is_called_by_one() {
     caller.quit();
     callee.quit();
     lab.finish(&[CALLER_HUNG_UP]);
+}
+
+/// RFC 5626 5, 3327 5.2: the node stands between a phone and its registrar, somebody else's. What that calls
+/// comes back along the Path, and reaches the phone over the connection that it has opened.
+#[test]
+fn a_phone_of_another_registrar_is_called_over_its_connection() {
+    let settings = Settings::with_users(&["alice"]);
+    let more = format!(
+        "[peers]\ntrusted = [\"{PROXY}\", \"{OUTSIDE}\"]\n\n[[routes]]\ndomain = \"{OUTSIDE_DOMAIN}\"\n\
+         next_hop = \"{PROXY}:5060\"\ntransport = \"udp\"\n"
+    );
+    let lab = Lab::start(&Settings { more, ..settings }, &[BARESIP, KAMAILIO, SIPP]);
+    let _registrar = Kamailio::start_registrar(&lab);
+    let extras =
+        Extras { account: "sipnat=outbound", domain: Some(OUTSIDE_DOMAIN), ..Extras::default() };
+    let bob = User::new("bob");
+    let phone = Baresip::start_with(&lab, &bob, OUTSIDE, Transport::Tcp, 1000, extras);
+    assert!(phone.printed().contains(";lr;ft;ob>"), "no Path in the answer: {}", phone.printed());
+    Sipp::new(CALLER_WITH_PASSWORD, Transport::Udp, CALLER, 5070)
+        .pause(Duration::from_millis(500))
+        .callee(&format!("bob@{OUTSIDE_DOMAIN}"))
+        .act_as(&User::new("alice"), "")
+        .start(&lab, "caller")
+        .succeed(LIMIT);
+    phone.wait_call_end();
+    phone.quit();
+    // It has passed the node twice.
+    lab.finish(&[CALLER_HUNG_UP, CALLER_HUNG_UP]);
 }
 
 /// RFC 3608 6.1: what a client is told to send through leads to whom it calls.

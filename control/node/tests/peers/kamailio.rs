@@ -40,6 +40,11 @@ impl Kamailio {
         Kamailio::start_with(lab, include_str!("kamailio_ng.cfg"), callee_port)
     }
 
+    /// As [`Kamailio::start`], for a registrar that calls its users along the Paths of their registrations.
+    pub(crate) fn start_registrar(lab: &Lab) -> Kamailio {
+        Kamailio::start_with(lab, include_str!("kamailio_registrar.cfg"), 0)
+    }
+
     fn start_with(lab: &Lab, template: &str, callee_port: u16) -> Kamailio {
         let config = template
             .replace("@PROXY@", &PROXY.to_string())
