@@ -11,6 +11,7 @@ use signaling_core::transport::Transport;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::{LISTENERS_MAX, ListenerConfig};
+use crate::marking::mark;
 
 /// Asked of the kernel for what a UDP socket holds unread: some 3,600 messages of 800 bytes (the
 /// kernel counts 2.3 KB for each and doubles what is asked), a quarter of a second at 14,000 a second.
@@ -156,6 +157,7 @@ fn open_udp(config: ListenerConfig, reuse: bool) -> io::Result<UdpSocket> {
         SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvErr, &true)?,
     }
     size_buffers(&socket)?;
+    mark(&socket, address, config.dscp)?;
     if address.is_ipv4() {
         let value: libc::c_int = libc::IP_PMTUDISC_DONT;
         // Without the Don't Fragment bit a message larger than some link on the way is fragmented
@@ -179,6 +181,7 @@ fn open_tcp(config: ListenerConfig) -> io::Result<TcpListener> {
     // not stand in the way; a second listener is refused all the same.
     socket.set_reuse_address(true)?;
     allow_absent(&socket, config)?;
+    mark(&socket, address, config.dscp)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

@@ -16,13 +16,16 @@ pub struct ListenerConfig {
     pub address: SocketAddr,
     /// The host need not have the address yet (S50): it is listened on as soon as it has.
     pub may_be_absent: bool,
+    /// The Differentiated Services code point (RFC 2474), 0 to 63, of what is sent from here and over the
+    /// connections that are accepted and opened here.
+    pub dscp: u8,
 }
 
 impl ListenerConfig {
     /// A listener on an address that the host has.
     #[must_use]
     pub const fn new(transport: Transport, address: SocketAddr) -> ListenerConfig {
-        ListenerConfig { transport, address, may_be_absent: false }
+        ListenerConfig { transport, address, may_be_absent: false, dscp: 0 }
     }
 }
 

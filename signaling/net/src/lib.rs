@@ -11,6 +11,7 @@ mod bind;
 mod config;
 mod counters;
 mod input;
+mod marking;
 pub mod resolver;
 pub mod route;
 mod tcp;

@@ -45,6 +45,10 @@ settings_table! {
         /// come faster it is less. 0: each goes at once, which costs up to twice the processor time.
         restart gather_us: u32 = default(1000) in 0..=10_000;
 
+        /// The Differentiated Services code point of SIP (40: CS5, signaling by RFC 4594 4.2; many
+        /// networks have 24, CS3).
+        restart dscp: u32 = default(40) in 0..=63;
+
         /// Bytes from which a request goes over TCP rather than UDP (RFC 3261 18.1.1), as datagrams of
         /// several fragments are lost where a firewall or a NAT drops fragments. It stays with UDP
         /// where the peer's address or a route asks for UDP, where the peer is behind NAT, and

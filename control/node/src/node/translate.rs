@@ -94,11 +94,13 @@ fn dscp(key: &str, code: u32) -> Result<Dscp, Stop> {
 /// The signaling side's configuration.
 pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     let may_be_absent = settings.node.absent_addresses == settings::AbsentAddresses::Accept;
-    let on = |transport, address| ListenerConfig { transport, address, may_be_absent };
-    let sip =
-        settings.sip.listen.iter().map(|listen| on(transport(listen.transport), listen.address));
+    let on = |transport, address, dscp| ListenerConfig { transport, address, may_be_absent, dscp };
+    // The setting goes up to 63.
+    let dscp = u8::try_from(settings.sip.dscp).unwrap_or_default();
+    let sip = settings.sip.listen.iter();
+    let sip = sip.map(|listen| on(transport(listen.transport), listen.address, dscp));
     let ng = settings.ng.listen;
-    let ng = ng.map(|address| on(Transport::Udp, address));
+    let ng = ng.map(|address| on(Transport::Udp, address, 0));
     let listeners = sip.chain(ng).collect();
     let limits = signaling_net::Limits {
         connections_max: settings.limits.tcp_connections,

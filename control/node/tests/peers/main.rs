@@ -21,6 +21,7 @@ mod kamailio_ng;
 mod kernel_ports;
 mod large;
 mod linphone;
+mod marking;
 mod networks;
 mod next_hops;
 mod raw;

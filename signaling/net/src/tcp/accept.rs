@@ -12,6 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Sleep, sleep};
 
 use crate::counters::Counters;
+use crate::marking::marking;
 
 /// Connections accepted at a time, so that messages get their turn between.
 const ACCEPT_BATCH: usize = 64;
@@ -26,6 +27,7 @@ pub(super) struct Acceptor {
     transport: Transport,
     socket: TcpListener,
     bound: SocketAddr,
+    dscp: u8,
     pause: Option<Pin<Box<Sleep>>>,
     /// The shortage has been logged, and has not ended since.
     warned: bool,
@@ -38,11 +40,13 @@ impl Acceptor {
         socket: std::net::TcpListener,
     ) -> io::Result<Acceptor> {
         let bound = socket.local_addr()?;
+        let dscp = marking(&socket, bound)?;
         Ok(Acceptor {
             listener,
             transport,
             socket: TcpListener::from_std(socket)?,
             bound,
+            dscp,
             pause: None,
             warned: false,
         })
@@ -58,6 +62,11 @@ impl Acceptor {
 
     pub(super) const fn bound(&self) -> SocketAddr {
         self.bound
+    }
+
+    /// The code point that its connections are marked with.
+    pub(super) const fn dscp(&self) -> u8 {
+        self.dscp
     }
 
     /// Hands what can be accepted to `adopt`; if there is nothing (more), the task is woken when there is.

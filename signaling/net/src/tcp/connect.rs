@@ -12,12 +12,15 @@ use super::connection::{self, Link};
 use super::pipe::Pipe;
 use super::{End, Event};
 use crate::input::SendError;
+use crate::marking::mark;
 
-/// The task of a connection that we open from `local`'s IP address; `session` is what TLS begins with.
+/// The task of a connection that we open from `local`'s IP address; `session` is what TLS begins with,
+/// `dscp` what its packets are marked with.
 pub(super) async fn run(
     mut link: Link,
     local: SocketAddr,
     session: Option<Result<Connection, String>>,
+    dscp: u8,
 ) {
     let session = match session.transpose() {
         Ok(session) => session,
@@ -27,7 +30,7 @@ pub(super) async fn run(
     let opened = tokio::select! {
         biased;
         () = link.cut() => Err(io::ErrorKind::TimedOut),
-        opened = timeout(limit, open(local, remote)) => match opened {
+        opened = timeout(limit, open(local, remote, dscp)) => match opened {
             Ok(opened) => opened.map_err(|error| error.kind()),
             Err(_) => Err(io::ErrorKind::TimedOut),
         },
@@ -53,8 +56,9 @@ pub(super) async fn run(
     connection::run(link, pipe, early).await;
 }
 
-async fn open(local: SocketAddr, remote: SocketAddr) -> io::Result<TcpStream> {
+async fn open(local: SocketAddr, remote: SocketAddr, dscp: u8) -> io::Result<TcpStream> {
     let socket = if remote.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    mark(&socket, remote, dscp)?;
     if !local.ip().is_unspecified() {
         // The port is chosen when connecting, so that one local port serves many destinations.
         setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;

@@ -309,7 +309,9 @@ impl Streams {
             connection: Some(connection),
         };
         let link = Link::new(connection, arrival, self.limits, controls, self.reports.clone());
-        tokio::spawn(connect::run(link, local, session));
+        let acceptor = self.acceptors.iter().find(|a| a.listener() == listener);
+        let dscp = acceptor.map_or(0, Acceptor::dscp);
+        tokio::spawn(connect::run(link, local, session, dscp));
     }
 
     /// What TLS begins with, on the way to the server that the message's target names.
