@@ -19,6 +19,8 @@ pub(crate) const CALLER: Scenario = scenario!("caller");
 pub(crate) const CALLER_CANCELS: Scenario = scenario!("caller_cancels");
 pub(crate) const CALLER_UNCHALLENGED: Scenario = scenario!("caller_unchallenged");
 pub(crate) const CALLER_UNCHALLENGED_WAITS: Scenario = scenario!("caller_unchallenged_waits");
+/// It takes a 503 for an answer, see [`SippRun::count_refused`].
+pub(crate) const CALLER_SHED: Scenario = scenario!("caller_shed");
 pub(crate) const CALLER_WAITS: Scenario = scenario!("caller_waits");
 pub(crate) const CALLEE_ECHOES: Scenario = scenario!("callee");
 pub(crate) const CALLEE_BUSY: Scenario = scenario!("callee_busy");
@@ -266,6 +268,15 @@ impl SippRun<'_> {
         );
     }
 
+    /// Waits until every call is through, and returns how many were refused; panics if SIPp counts any as
+    /// failed.
+    pub(crate) fn count_refused(mut self, limit: Duration) -> u64 {
+        let status = self.process.wait_end(limit);
+        let score = score(&self.statistics);
+        assert!(score.failed == 0 && status.success(), "SIPp says {score:?} ({status})");
+        statistic(&self.statistics, "GenericCounter1(C)")
+    }
+
     fn wait_listening(&self, transport: Transport, local: IpAddr, port: u16) {
         let kind = if transport == Transport::Udp { "-u" } else { "-t" };
         let wanted = SocketAddr::new(local, port).to_string();
@@ -283,20 +294,22 @@ impl SippRun<'_> {
 
 /// Reads the last line of SIPp's statistics file.
 fn score(file: &Path) -> Score {
+    let value = |name| statistic(file, name);
+    Score { successful: value("SuccessfulCall(C)"), failed: value("FailedCall(C)") }
+}
+
+fn statistic(file: &Path, wanted: &str) -> u64 {
     let text =
         fs::read_to_string(file).unwrap_or_else(|e| panic!("SIPp left no {}: {e}", file.display()));
     let mut lines = text.lines().filter(|line| !line.trim().is_empty());
     let (Some(names), Some(values)) = (lines.next(), lines.next_back()) else {
         panic!("SIPp's statistics are empty: {text:?}")
     };
-    let value = |wanted: &str| {
-        let column = names.split(';').position(|name| name == wanted);
-        let value = column.and_then(|column| values.split(';').nth(column));
-        value
-            .and_then(|value| value.parse().ok())
-            .unwrap_or_else(|| panic!("SIPp's statistics lack {wanted}: {text}"))
-    };
-    Score { successful: value("SuccessfulCall(C)"), failed: value("FailedCall(C)") }
+    let column = names.split(';').position(|name| name == wanted);
+    let value = column.and_then(|column| values.split(';').nth(column));
+    value
+        .and_then(|value| value.parse().ok())
+        .unwrap_or_else(|| panic!("SIPp's statistics lack {wanted}: {text}"))
 }
 
 /// Registers `user` at the node with a contact at the called peer's `port`.

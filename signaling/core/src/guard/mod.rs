@@ -357,6 +357,16 @@ impl Guard {
         self.sources.entry(at, key_of(source)).good_until = at + GOOD_FOR;
     }
 
+    /// Whether right credentials have been shown from `source` within an hour, or it is exempt.
+    #[must_use]
+    pub fn is_known(&self, now: Instant, source: IpAddr) -> bool {
+        if self.passes(source) {
+            return true;
+        }
+        let at = self.at(now);
+        self.sources.peek(key_of(source)).is_some_and(|entry| entry.good_until > at)
+    }
+
     /// What there is to tell.
     pub fn poll_report(&mut self) -> Option<Report> {
         self.reports.pop()

@@ -54,6 +54,13 @@ impl<T: Entry> Ways<T> {
         set.entries.get_mut(way)
     }
 
+    /// The entry of `key`, if it is known, to look at.
+    pub(super) fn peek(&self, key: u64) -> Option<&T> {
+        let set = self.sets.get(self.set(key))?;
+        let way = set.keys.iter().position(|k| *k == key)?;
+        set.entries.get(way)
+    }
+
     /// The entry of `key`, made if there is none.
     pub(super) fn entry(&mut self, now: u64, key: u64) -> &mut T {
         let index = self.set(key);

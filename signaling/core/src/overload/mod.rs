@@ -1,8 +1,8 @@
 //! Overload control: more is asked of the node than it can do, so some is refused early (503 with
 //! Retry-After), cheaply and without a trace, and the rest is done in time.
 //!
-//! Refused is what is new, at first; what belongs to a dialog follows only when that is not enough;
-//! what ends something (ACK, CANCEL, BYE), responses, repetitions of what was taken and emergency calls
+//! Refused is what is new, strangers' first and then that of sources that have shown right credentials
+//! or are trusted; what belongs to a dialog follows only when that is not enough; what ends something (ACK, CANCEL, BYE), responses, repetitions of what was taken and emergency calls
 //! are always taken. How much is refused follows from how long messages wait, how full the tables are
 //! and how many media ports are left. Which requests are refused is decided by the keyed hash of
 //! their transaction: a repetition fares as the first time, and nobody outside can choose.
@@ -35,10 +35,13 @@ pub enum Rank {
     },
     /// It belongs to a dialog.
     InDialog,
-    /// A new call.
-    NewCall,
-    /// Anything else that is new.
-    New,
+    /// Anything that is new.
+    New {
+        /// It is a call.
+        is_call: bool,
+        /// Its source has shown right credentials lately, or is trusted.
+        is_known: bool,
+    },
 }
 
 /// How full the tables are, 0 to 1.
@@ -188,10 +191,9 @@ impl Overload {
                     self.emergencies += 1;
                     return Admission::Take;
                 }
-                self.share_of_new(true, fill)
+                self.share_of_new(true, trusted, fill)
             }
-            Rank::NewCall => self.share_of_new(true, fill),
-            Rank::New => self.share_of_new(false, fill),
+            Rank::New { is_call, is_known } => self.share_of_new(is_call, is_known, fill),
         };
         let is_new = rank != Rank::InDialog;
         let place = hash as usize % REMEMBERED;
@@ -214,7 +216,7 @@ impl Overload {
         self.began.is_some() || self.shares != Shares::ALL
     }
 
-    /// The share of new requests that is taken as far as lag goes, 0 to 1.
+    /// The share of strangers' new requests that is taken as far as lag goes, 0 to 1.
     #[must_use]
     pub const fn share(&self) -> f64 {
         self.shares.new
@@ -250,10 +252,11 @@ impl Overload {
     }
 
     /// The smallest of the shares that apply, and why.
-    fn share_of_new(&self, is_call: bool, fill: Fill) -> (f64, Reason) {
+    fn share_of_new(&self, is_call: bool, is_known: bool, fill: Fill) -> (f64, Reason) {
         let limit = f64::from(self.config.tables) / 100.0;
         let ports = f64::from(self.config.ports.max(1)) / 100.0;
-        let mut least = (self.shares.new, self.why);
+        let share = if is_known { self.shares.known } else { self.shares.new };
+        let mut least = (share, self.why);
         let mut consider = |share: f64, why| {
             if share < least.0 {
                 least = (share, why);

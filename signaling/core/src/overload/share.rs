@@ -12,28 +12,33 @@ const STEP: f64 = 0.05;
 /// Calm begins at half of what is too late, so that a share does not swing about the limit.
 const CALM: f64 = 0.5;
 
-/// The shares of requests of two ranks: those of the lower one are refused first, and those of the
-/// higher one only once that was not enough.
+/// The shares of requests of three ranks: those of the lowest one are refused first, and those of the
+/// next only once that was not enough.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Shares {
-    /// Of requests outside of a dialog.
+    /// Of strangers' requests outside of a dialog.
     pub(super) new: f64,
+    /// Of such requests of sources that are known.
+    pub(super) known: f64,
     /// Of requests within one.
     pub(super) dialog: f64,
 }
 
 impl Shares {
-    pub(super) const ALL: Shares = Shares { new: 1.0, dialog: 1.0 };
+    pub(super) const ALL: Shares = Shares { new: 1.0, known: 1.0, dialog: 1.0 };
 
     /// `strain`: how much there is of what 1.0 is too much of; `since`: the time that it stands for.
     pub(super) fn adjust(&mut self, strain: f64, since: Duration) {
         if strain > 1.0 {
             let left = (1.0 / strain).clamp(CUT.0, CUT.1);
-            let share = if self.new > LEAST { &mut self.new } else { &mut self.dialog };
+            let lower = [&mut self.new, &mut self.known].into_iter().find(|share| **share > LEAST);
+            let share = lower.unwrap_or(&mut self.dialog);
             *share = (*share * left).max(LEAST);
         } else if strain < CALM {
             let step = STEP * since.as_secs_f64() * 10.0;
-            let share = if self.dialog < 1.0 { &mut self.dialog } else { &mut self.new };
+            let higher =
+                [&mut self.dialog, &mut self.known].into_iter().find(|share| **share < 1.0);
+            let share = higher.unwrap_or(&mut self.new);
             *share = (*share + step).min(1.0);
         }
     }
@@ -66,15 +71,15 @@ mod tests {
         for _ in 0..20 {
             shares.adjust(3.0, TICK);
         }
-        assert_eq!((shares.new, shares.dialog), (LEAST, LEAST));
+        assert_eq!((shares.new, shares.known, shares.dialog), (LEAST, LEAST, LEAST));
         let kept = shares;
         shares.adjust(0.8, TICK);
         assert_eq!(shares, kept, "neither too late nor calm");
         for _ in 0..10 {
             shares.adjust(0.1, TICK);
         }
-        assert!(shares.dialog > 0.5 && shares.new == LEAST, "{shares:?}");
-        for _ in 0..40 {
+        assert!(shares.dialog > 0.5 && shares.known == LEAST, "{shares:?}");
+        for _ in 0..60 {
             shares.adjust(0.1, TICK);
         }
         assert_eq!(shares, Shares::ALL);

@@ -1,6 +1,9 @@
 use super::*;
 
 const TICK: Duration = Duration::from_millis(100);
+const CALL: Rank = Rank::New { is_call: true, is_known: false };
+const NEW: Rank = Rank::New { is_call: false, is_known: false };
+const KNOWN: Rank = Rank::New { is_call: true, is_known: true };
 const EMPTY: Fill = Fill { requests: 0.0, calls: 0.0 };
 
 struct Bench {
@@ -43,7 +46,7 @@ impl Bench {
 fn nothing_is_refused_without_load() {
     let mut bench = Bench::new(Config::default());
     bench.late(20, 100);
-    for rank in [Rank::Ending, Rank::InDialog, Rank::NewCall, Rank::New] {
+    for rank in [Rank::Ending, Rank::InDialog, CALL, NEW] {
         assert_eq!(bench.taken(rank, EMPTY), 1_000);
     }
     assert!(!bench.overload.is_on());
@@ -54,11 +57,17 @@ fn nothing_is_refused_without_load() {
 fn a_node_that_is_late_refuses_what_is_new_before_what_is_in_a_dialog() {
     let mut bench = Bench::new(Config::default());
     bench.late(150, 2);
-    let taken = bench.taken(Rank::NewCall, EMPTY);
+    let taken = bench.taken(CALL, EMPTY);
     assert!((200..900).contains(&taken), "{taken}");
     assert_eq!(bench.taken(Rank::InDialog, EMPTY), 1_000);
+    assert_eq!(bench.taken(KNOWN, EMPTY), 1_000, "whoever is known comes before strangers");
+    bench.late(150, 12);
+    assert!(bench.taken(CALL, EMPTY) <= 21);
+    let known = bench.taken(KNOWN, EMPTY);
+    assert!((100..=999).contains(&known), "{known}");
+    assert_eq!(bench.taken(Rank::InDialog, EMPTY), 1_000);
     bench.late(1_000, 20);
-    assert!(bench.taken(Rank::New, EMPTY) <= 21);
+    assert!(bench.taken(NEW, EMPTY) <= 21);
     assert!(bench.taken(Rank::InDialog, EMPTY) < 100);
     assert_eq!(bench.taken(Rank::Ending, EMPTY), 1_000);
     assert_eq!(bench.taken(Rank::Emergency { trusted: true }, EMPTY), 1_000);
@@ -69,17 +78,17 @@ fn a_node_that_is_late_refuses_what_is_new_before_what_is_in_a_dialog() {
 fn it_starts_and_ends_with_a_line_each_and_comes_back_step_by_step() {
     let mut bench = Bench::new(Config::default());
     bench.late(500, 3);
-    let before = bench.taken(Rank::New, EMPTY);
+    let before = bench.taken(NEW, EMPTY);
     let began = bench.overload.poll_report().expect("it is told");
     assert!(began.to_string().starts_with("overload (lag): new requests are refused (503)"));
     assert_eq!(bench.overload.poll_report(), None, "once");
     bench.late(10, 4);
-    let after = bench.taken(Rank::New, EMPTY);
+    let after = bench.taken(NEW, EMPTY);
     assert!(after > before && after < 1_000, "{before} {after}");
     bench.late(10, 100);
     let ended = bench.overload.poll_report().expect("it is told");
     assert!(ended.to_string().starts_with("overload is over: "), "{ended}");
-    assert_eq!(bench.taken(Rank::New, EMPTY), 1_000);
+    assert_eq!(bench.taken(NEW, EMPTY), 1_000);
     assert!(!bench.overload.is_on());
 }
 
@@ -87,7 +96,7 @@ fn it_starts_and_ends_with_a_line_each_and_comes_back_step_by_step() {
 fn a_queue_that_overflows_is_overload_though_nothing_waits_long() {
     let mut bench = Bench::new(Config::default());
     bench.sample(Sample { lost: true, ..Sample::default() });
-    assert!(bench.taken(Rank::New, EMPTY) < 600);
+    assert!(bench.taken(NEW, EMPTY) < 600);
     let queue = Reason::ALL.iter().position(|r| *r == Reason::Queue).unwrap();
     assert!(bench.overload.refused()[queue] > 0);
 }
@@ -96,13 +105,13 @@ fn a_queue_that_overflows_is_overload_though_nothing_waits_long() {
 fn a_table_that_fills_up_keeps_its_last_places_for_emergencies_and_dialogs() {
     let mut bench = Bench::new(Config::default());
     let calls = |calls| Fill { calls, requests: 0.0 };
-    let half = bench.taken(Rank::NewCall, calls(0.94));
+    let half = bench.taken(CALL, calls(0.94));
     assert!((400..600).contains(&half), "{half}");
-    assert_eq!(bench.taken(Rank::NewCall, calls(0.985)), 0);
-    assert_eq!(bench.taken(Rank::New, calls(0.985)), 1_000, "calls are no matter of theirs");
+    assert_eq!(bench.taken(CALL, calls(0.985)), 0);
+    assert_eq!(bench.taken(NEW, calls(0.985)), 1_000, "calls are no matter of theirs");
     assert_eq!(bench.admit(Rank::Emergency { trusted: false }, calls(0.985)), Admission::Take);
     let requests = Fill { requests: 0.985, calls: 0.0 };
-    assert_eq!(bench.taken(Rank::New, requests), 0);
+    assert_eq!(bench.taken(NEW, requests), 0);
     assert_eq!(bench.taken(Rank::InDialog, requests), 1_000);
 }
 
@@ -110,9 +119,9 @@ fn a_table_that_fills_up_keeps_its_last_places_for_emergencies_and_dialogs() {
 fn calls_are_refused_when_the_media_ports_run_out_and_other_requests_are_not() {
     let mut bench = Bench::new(Config::default());
     bench.sample(Sample { ports_left: Some(0.025), ..Sample::default() });
-    let half = bench.taken(Rank::NewCall, EMPTY);
+    let half = bench.taken(CALL, EMPTY);
     assert!((400..600).contains(&half), "{half}");
-    assert_eq!(bench.taken(Rank::New, EMPTY), 1_000);
+    assert_eq!(bench.taken(NEW, EMPTY), 1_000);
 }
 
 /// The settable limit: three times as much is offered, as much as is allowed is taken.
@@ -122,7 +131,7 @@ fn more_than_the_settable_rate_is_refused() {
     let mut taken = 0;
     for _ in 0..3_000 {
         bench.now += Duration::from_nanos(3_333_333);
-        taken += usize::from(bench.admit(Rank::NewCall, EMPTY) == Admission::Take);
+        taken += usize::from(bench.admit(CALL, EMPTY) == Admission::Take);
     }
     assert!((990..=1_020).contains(&taken), "{taken} in 10 s");
     assert_eq!(bench.taken(Rank::InDialog, EMPTY), 1_000);
@@ -132,12 +141,12 @@ fn more_than_the_settable_rate_is_refused() {
 #[test]
 fn what_was_refused_is_refused_again() {
     let mut bench = Bench::new(Config { new_per_s: 1, ..Config::default() });
-    while bench.admit(Rank::NewCall, EMPTY) == Admission::Take {}
+    while bench.admit(CALL, EMPTY) == Admission::Take {}
     let refused = bench.hash;
     bench.now += Duration::from_secs(4);
-    let again = bench.overload.admit(bench.now, Rank::NewCall, EMPTY, refused);
+    let again = bench.overload.admit(bench.now, CALL, EMPTY, refused);
     assert!(matches!(again, Admission::Refuse { .. }), "{again:?}");
-    assert_eq!(bench.admit(Rank::NewCall, EMPTY), Admission::Take);
+    assert_eq!(bench.admit(CALL, EMPTY), Admission::Take);
 }
 
 /// Anybody can dial an emergency number: beyond a rate strangers' calls rank as any other.
@@ -155,7 +164,7 @@ fn refusals_are_answered_at_a_bounded_rate_and_spread_what_comes_back() {
     let mut waits = [0; 16];
     let mut answered = 0;
     for _ in 0..20_000 {
-        if let Admission::Refuse { retry_after } = bench.admit(Rank::New, EMPTY) {
+        if let Admission::Refuse { retry_after } = bench.admit(NEW, EMPTY) {
             answered += 1;
             waits[retry_after.as_secs() as usize] += 1;
         }

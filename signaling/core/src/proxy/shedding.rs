@@ -1,12 +1,14 @@
 //! Which requests an overloaded node takes first.
 
+use std::net::IpAddr;
+use std::time::Instant;
+
 use super::Proxy;
 use super::config::Config;
 use super::output::Notice;
 use crate::overload::{Admission, Fill, Rank, Sample};
 use crate::transport::Arrival;
 use crate::wire::{HeaderName, Message, Method, Scheme, Uri};
-use std::time::Instant;
 
 impl Proxy {
     /// What the node has measured of its load; every tenth of a second or so while messages come, or
@@ -19,12 +21,14 @@ impl Proxy {
     /// A message that may be taken: the transaction layer has it unless it is refused.
     pub(super) fn admit(&mut self, now: Instant, arrival: Arrival, message: Message) {
         let fill = self.fill();
-        let (overload, config) = (&mut self.overload, &self.config);
+        let (overload, config, guard) = (&mut self.overload, &self.config, &self.guard);
         self.transactions.handle_message_if(now, arrival, message, |request, hash| {
             if overload.takes_all(fill) {
                 return Admission::Take;
             }
-            let rank = rank(config, &overload.config().emergency_numbers, &arrival, request);
+            let numbers = &overload.config().emergency_numbers;
+            let is_known = |source| guard.is_known(now, source);
+            let rank = rank(config, numbers, &arrival, request, is_known);
             overload.admit(now, rank, fill, hash)
         });
         self.tell_of_overload();
@@ -47,7 +51,13 @@ impl Proxy {
     }
 }
 
-fn rank(config: &Config, numbers: &[String], arrival: &Arrival, request: &Message) -> Rank {
+fn rank(
+    config: &Config,
+    numbers: &[String],
+    arrival: &Arrival,
+    request: &Message,
+    is_known: impl FnOnce(IpAddr) -> bool,
+) -> Rank {
     match request.method() {
         Method::Ack | Method::Cancel | Method::Bye => return Rank::Ending,
         Method::Invite
@@ -67,14 +77,11 @@ fn rank(config: &Config, numbers: &[String], arrival: &Arrival, request: &Messag
         return Rank::InDialog;
     }
     let is_call = *request.method() == Method::Invite;
-    if is_call {
-        let trusted = config.is_trusted(arrival.remote.ip());
-        if is_for_emergency(request, numbers) || (trusted && has_priority(request)) {
-            return Rank::Emergency { trusted };
-        }
-        return Rank::NewCall;
+    let trusted = config.is_trusted(arrival.remote.ip());
+    if is_call && (is_for_emergency(request, numbers) || (trusted && has_priority(request))) {
+        return Rank::Emergency { trusted };
     }
-    Rank::New
+    Rank::New { is_call, is_known: trusted || is_known(arrival.remote.ip()) }
 }
 
 /// `urn:service:sos` and what is below it (RFC 5031 4.2), or one of the numbers.

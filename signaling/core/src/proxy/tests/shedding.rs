@@ -26,7 +26,7 @@ fn to_bob(n: usize) -> String {
 /// As late as it gets: next to nothing that is new is taken.
 fn overloaded(plan: Plan) -> Bench {
     let mut bench = Bench::new(plan);
-    late(&mut bench, 30);
+    late(&mut bench, 60);
     bench
 }
 
@@ -178,7 +178,7 @@ fn a_phone_registers_once_the_load_is_gone() {
         })
         .collect();
     assert!(late.iter().filter(|s| **s == [Some(503)]).count() > 15, "{late:?}");
-    for _ in 0..50 {
+    for _ in 0..110 {
         bench.now += Duration::from_millis(100);
         bench.proxy.handle_load(bench.now, &Sample::default());
     }
