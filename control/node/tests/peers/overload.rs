@@ -32,7 +32,7 @@ fn at_three_times_the_limit_calls_in_progress_go_on_and_emergency_calls_come_thr
     }
     let caller = |host, port, user: &str| {
         Sipp::new(CALLER_SHED, Transport::Udp, host, port)
-            .media_port(port + 1_000)
+            .media_port(2 * port)
             .callee(&format!("{user}@{DOMAIN}"))
             .act_as(&User::new("alice"), "")
     };
