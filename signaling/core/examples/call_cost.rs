@@ -130,7 +130,11 @@ fn pass(
                 last = Some(transmit.bytes);
             }
             Output::Record(_) => {}
-            Output::Media(_) | Output::Resolve(_) | Output::Close(_) | Output::Notice(_) => {
+            Output::Alias { .. }
+            | Output::Media(_)
+            | Output::Resolve(_)
+            | Output::Close(_)
+            | Output::Notice(_) => {
                 panic!("unexpected: {output:?}")
             }
         }

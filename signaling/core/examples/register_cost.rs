@@ -125,6 +125,7 @@ fn pass(proxy: &mut Proxy, now: Instant, text: String) -> Option<Bytes> {
             Output::Transmit(transmit) => last = Some(transmit.bytes),
             Output::Record(_)
             | Output::Media(_)
+            | Output::Alias { .. }
             | Output::Resolve(_)
             | Output::Close(_)
             | Output::Notice(_) => {

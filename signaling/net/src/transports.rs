@@ -243,6 +243,14 @@ impl Transports {
         self.tcp.set_origins(origins);
     }
 
+    /// The peer of a TLS connection asks that what goes to `port` of its address goes by this connection
+    /// (RFC 5923). It does, as long as the connection lasts, where the peer has proved by its certificate
+    /// to be whom the message is for: the name that a server there would have to prove or, where there is
+    /// none, the address. Otherwise, and on connections that this node has opened, nothing changes.
+    pub fn alias(&mut self, connection: ConnectionId, port: u16) {
+        self.tcp.alias(connection, port);
+    }
+
     /// Closes a connection once what waits for it is written; an [`Input::Closed`] follows. A
     /// connection that does not exist (any more) is closed already.
     pub fn close(&mut self, connection: ConnectionId) {

@@ -414,6 +414,58 @@ async fn a_connection_serves_the_name_that_it_was_verified_for() {
     assert!(matches!(&error, SendError::Tls(why) if why.contains("not known")), "{error}");
 }
 
+/// RFC 5923: a peer that has proved its name by a certificate may have its connection used for what is sent to
+/// that name at its address. Who has proved another name, or none, is dialled (here in vain), and so is one
+/// whose connection has ended.
+#[tokio::test]
+async fn a_connection_is_used_for_the_address_that_its_peer_has_proved_to_be_behind() {
+    const PORT: u16 = 9;
+    let authority = Authority::new();
+    let proved = Some(authority.sign("proved", &["far.test", "127.0.0.1"]));
+    let stranger = Some(authority.sign("stranger", &["*.test", "127.0.0.2"]));
+    let (name, bare) = (Some("far.test"), None);
+    for (shown, to, is_used) in [
+        (&proved, name, true),
+        (&proved, bare, true),
+        (&stranger, name, false),
+        (&stranger, bare, false),
+        (&None, name, false),
+    ] {
+        let files = TlsFiles {
+            clients: ClientCertificates::Optional,
+            client_ca: Some(authority.path("ca.pem")),
+            ..authority.files(vec![authority.sign("a", &["a.test"])])
+        };
+        let (mut transports, bound) = bind(files.load().unwrap(), Limits::default());
+        let client =
+            shown.as_ref().map_or_else(|| authority.client(), |own| authority.client_with(own));
+        let peer = tokio::spawn(async move {
+            let mut peer = connect(bound, client, "a.test").await.unwrap();
+            peer.write_all(&request(1, 0)).await.unwrap();
+            peer
+        });
+        let (arrival, _) = message(&mut transports).await;
+        let mut peer = in_time(peer).await.unwrap();
+        transports.alias(arrival.connection.unwrap(), PORT);
+        let remote = SocketAddr::new(arrival.remote.ip(), PORT);
+        let onward = || match to {
+            Some(name) => named(bound, remote, PeerName(3), Some(name)),
+            None => transmit(target(Transport::Tls, bound, remote), request(1, 0)),
+        };
+        transports.send(onward());
+        if is_used {
+            let mut got = vec![0; request(1, 0).len()];
+            beside(&mut transports, &mut Vec::new(), peer.read_exact(&mut got)).await.unwrap();
+            assert_eq!(got, request(1, 0));
+            drop(peer);
+            assert_eq!(closed(&mut transports).await.1, CloseReason::Peer);
+            transports.send(onward());
+        }
+        let (_, _, error) = failed(&mut transports).await;
+        assert!(matches!(error, SendError::Connect(_)), "{to:?}: {error}");
+    }
+}
+
 /// A bad file is named, with what to do.
 #[test]
 fn a_file_that_cannot_be_used_is_named() {

@@ -250,6 +250,8 @@ impl Node {
             match output {
                 Output::Transmit(transmit) => self.effects.push(Effect::Sip(transmit)),
                 Output::Media(command) => self.push(now, Work::Command(*command)),
+                // There is no TLS here.
+                Output::Alias { .. } => {}
                 Output::Resolve(ask) => self.push(now, Work::Unresolved(ask.token)),
                 Output::Record(record) => self.effects.push(Effect::Record(record)),
                 // Nobody is banned in this world, and it knows no connections.

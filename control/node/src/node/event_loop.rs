@@ -298,6 +298,7 @@ impl EventLoop {
                         self.transports.send(transmit);
                     }
                     Output::Media(command) => self.submit(*command),
+                    Output::Alias { connection, port } => self.transports.alias(connection, port),
                     Output::Resolve(ask) => self.resolver.ask(ask.token, ask.query, ask.seed),
                     Output::Record(record) => {
                         self.tally.ended(record.end);

@@ -6,7 +6,7 @@ use super::authorise::Caller;
 use super::context::{Context, Purpose};
 use super::failures::RETRY_AFTER;
 use super::identity::Sender;
-use super::output::Notice;
+use super::output::{Notice, Output};
 use super::routing::Destination;
 use super::{Proxy, flows, forward};
 use crate::call::CallId;
@@ -88,6 +88,7 @@ impl Proxy {
         arrival: Arrival,
         request: Message,
     ) {
+        self.note_alias(&arrival, &request);
         if let Err(answer) = self.take_request(now, tx, &arrival, &request)
             && let Some(tag) = self.transactions.tag(tx)
             && let Some(response) = self.response(&request, &answer, &tag)
@@ -112,6 +113,20 @@ impl Proxy {
             self.transactions.respond_and_forget(now, tx, Some(response));
         } else {
             self.transactions.respond_once(now, tx, response);
+        }
+    }
+
+    /// RFC 5923 8.2: over TLS alone, for without it nobody proves who may be sent what.
+    fn note_alias(&mut self, arrival: &Arrival, request: &Message) {
+        if arrival.transport != Transport::Tls {
+            return;
+        }
+        let via = request.top_via();
+        if let Some(connection) = arrival.connection
+            && via.params().has("alias")
+        {
+            let port = via.port().unwrap_or(Transport::Tls.default_port());
+            self.outputs.push_back(Output::Alias { connection, port });
         }
     }
 

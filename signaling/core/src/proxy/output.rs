@@ -19,6 +19,14 @@ pub enum Output {
     /// Hand this to the relay; its answer comes back through
     /// [`Proxy::handle_media`](super::Proxy::handle_media).
     Media(Box<Command>),
+    /// The peer of this TLS connection would have it used for requests to this port of its address, too
+    /// (RFC 5923 5); what it may be used for is for the transports to judge, by its certificate.
+    Alias {
+        /// The connection.
+        connection: ConnectionId,
+        /// The port that the peer is reached at.
+        port: u16,
+    },
     /// Look this up; the answer comes back through
     /// [`Proxy::handle_resolved`](super::Proxy::handle_resolved), within ten seconds.
     Resolve(Box<Ask>),

@@ -66,7 +66,8 @@ impl Link {
         };
         match done {
             Ok(Ok((early, resumed))) => {
-                self.report(Event::Secured { resumed }).await;
+                let (connection, peer) = (self.connection, pipe.peer().map(Box::new));
+                self.report(Event::Secured { connection, resumed, peer }).await;
                 Ok(early)
             }
             Ok(Err(error)) => Err(CloseReason::Handshake(error.to_string())),

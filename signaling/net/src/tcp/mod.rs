@@ -34,7 +34,7 @@ use self::table::{Origin, Table, Way};
 use crate::config::Limits;
 use crate::counters::Counters;
 use crate::input::{CloseReason, Input, SendError, fail};
-use crate::tls::Tls;
+use crate::tls::{Identities, Tls};
 
 /// Reports that wait for the core: some 5 ms of work at 200,000 messages a second. A connection's
 /// task that finds no place waits, and reads no more meanwhile.
@@ -49,6 +49,9 @@ enum Event {
     Opened,
     /// A TLS handshake is complete.
     Secured {
+        connection: ConnectionId,
+        /// Whom the peer has proved to be.
+        peer: Option<Box<Identities>>,
         /// An earlier session was resumed.
         resumed: bool,
     },
@@ -209,7 +212,8 @@ impl Streams {
     fn digest(&mut self, event: Event, counters: &mut Counters, out: &mut Vec<Input>) {
         match event {
             Event::Opened => counters.tcp_opened += 1,
-            Event::Secured { resumed } => {
+            Event::Secured { connection, resumed, peer } => {
+                self.table.note_peer(connection, peer);
                 counters.tls_handshakes += 1;
                 counters.tls_resumed += u64::from(resumed);
             }
@@ -254,8 +258,9 @@ impl Streams {
             return fail(transmit, SendError::NoListener, counters, out);
         }
         let mut transmit = transmit;
-        let alias = self.table.connection_to(&way_of(&target));
-        for connection in [target.connection, alias].into_iter().flatten() {
+        let own = self.table.connection_to(&way_of(&target));
+        let alias = self.table.alias_to(&target, transmit.server_name.as_deref());
+        for connection in [target.connection, own, alias].into_iter().flatten() {
             match self.table.offer(connection, transmit) {
                 Offer::Taken => {
                     counters.tcp_sent += 1;
@@ -322,6 +327,11 @@ impl Streams {
             (Some(_), Some(name)) => tls.connect_to(name),
             (Some(_), None) => Err("the name of the server is not known any more".to_owned()),
         }
+    }
+
+    /// The peer of `connection` asks for its use to `port` of its address.
+    pub(crate) fn alias(&mut self, connection: ConnectionId, port: u16) {
+        self.table.alias(connection, port);
     }
 
     /// Closes a connection once what waits for it is written.

@@ -11,6 +11,8 @@ use rustls::{Connection, HandshakeKind};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
+use crate::tls::Identities;
+
 /// Bytes read at a time: some ten messages.
 const READ_BYTES: usize = 8 * 1_024;
 
@@ -75,6 +77,12 @@ impl Pipe {
             session.connection.handshake_kind() == Some(HandshakeKind::Resumed)
         });
         Ok((early, resumed))
+    }
+
+    /// Whom the peer has proved to be by its certificate; `None`: it has shown none, or there is no TLS.
+    pub(super) fn peer(&self) -> Option<Identities> {
+        let session = self.session()?;
+        session.connection.peer_certificates()?.first().map(Identities::of)
     }
 
     /// Sends what the handshake has to say; `None`: it is over, else whether there is more to send.

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use signaling_core::transport::{ConnectionId, ListenerId, PeerName, Transmit};
+use signaling_core::transport::{ConnectionId, ListenerId, PeerName, Target, Transmit, Transport};
 use tokio::sync::oneshot;
 
 use super::outbound::{self, Offer, Outbound, Outgoing};
 use crate::config::Limits;
+use crate::tls::Identities;
 
 /// Who opened a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +67,10 @@ struct Entry {
     outbound: Option<Outbound>,
     /// `None`: being cut. Dropping it ends the task.
     cut: Option<oneshot::Sender<()>>,
+    /// Whom the peer of an accepted connection has proved to be.
+    peer: Option<Box<Identities>>,
+    /// Where else it says that it is reached.
+    alias: Option<SocketAddr>,
 }
 
 /// The connections from their creation to their task's last report.
@@ -75,6 +80,8 @@ pub(super) struct Table {
     entries: HashMap<ConnectionId, Entry>,
     /// Connections that take messages, by where they lead.
     by_way: HashMap<Way, ConnectionId>,
+    /// Connections by where else their peers are reached; one a connection at most.
+    aliases: HashMap<SocketAddr, ConnectionId>,
     /// By [`source_of`].
     accepted_from: HashMap<IpAddr, usize>,
 }
@@ -86,6 +93,7 @@ impl Table {
             next: 1,
             entries: HashMap::new(),
             by_way: HashMap::new(),
+            aliases: HashMap::new(),
             accepted_from: HashMap::new(),
         }
     }
@@ -115,7 +123,14 @@ impl Table {
         self.next += 1;
         let (outbound, outgoing) = outbound::queue(&self.limits);
         let (cut, cut_here) = oneshot::channel();
-        let entry = Entry { way, origin, outbound: Some(outbound), cut: Some(cut) };
+        let entry = Entry {
+            way,
+            origin,
+            outbound: Some(outbound),
+            cut: Some(cut),
+            peer: None,
+            alias: None,
+        };
         self.entries.insert(connection, entry);
         if origin != Origin::AcceptedSecure {
             self.by_way.insert(way, connection);
@@ -126,6 +141,49 @@ impl Table {
     /// The connection that leads there and takes messages.
     pub(super) fn connection_to(&self, way: &Way) -> Option<ConnectionId> {
         self.by_way.get(way).copied()
+    }
+
+    /// The peer of a connection has proved to be this.
+    pub(super) fn note_peer(&mut self, connection: ConnectionId, peer: Option<Box<Identities>>) {
+        if let Some(entry) = self.entries.get_mut(&connection) {
+            entry.peer = peer.filter(|_| entry.origin.is_accepted());
+        }
+    }
+
+    /// The peer of a connection says that it is reached at `port`, too. Who has proved nothing says so in
+    /// vain (RFC 5923 9.3).
+    pub(super) fn alias(&mut self, connection: ConnectionId, port: u16) {
+        let Some(entry) = self.entries.get_mut(&connection) else { return };
+        if entry.peer.is_none() || entry.outbound.is_none() {
+            return;
+        }
+        let alias = SocketAddr::new(entry.way.remote.ip(), port);
+        if entry.alias == Some(alias) {
+            return;
+        }
+        if let Some(before) = entry.alias.replace(alias)
+            && self.aliases.get(&before) == Some(&connection)
+        {
+            self.aliases.remove(&before);
+        }
+        // The latest has it: the peer has come again, and may not have told of the end of the other.
+        self.aliases.insert(alias, connection);
+    }
+
+    /// The connection whose peer is reached at the target's address, too, if it has proved to be the one
+    /// that a server there would have to be.
+    pub(super) fn alias_to(&self, target: &Target, name: Option<&str>) -> Option<ConnectionId> {
+        if self.aliases.is_empty() || target.transport != Transport::Tls {
+            return None;
+        }
+        let connection = *self.aliases.get(&target.remote)?;
+        let peer = self.entries.get(&connection)?.peer.as_ref()?;
+        let is_proved = match (target.name, name) {
+            (None, _) => peer.has_address(target.remote.ip()),
+            (Some(_), Some(name)) => peer.has_domain(name),
+            (Some(_), None) => false,
+        };
+        is_proved.then_some(connection)
     }
 
     /// Queues a message on a connection.
@@ -141,6 +199,7 @@ impl Table {
         if let Some(entry) = self.entries.get_mut(&connection) {
             entry.outbound = None;
             forget(&mut self.by_way, connection, entry);
+            self.forget_alias(connection);
         }
     }
 
@@ -152,8 +211,18 @@ impl Table {
         self.finish(connection);
     }
 
+    fn forget_alias(&mut self, connection: ConnectionId) {
+        let alias = self.entries.get_mut(&connection).and_then(|entry| entry.alias.take());
+        if let Some(alias) = alias
+            && self.aliases.get(&alias) == Some(&connection)
+        {
+            self.aliases.remove(&alias);
+        }
+    }
+
     pub(super) fn finish_all(&mut self) {
         self.by_way.clear();
+        self.aliases.clear();
         self.entries.values_mut().for_each(|entry| entry.outbound = None);
     }
 
@@ -164,6 +233,7 @@ impl Table {
 
     /// Takes out a connection whose task has ended; returns its other end.
     pub(super) fn remove(&mut self, connection: ConnectionId) -> Option<SocketAddr> {
+        self.forget_alias(connection);
         let entry = self.entries.remove(&connection)?;
         forget(&mut self.by_way, connection, &entry);
         if entry.origin.is_accepted() {

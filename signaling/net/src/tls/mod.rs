@@ -15,6 +15,8 @@ use std::time::SystemTime;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
 
+pub(crate) use names::Identities;
+
 pub use files::{CertificateFiles, ClientCertificates, TlsError, TlsFiles};
 
 /// Certificates and rules that new connections are secured with.

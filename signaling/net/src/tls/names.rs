@@ -1,6 +1,7 @@
 //! Which certificate is for which domain.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -52,6 +53,47 @@ impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let named = hello.server_name().and_then(|name| self.find(name));
         Some(named.unwrap_or(&self.first).clone())
+    }
+}
+
+/// Whom a certificate is for (RFC 5922 7.1), as far as others are sent to it: exact names and addresses.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Identities {
+    domains: Vec<String>,
+    addresses: Vec<IpAddr>,
+}
+
+impl Identities {
+    /// What is in a certificate; nothing, if it cannot be read.
+    pub(crate) fn of(certificate: &CertificateDer<'_>) -> Identities {
+        let mut found = Identities::default();
+        let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return found };
+        let Ok(Some(alternatives)) = parsed.subject_alternative_name() else { return found };
+        for general in &alternatives.value.general_names {
+            if let GeneralName::DNSName(name) = general {
+                found.domains.push(name.to_ascii_lowercase());
+            } else if let GeneralName::URI(uri) = general
+                && let Some((scheme, domain)) = uri.split_once(':')
+                && scheme.eq_ignore_ascii_case("sip")
+                && !domain.contains('@')
+            {
+                found.domains.push(domain.to_ascii_lowercase());
+            } else if let GeneralName::IPAddress(bytes) = general {
+                let v4 = <[u8; 4]>::try_from(*bytes).map(IpAddr::from);
+                found.addresses.extend(v4.or(<[u8; 16]>::try_from(*bytes).map(IpAddr::from)));
+            }
+        }
+        found
+    }
+
+    /// Whether it is for this domain. A wildcard is for none (RFC 5922 7.2).
+    pub(crate) fn has_domain(&self, name: &str) -> bool {
+        self.domains.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// Whether it is for this address.
+    pub(crate) fn has_address(&self, ip: IpAddr) -> bool {
+        self.addresses.contains(&ip)
     }
 }
 

@@ -167,6 +167,7 @@ pub(super) struct Bench {
     pub(super) relay_is_slow: bool,
     pub(super) relay_refuses: bool,
     pub(super) asked: Vec<Ask>,
+    pub(super) aliases: Vec<(ConnectionId, u16)>,
 }
 
 impl Bench {
@@ -235,6 +236,7 @@ impl Bench {
             relay_is_slow: false,
             relay_refuses: false,
             asked: Vec::new(),
+            aliases: Vec::new(),
         }
     }
 
@@ -345,6 +347,7 @@ impl Bench {
                     }
                 }
                 Output::Resolve(ask) => self.asked.push(*ask),
+                Output::Alias { connection, port } => self.aliases.push((connection, port)),
                 Output::Record(record) => self.records.push(*record),
                 Output::Close(connection) => self.closed.push(connection),
                 Output::Notice(notice) => self.notices.push(notice),

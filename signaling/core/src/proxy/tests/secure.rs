@@ -183,3 +183,24 @@ fn a_request_within_a_call_that_has_to_be_secure_takes_no_other_way() {
     bench.tls(ALICE, 9, &secure("BYE", 3));
     bench.expect_request(BOB, "BYE");
 }
+
+/// RFC 5923 8.2: a peer that says `alias` over TLS would have its connection used for what is sent to it; the
+/// port is that of its Via. Over anything else the word says nothing.
+#[test]
+fn a_peer_may_have_its_tls_connection_used_for_its_address() {
+    let mut bench = bench();
+    let options = |via: &str, branch: u32| {
+        invite("nobody", "").replacen(
+            &format!("UDP {ALICE};branch=z9hG4bKa1"),
+            &format!("{via};branch=z9hG4bK{branch}"),
+            1,
+        )
+    };
+    bench.tls(ALICE, 9, &options("TLS 198.51.100.10:5099;alias", 1));
+    bench.tls(ALICE, 9, &options("TLS proxy.test;alias", 2));
+    bench.tls(ALICE, 9, &options("TLS 198.51.100.10:5099", 3));
+    bench.tcp(ALICE, 8, &options("TCP 198.51.100.10:5099;alias", 4));
+    bench.udp(ALICE, &options("UDP 198.51.100.10:5099;alias", 5));
+    let nine = crate::transport::ConnectionId(9);
+    assert_eq!(bench.aliases, [(nine, 5099), (nine, 5061)]);
+}
