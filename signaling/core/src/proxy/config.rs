@@ -149,6 +149,16 @@ impl Config {
         self.trusted.iter().any(|net| net.contains(&source))
     }
 
+    /// Whether settings name `peer`: as trusted, or as the address of a route's proxy.
+    #[must_use]
+    pub fn is_peer(&self, peer: IpAddr) -> bool {
+        let is_it = |hop: &NextHop| match hop {
+            NextHop::Address(address) => address.ip() == peer,
+            NextHop::Name { .. } => false,
+        };
+        self.is_trusted(peer) || self.routes.iter().any(|route| route.next_hops.iter().any(is_it))
+    }
+
     /// The static route for `domain`.
     #[must_use]
     pub fn route(&self, domain: &str) -> Option<&Route> {

@@ -163,7 +163,10 @@ impl Proxy {
     ) -> Result<Onward, Answer> {
         let way = self.way(uri)?;
         let Some(hop) = way.only() else { return Ok(Onward::Way(Box::new(way))) };
-        let mut target = self.target_of(arrival, hop).ok_or_else(|| unfaced(hop.transport))?;
+        // Where a party is, this host itself included, is settled since its messages have come from there.
+        let there = Arrival { remote: to.flow.remote, ..*arrival };
+        let whose = if hop.address.ip() == to.flow.remote.ip() { &there } else { arrival };
+        let mut target = self.target_of(whose, hop).ok_or_else(|| unfaced(hop.transport))?;
         if target.transport == to.flow.transport
             && target.remote.is_ipv4() == to.flow.remote.is_ipv4()
         {

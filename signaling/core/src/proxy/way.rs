@@ -2,6 +2,7 @@
 //! needed, a server that fails makes way for the next, and is left alone for a while.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use rand::RngCore;
@@ -162,11 +163,24 @@ impl Proxy {
         }
     }
 
+    /// The way to a server for what came as `arrival`; `None` if no listener or no route leads there, or if
+    /// it is this host's loopback and none of the sender's business.
     pub(super) fn target_of(&mut self, arrival: &Arrival, hop: &Hop) -> Option<Target> {
+        if !self.may_reach(arrival, hop.address.ip()) {
+            return None;
+        }
         let target =
             self.addresses.target(&self.config, hop.transport, hop.address, Some(arrival))?;
         let name = hop.server_name.as_ref().filter(|_| hop.transport.is_secure());
         Some(Target { name: name.map(|name| self.names.number(name)), ..target })
+    }
+
+    /// Programs believe what reaches them over this host's loopback. Only who is there himself has this node
+    /// send there, but for peers that settings name: a user's Route, Contact or DNS is no such word.
+    fn may_reach(&self, arrival: &Arrival, ip: IpAddr) -> bool {
+        !ip.to_canonical().is_loopback()
+            || arrival.remote.ip().is_loopback()
+            || self.config.is_peer(ip)
     }
 
     fn try_target(&mut self, now: Instant, key: Key, index: usize, target: Target) {

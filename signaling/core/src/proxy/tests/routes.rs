@@ -3,6 +3,8 @@
 use super::calls::{ALICE, BOB, from_alice, invite, set_up};
 use super::harness::{Bench, NODE, NODE6, Plan, reply, sdp, show};
 use crate::proxy::config::{NextHop, Route};
+use crate::resolve::Hop;
+use crate::transport::Transport;
 use crate::wire::HeaderName;
 
 const OUTSIDE: &str = "203.0.113.50:5060";
@@ -288,4 +290,35 @@ fn a_request_that_comes_straight_back_loops() {
     let sent = bench.next_to("198.51.100.99:5060");
     bench.udp("198.51.100.99:5060", &sent);
     bench.expect_status("198.51.100.99:5060", 482);
+}
+
+/// What listens on this host's loopback alone (a database, say) is not to be reached through this node by who
+/// is not on it, be it by an address, a Route or a name; a proxy there that settings name is.
+#[test]
+fn nobody_outside_reaches_this_hosts_loopback_through_the_node() {
+    let proxy = "127.0.0.2:5080";
+    let routes = vec![Route {
+        domain: "beside.test".to_owned(),
+        next_hops: vec![NextHop::Address(proxy.parse().unwrap())],
+        transport: None,
+    }];
+    let mut bench = Bench::new(Plan { routes, ..trusting() });
+    let call = |cseq: u32| {
+        let own = format!("z9hG4bKlo{cseq}");
+        invite("bob", "").replace("z9hG4bKa1", &own).replace("CSeq: 1", &format!("CSeq: {cseq}"))
+    };
+    bench.udp(ALICE, &call(1).replace("bob@example.test", "bob@127.0.0.1:6379"));
+    bench.expect_status(ALICE, 503);
+    bench.udp(ALICE, &with_routes(&call(2), "<sip:127.0.0.1:6379;transport=tcp;lr>"));
+    bench.expect_status(ALICE, 503);
+    bench.udp(ALICE, &call(3).replace("bob@example.test", "bob@evil.test"));
+    bench.expect_status(ALICE, 100);
+    let token = bench.asked.pop().unwrap().token;
+    let address = "127.0.0.1:6379".parse().unwrap();
+    bench.resolved(token, Ok(vec![Hop { address, transport: Transport::Tcp, server_name: None }]));
+    bench.expect_status(ALICE, 503);
+    bench.expect_silence();
+    bench.udp(ALICE, &call(4).replace("bob@example.test", "bob@beside.test"));
+    bench.expect_status(ALICE, 100);
+    bench.next_to(proxy);
 }
