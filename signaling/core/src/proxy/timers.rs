@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::cancel::RANG_TOO_LONG;
-use super::context::Progress;
+use super::context::{Failure, Progress};
 use super::output::CallEnd;
 use super::{CANCEL_GRACE, Proxy, TIMER_C};
 use crate::call::CallId;
@@ -49,9 +49,22 @@ impl Proxy {
             return;
         }
         let group = context.group;
+        self.note_timeout(key);
+        let Some(context) = self.contexts.get(key) else { return };
         let members = context.branches.iter().enumerate().filter(|(_, b)| b.group == group);
         for index in members.map(|(index, _)| index).collect::<Vec<_>>() {
             self.cancel_branch(now, key, index, Some(RANG_TOO_LONG));
+        }
+    }
+
+    /// RFC 3261 16.8: branches that have rung for too long are as good as answered 408. The 487 to our
+    /// CANCEL is no answer to a caller who has cancelled nothing.
+    fn note_timeout(&mut self, key: Key) {
+        let response = self.own_response(key, 408, "Request Timeout", None);
+        if let Some(context) = self.contexts.get_mut(key).filter(|context| !context.cancelled)
+            && let Some(response) = response
+        {
+            context.consider(Failure { response, is_own: true });
         }
     }
 
@@ -101,6 +114,7 @@ impl Proxy {
         match branch.tx {
             Some(tx) if !already_cancelled => {
                 branch.cancel_sent = true;
+                self.note_timeout(key);
                 self.transactions.cancel(now, tx, Some(RANG_TOO_LONG));
                 self.start_branch_timer(now + CANCEL_GRACE, key, index);
             }

@@ -198,6 +198,23 @@ fn a_callee_that_rings_for_ever_is_cancelled_and_the_caller_told() {
     assert_eq!(bench.records.len(), 1);
 }
 
+/// RFC 3261 16.8: the 487 is the answer to this node's CANCEL, and the caller has sent none.
+#[test]
+fn a_caller_whose_call_rings_for_ever_is_answered_408_and_not_487() {
+    let mut bench = Bench::new(Plan::default());
+    bench.register("bob", BOB);
+    bench.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+    bench.expect_status(ALICE, 100);
+    let forwarded = bench.expect_request(BOB, "INVITE");
+    bench.udp(BOB, &reply(&forwarded, 180, "tb", "sip:bob@x", ""));
+    bench.expect_status(ALICE, 180);
+    bench.pass(Duration::from_secs(182));
+    bench.expect_request(BOB, "CANCEL");
+    bench.udp(BOB, &reply(&forwarded, 487, "tb", "sip:bob@x", ""));
+    bench.sent.retain(|t| t.target.remote.to_string() == ALICE);
+    bench.expect_status(ALICE, 408);
+}
+
 /// The phone's Contact is an address behind its NAT: requests take the way that its REGISTER came.
 #[test]
 fn a_phone_behind_nat_is_reached_where_its_messages_come_from() {

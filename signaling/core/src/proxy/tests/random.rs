@@ -8,15 +8,17 @@ use relay_core::api::{CloseCause, Event};
 
 use super::calls::{ALICE, BOB};
 use super::harness::{Bench, Plan, reply, sdp, with_body};
-use crate::proxy::config::Limits;
+use crate::proxy::config::{Limits, Redirects};
+use crate::resolve::ResolveError;
 use crate::wire::{HeaderName, Message};
 
 /// Something that happens. Numbers choose among what there is at that moment.
 #[derive(Clone, Debug)]
 enum Step {
-    /// Alice calls a user: with or without an offer.
+    /// Alice calls a user: with or without an offer, and with one of `LINES`.
     Invite {
-        forked: bool,
+        user: &'static str,
+        lines: &'static str,
         body: Body,
     },
     /// One of the phones answers one of the requests that it got.
@@ -24,7 +26,12 @@ enum Step {
         request: usize,
         status: u16,
         tag: u8,
+        lines: &'static str,
         body: Body,
+    },
+    /// DNS has an answer to the oldest question: so many servers.
+    Resolved {
+        servers: usize,
     },
     /// One of the parties sends a request within a dialog that a response showed.
     Within {
@@ -74,6 +81,25 @@ impl Body {
     }
 }
 
+/// What a caller may want besides.
+const LINES: [&str; 4] = [
+    "",
+    "Supported: 199, timer\r\n",
+    "Supported: timer\r\nSession-Expires: 30\r\n",
+    "Session-Expires: 100\r\n",
+];
+
+/// What a phone's answer may say besides: of use in a 302, or a 2xx.
+const ANSWERS: [&str; 5] = [
+    "",
+    "Contact: <sip:two@example.test>;q=0.1, <sip:bob@example.test>\r\n",
+    "Contact: <sip:serial@example.test>, <sip:away@example.test>\r\n",
+    "Contact: <sip:x@far.test>, <tel:1>\r\n",
+    "Session-Expires: 100;refresher=uas\r\n",
+];
+
+const SERVERS: [&str; 2] = [BOB, "198.51.100.21:5060"];
+
 fn body() -> impl Strategy<Value = Body> {
     prop_oneof![
         2 => Just(Body::None),
@@ -85,15 +111,25 @@ fn body() -> impl Strategy<Value = Body> {
 
 fn step() -> impl Strategy<Value = Step> {
     let status = prop::sample::select(vec![
-        100, 180, 183, 183, 200, 200, 200, 202, 302, 401, 407, 408, 481, 486, 487, 491, 503, 603,
+        100, 180, 183, 183, 199, 200, 200, 200, 202, 302, 302, 401, 407, 408, 422, 481, 486, 487,
+        491, 503, 603,
+    ]);
+    let user = prop::sample::select(vec![
+        "bob@example.test",
+        "two@example.test",
+        "serial@example.test",
+        "bob@far.test",
     ]);
     let method = prop::sample::select(vec![
         "ACK", "ACK", "BYE", "INVITE", "INVITE", "UPDATE", "PRACK", "INFO", "OPTIONS",
     ]);
     prop_oneof![
-        3 => (any::<bool>(), body()).prop_map(|(forked, body)| Step::Invite { forked, body }),
-        8 => (0..64_usize, status, 0..3_u8, body())
-            .prop_map(|(request, status, tag, body)| Step::Answer { request, status, tag, body }),
+        3 => (user, prop::sample::select(&LINES[..]), body())
+            .prop_map(|(user, lines, body)| Step::Invite { user, lines, body }),
+        8 => (0..64_usize, status, 0..3_u8, prop::sample::select(&ANSWERS[..]), body()).prop_map(
+            |(request, status, tag, lines, body)| Step::Answer { request, status, tag, lines, body }
+        ),
+        2 => (0..3_usize).prop_map(|servers| Step::Resolved { servers }),
         6 => (0..64_usize, method, any::<bool>(), body()).prop_map(
             |(response, method, by_callee, body)| Step::Within { response, method, by_callee, body }
         ),
@@ -118,10 +154,17 @@ struct World {
 
 impl World {
     fn new(limits: Limits) -> World {
-        let mut bench = Bench::new(Plan { limits, ..Plan::default() });
+        let mut bench = Bench::new(Plan {
+            limits,
+            trusted: vec!["198.51.100.10"],
+            redirects: Redirects::Anywhere,
+            ..Plan::default()
+        });
         bench.register("bob", BOB);
         bench.register("two", BOB);
-        bench.register("two", "198.51.100.21:5060");
+        bench.register("two", SERVERS[1]);
+        bench.register_with_q("serial", BOB, "0.9");
+        bench.register_with_q("serial", SERVERS[1], "0.2");
         bench.relay_is_slow = true;
         World {
             bench,
@@ -149,8 +192,9 @@ impl World {
 
     fn take(&mut self, step: &Step) {
         match step {
-            Step::Invite { forked, body } => self.invite(*forked, *body),
-            Step::Answer { request, status, tag, body } => {
+            Step::Invite { user, lines, body } => self.invite(user, lines, *body),
+            Step::Resolved { servers } => self.resolved(*servers),
+            Step::Answer { request, status, tag, lines, body } => {
                 let Some((at, request)) = pick(&self.requests, *request).cloned() else { return };
                 let answer = reply(
                     &request,
@@ -159,7 +203,10 @@ impl World {
                     "sip:x@198.51.100.20",
                     &body.text(),
                 );
-                self.bench.udp(&at, &answer);
+                let own = "Contact: <sip:x@198.51.100.20>\r\n";
+                let own = if lines.starts_with("Contact") { own } else { "" };
+                let answer = answer.replacen(own, "", usize::from(!own.is_empty()));
+                self.bench.udp(&at, &answer.replacen("\r\n", &format!("\r\n{lines}"), 1));
             }
             Step::Within { response, method, by_callee, body } => {
                 self.within(*response, method, *by_callee, *body);
@@ -182,15 +229,24 @@ impl World {
         self.look();
     }
 
-    fn invite(&mut self, forked: bool, body: Body) {
+    fn resolved(&mut self, servers: usize) {
+        if self.bench.asked.is_empty() {
+            return;
+        }
+        let token = self.bench.asked.remove(0).token;
+        let found = super::harness::hops_of(&SERVERS[..servers]);
+        let found = if servers == 0 { Err(ResolveError::NotFound) } else { found };
+        self.bench.resolved(token, found);
+    }
+
+    fn invite(&mut self, user: &str, lines: &str, body: Body) {
         self.number += 1;
         let n = self.number;
-        let user = if forked { "two" } else { "bob" };
         let head = format!(
-            "INVITE sip:{user}@example.test SIP/2.0\r\nVia: SIP/2.0/UDP {ALICE};branch=z9hG4bKi{n}\r\n\
+            "INVITE sip:{user} SIP/2.0\r\nVia: SIP/2.0/UDP {ALICE};branch=z9hG4bKi{n}\r\n\
              Max-Forwards: 70\r\nFrom: <sip:alice@example.test>;tag=f{n}\r\n\
-             To: <sip:{user}@example.test>\r\nCall-ID: c{n}\r\nCSeq: 1 INVITE\r\n\
-             Contact: <sip:alice@{ALICE}>\r\n"
+             To: <sip:{user}>\r\nCall-ID: c{n}\r\nCSeq: 1 INVITE\r\n\
+             Contact: <sip:alice@{ALICE}>\r\n{lines}"
         );
         self.invites.push(format!("{head}Content-Length: 0\r\n\r\n"));
         self.bench.udp(ALICE, &(head + &with_body(&body.text())));
@@ -250,6 +306,10 @@ impl World {
         self.bench.pass(Limits::default().call_lifetime);
         while relay_lives && !self.bench.held.is_empty() {
             self.bench.relay_answers();
+        }
+        // Whoever looks names up answers, sooner or later.
+        while !self.bench.asked.is_empty() {
+            self.resolved(0);
         }
         self.bench.pass(Duration::from_secs(60));
         self.look();
