@@ -17,6 +17,7 @@ use super::inbound::Answer;
 use super::routing::{contact, party_of};
 use crate::auth::Scheme;
 use crate::call::Party;
+use crate::registrar::{Binding, Lookup};
 use crate::transport::{Arrival, ConnectionId, Target};
 use crate::wire::{HeaderName, Message, Method, Uri};
 
@@ -148,7 +149,22 @@ impl Proxy {
         }
     }
 
-    /// The other party where it is now, if its connection has closed and it has registered the Contact
+    /// RFC 5627 5.1: a GRUU means the device, wherever it has registered since.
+    fn found_by_gruu(&self, now: Instant, uri: &Uri<'_>, known: &Party) -> Option<Party> {
+        if !self.addresses.is_served(&self.config, uri) {
+            return None;
+        }
+        let user = uri.user_unescaped()?;
+        let Lookup::Bindings(bindings) = self.look_for(now, &user, uri) else { return None };
+        let is_direct = |binding: &&&Binding| binding.path.is_none() && !binding.flow_lost;
+        let mut parties = bindings.iter().filter(is_direct).map(|binding| contact(binding).party);
+        let first = parties.next()?;
+        // One of its flows is as good as another.
+        let is_known = |party: &Party| is_same_way(&party.flow, &known.flow);
+        (!is_known(&first) && !parties.any(|party| is_known(&party))).then_some(first)
+    }
+
+    /// The other party where it is now, if it is named by its GRUU, or if its connection has closed and it has registered the Contact
     /// that `uri` names anew.
     pub(super) fn found_anew(
         &self,
@@ -157,7 +173,13 @@ impl Proxy {
         uri: &Uri<'_>,
         known: &Party,
     ) -> Option<Party> {
-        if !known.adjacent || !self.closed.has(&known.flow) {
+        if !known.adjacent {
+            return None;
+        }
+        if uri.params().has("gr") {
+            return self.found_by_gruu(now, uri, known);
+        }
+        if !self.closed.has(&known.flow) {
             return None;
         }
         let to = request.to();

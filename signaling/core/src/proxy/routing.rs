@@ -105,15 +105,7 @@ impl Proxy {
         let Some(user) = uri.user_unescaped() else {
             return Err(Answer::new(484, "Address Incomplete"));
         };
-        // RFC 5627 5.1, 5.2: `gr` names one device; without a value it is the user part that does.
-        let found = match uri.params().get("gr") {
-            None => self.registrar.lookup(now, &user),
-            Some("") => self.registrar.lookup_temporary(now, &user),
-            Some(instance) => {
-                let instance = unescape(instance).unwrap_or_default();
-                self.registrar.lookup_instance(now, &user, &instance)
-            }
-        };
+        let found = self.look_for(now, &user, uri);
         let unavailable = || Answer::new(480, "Temporarily Unavailable");
         match found {
             Lookup::UnknownUser => Err(Answer::new(404, "Not Found")),
@@ -127,6 +119,19 @@ impl Proxy {
                     (true, true) => Err(Answer::new(480, "No Secure Way To User")),
                     (true, false) => Err(unavailable()),
                 }
+            }
+        }
+    }
+
+    /// The devices that a URI of a user of ours means.
+    pub(super) fn look_for(&self, now: Instant, user: &str, uri: &Uri<'_>) -> Lookup<'_> {
+        // RFC 5627 5.1, 5.2: `gr` names one device; without a value it is the user part that does.
+        match uri.params().get("gr") {
+            None => self.registrar.lookup(now, user),
+            Some("") => self.registrar.lookup_temporary(now, user),
+            Some(instance) => {
+                let instance = unescape(instance).unwrap_or_default();
+                self.registrar.lookup_instance(now, user, &instance)
             }
         }
     }

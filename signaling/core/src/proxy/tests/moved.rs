@@ -194,3 +194,38 @@ fn a_phone_whose_connection_was_opened_anew_keeps_its_call() {
         bench.expect_request(NEW, method);
     }
 }
+
+/// RFC 5627: a device whose Contact in the call is its GRUU is found where it has registered since, and
+/// stays on the flow that the call is on while that is registered.
+#[test]
+fn a_device_that_is_named_by_its_gruu_is_found_where_it_has_registered_since() {
+    const GRUU: &str = "sip:dora@example.test;gr=urn:uuid:d";
+    let flow = |at: &str, host: u8, reg_id: u8, cseq: u8| {
+        register("dora", at, "1")
+            .replace("CSeq: 1", &format!("CSeq: {cseq}"))
+            .replace(&format!("reg-dora-{at}"), "reg-dora")
+            .replace(
+                &format!("Contact: <sip:dora@{at}>"),
+                &format!(
+                    "Supported: outbound\r\nContact: <sip:dora@10.0.0.{host}>;\
+                     +sip.instance=\"<urn:uuid:d>\";reg-id={reg_id}"
+                ),
+            )
+    };
+    let mut bench = Bench::new(Plan::default());
+    bench.udp(HOME, &flow(HOME, 4, 1, 1));
+    bench.expect_status(HOME, 200);
+    bench.udp(BOB, &behind_nat(&invite("dora", "")).replace("10.0.0.9", "198.51.100.20"));
+    bench.expect_status(BOB, 100);
+    let request = bench.expect_request(HOME, "INVITE");
+    bench.udp(HOME, &reply(&request, 200, "td", GRUU, ""));
+    let ok = bench.expect_status(BOB, 200);
+    bench.udp(STRANGER, &flow(STRANGER, 5, 2, 2));
+    bench.expect_status(STRANGER, 200);
+    bench.udp(BOB, &from_alice("ACK", 1, &ok, "", ""));
+    bench.expect_request(HOME, "ACK");
+    bench.udp(MOBILE, &flow(MOBILE, 6, 1, 3));
+    bench.expect_status(MOBILE, 200);
+    bench.udp(BOB, &from_alice("BYE", 2, &ok, "", ""));
+    assert_eq!(bench.expect_request(MOBILE, "BYE").request_uri(), GRUU);
+}
