@@ -1,6 +1,7 @@
 //! Prints what the proxy core itself costs for a call without media: INVITE, 100, 180, 200, ACK, BYE, 200
 //! between two trusted peers, each message going once through it, at a steady rate of calls on a
-//! clock that the example turns. Run it with `--release`; `--calls N` for how many a round.
+//! clock that the example turns. Run it with `--release`; `--calls N` for how many a round. With `--live N` it
+//! prints what a call takes that is up, once the transactions of its set-up have ended.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -143,7 +144,7 @@ fn pass(
 }
 
 /// Header lines of a dialog's message, the peers' own.
-fn call(proxy: &mut Proxy, now: Instant, n: u64) -> u64 {
+fn call(proxy: &mut Proxy, now: Instant, n: u64, is_held: bool) -> u64 {
     let mut sent = 0;
     let ids = format!(
         "From: \"Alice\" <sip:alice@caller.example>;tag=a{n}\r\nCall-ID: {n}-89012@192.0.2.2\r\n"
@@ -189,6 +190,9 @@ fn call(proxy: &mut Proxy, now: Instant, n: u64) -> u64 {
         )
     };
     pass(proxy, now, caller(), within("ACK", 1), &mut sent);
+    if is_held {
+        return sent;
+    }
     let bye = pass(proxy, now, caller(), within("BYE", 2), &mut sent).expect("the BYE goes on");
     let bye = Message::parse_datagram(bye).expect("it parses");
     pass(proxy, now, callee(), answer(&bye, "200 OK", ""), &mut sent);
@@ -200,11 +204,46 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// What the program has in memory, in bytes.
+#[expect(clippy::disallowed_methods, reason = "measuring is what this example is for")]
+fn resident() -> f64 {
+    let text = std::fs::read_to_string("/proc/self/status").expect("Linux tells it");
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a line of it");
+    let kilobytes = line.split_whitespace().next().and_then(|kb| kb.parse::<f64>().ok());
+    kilobytes.expect("a number") * 1_024.0
+}
+
+/// Three times as many calls, made at the same rate and left to rest: what grows is theirs, and what
+/// transactions have taken meanwhile is there each time.
+fn measure_live(mut proxy: Proxy, start: Instant, live: u64) {
+    let (mut clock, mut marks) = (start, Vec::new());
+    for step in 0..3 {
+        for n in 0..live {
+            clock += GAP;
+            proxy.handle_timeout(clock);
+            call(&mut proxy, clock, step * live + n, true);
+        }
+        clock += Duration::from_secs(64);
+        proxy.handle_timeout(clock);
+        while proxy.poll_output().is_some() {}
+        let load = proxy.load();
+        assert_eq!((load.calls as u64, load.transactions), ((step + 1) * live, 0));
+        marks.push(resident());
+    }
+    println!("{:9.0} bytes a live call", (marks[2] - marks[0]) / (2 * live) as f64);
+}
+
+fn argument(name: &str) -> Option<u64> {
+    std::env::args().skip_while(|arg| arg != name).nth(1)?.parse().ok()
+}
+
 fn main() {
-    let calls = std::env::args().skip_while(|arg| arg != "--calls").nth(1);
-    let calls = calls.and_then(|n| n.parse().ok()).unwrap_or(CALLS_DEFAULT);
+    let calls = argument("--calls").unwrap_or(CALLS_DEFAULT);
     let start = now();
     let mut proxy = proxy(start);
+    if let Some(live) = argument("--live") {
+        return measure_live(proxy, start, live);
+    }
     let (mut clock, mut n, mut rounds) = (start, 0, Vec::new());
     for _ in 0..ROUNDS {
         let (begin, mut sent) = (now(), 0);
@@ -214,7 +253,7 @@ fn main() {
             if proxy.poll_timeout().is_some_and(|due| due <= clock) {
                 proxy.handle_timeout(clock);
             }
-            sent += call(&mut proxy, clock, n);
+            sent += call(&mut proxy, clock, n, false);
         }
         let per_call = |total: u64| total as f64 / calls as f64;
         let ns = per_call((now() - begin).as_nanos() as u64);
