@@ -56,8 +56,9 @@ pub struct Party {
 pub struct CallBranch {
     /// The callee.
     pub party: Party,
-    /// Its media; `None` where no description has been seen, or once it has been released.
-    pub media: Option<MediaSession>,
+    /// Its media; `None` where no description has been seen, or once it has been released. By itself,
+    /// since calls whose media is not relayed have none.
+    pub media: Option<Box<MediaSession>>,
     /// Its dialogs.
     pub dialogs: SmallVec<[Dialog; 1]>,
     /// The offer that a response has carried and a PRACK or ACK answers (RFC 3264, late offer).

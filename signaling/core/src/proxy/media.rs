@@ -198,7 +198,7 @@ impl Proxy {
     }
 
     pub(super) fn media(&self, origin: Origin) -> Option<&MediaSession> {
-        self.calls.get(origin.call.0)?.branches.get(origin.branch)?.media.as_ref()
+        self.calls.get(origin.call.0)?.branches.get(origin.branch)?.media.as_deref()
     }
 
     /// Takes the description that `message` carries, if any, and asks the relay for what it needs.
@@ -268,7 +268,7 @@ impl Proxy {
                         place(&mut self.addresses, &*self.media_addresses, party, named)
                     };
                     let places = [place(&caller, named_by[0])?, place(&branch.party, named_by[1])?];
-                    branch.media = Some(MediaSession::at(self.sessions.fresh(), places));
+                    branch.media = Some(Box::new(MediaSession::at(self.sessions.fresh(), places)));
                 }
                 let Some(media) = &mut branch.media else { return Ok(Taken::Nothing) };
                 if is_established {
@@ -298,7 +298,7 @@ impl Proxy {
     fn ask_relay(&mut self, id: CallId, index: usize) -> Option<(SessionId, u64)> {
         let token = self.next_token();
         let call = self.calls.get_mut(id.0)?;
-        let media = call.branches.get_mut(index)?.media.as_mut()?;
+        let media = call.branches.get_mut(index)?.media.as_deref_mut()?;
         let command = media.command(token)?;
         let session = media.id();
         if let Entry::Vacant(place) = self.by_session.entry(session) {
@@ -311,7 +311,7 @@ impl Proxy {
 
     /// Tells the relay of a wanted state that nothing waits for.
     pub(super) fn update_relay(&mut self, id: CallId, index: usize) {
-        let media = self.calls.get(id.0).and_then(|c| c.branches.get(index)?.media.as_ref());
+        let media = self.calls.get(id.0).and_then(|c| c.branches.get(index)?.media.as_deref());
         if media.is_some_and(|media| media.is_known_to_relay() && !media.is_up_to_date()) {
             self.ask_relay(id, index);
         }
@@ -320,7 +320,7 @@ impl Proxy {
     /// An offer of this branch has been refused: the relay goes back to what was.
     pub(super) fn refuse_offer(&mut self, id: CallId, index: usize, offer: OfferId) {
         let call = self.calls.get_mut(id.0);
-        if let Some(media) = call.and_then(|c| c.branches.get_mut(index)?.media.as_mut()) {
+        if let Some(media) = call.and_then(|c| c.branches.get_mut(index)?.media.as_deref_mut()) {
             media.refuse(offer);
             self.update_relay(id, index);
         }
@@ -330,7 +330,7 @@ impl Proxy {
     /// changes.
     pub(super) fn establish_media(&mut self, id: CallId, index: usize) {
         let call = self.calls.get_mut(id.0);
-        if let Some(media) = call.and_then(|c| c.branches.get_mut(index)?.media.as_mut()) {
+        if let Some(media) = call.and_then(|c| c.branches.get_mut(index)?.media.as_deref_mut()) {
             media.establish();
         }
     }

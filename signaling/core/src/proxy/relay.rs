@@ -80,7 +80,9 @@ impl Proxy {
         let next = place.take(token);
         self.media_requests -= usize::from(next.is_some());
         let call = self.calls.get_mut(place.call.0);
-        if let Some(media) = call.and_then(|c| c.branches.get_mut(place.branch)?.media.as_mut()) {
+        if let Some(media) =
+            call.and_then(|c| c.branches.get_mut(place.branch)?.media.as_deref_mut())
+        {
             media.applied(token, ports);
         }
         if let Some(next) = next {
