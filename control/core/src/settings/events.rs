@@ -35,6 +35,9 @@ settings_table! {
         /// Subscriptions to one user or list at once; further ones are refused (503).
         restart subscriptions_per_user: usize = default(500) in 1..=100_000;
 
+        /// Subscriptions that one user has; further ones are refused (503).
+        restart subscriptions_per_watcher: usize = default(1_000) in 1..=1_000_000;
+
         /// Documents published at once; further ones are refused (503).
         restart publications: usize = default(100_000) in 1..=10_000_000;
 

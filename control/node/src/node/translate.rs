@@ -246,6 +246,7 @@ fn events(settings: &Settings) -> events::Config {
         limits: events::Limits {
             subscriptions: events.subscriptions,
             subscriptions_per_user: events.subscriptions_per_user,
+            subscriptions_per_watcher: events.subscriptions_per_watcher,
             publications: events.publications,
             publications_per_user: events.publications_per_user,
             document_bytes: events.document_bytes,

@@ -42,6 +42,9 @@ pub struct Limits {
     pub subscriptions: usize,
     /// Most subscriptions to one user or list, refused alike.
     pub subscriptions_per_user: usize,
+    /// Most subscriptions of one user, refused alike: one that subscribes to a whole company, with several
+    /// devices. Trusted peers are not counted.
+    pub subscriptions_per_watcher: usize,
     /// Most documents that are published, refused alike. With one of 1,000 bytes for each user: 100 MB.
     pub publications: usize,
     /// Most documents published for one user in one package, refused alike: one a device.
@@ -55,6 +58,7 @@ impl Default for Limits {
         Limits {
             subscriptions: 100_000,
             subscriptions_per_user: 500,
+            subscriptions_per_watcher: 1_000,
             publications: 100_000,
             publications_per_user: 10,
             document_bytes: 16 * 1024,

@@ -52,6 +52,8 @@ pub(super) struct Index {
     /// The lists that a user is in.
     lists_of: HashMap<Box<str>, Vec<usize>>,
     list_uris: HashMap<Box<str>, usize>,
+    /// How many subscriptions each user has.
+    by_watcher: HashMap<Box<str>, usize, Keyed>,
 }
 
 impl Index {
@@ -72,6 +74,7 @@ impl Index {
             lists: lists.iter().map(|_| Default::default()).collect(),
             lists_of,
             list_uris,
+            by_watcher: HashMap::with_hasher(keyed),
         }
     }
 
@@ -144,6 +147,26 @@ impl Index {
         }
     }
 
+    /// How many subscriptions `watcher` has.
+    pub(super) fn count_of(&self, watcher: &str) -> usize {
+        self.by_watcher.get(watcher).copied().unwrap_or_default()
+    }
+
+    /// `watcher` has one subscription more.
+    pub(super) fn count_up(&mut self, watcher: &str) {
+        *self.by_watcher.entry(watcher.into()).or_default() += 1;
+    }
+
+    /// `watcher` has one subscription less.
+    pub(super) fn count_down(&mut self, watcher: &str) {
+        if let Some(count) = self.by_watcher.get_mut(watcher) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_watcher.remove(watcher);
+            }
+        }
+    }
+
     /// Everybody who is told of `user`, by itself or in a list.
     pub(super) fn told_of(&self, package: Package, user: &str) -> Vec<Key> {
         let alone = self.resource(package, user).map(|resource| resource.watchers.as_slice());
@@ -162,5 +185,6 @@ impl Index {
     pub(super) fn is_empty(&self) -> bool {
         self.resources.iter().all(HashMap::is_empty)
             && self.lists.iter().flatten().all(SmallVec::is_empty)
+            && self.by_watcher.is_empty()
     }
 }

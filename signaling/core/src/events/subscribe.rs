@@ -61,6 +61,10 @@ impl Events {
         if self.index.watchers(package, &watched).len() >= limit {
             return Err(too_many("Too Many Watchers"));
         }
+        let limit = self.config.limits.subscriptions_per_watcher;
+        if asked.asker.name().is_some_and(|name| self.index.count_of(name) >= limit) {
+            return Err(too_many("Too Many Subscriptions Of One User"));
+        }
         let subscription = Subscription::new(wanted, watched.clone(), asked, dialog, now);
         let key = self
             .subscriptions
@@ -68,6 +72,9 @@ impl Events {
             .map_err(|_| too_many("Too Many Subscriptions"))?;
         self.index.add(package, &watched, key);
         self.counts[package.index()] += 1;
+        if let Some(name) = asked.asker.name() {
+            self.index.count_up(name);
+        }
         self.note_contacts(now, registrar, package, &watched);
         let tag = format!("{key}{}", self.random());
         if let Some(subscription) = self.subscriptions.get_mut(key) {
@@ -211,6 +218,9 @@ impl Events {
             self.timers.cancel(timer);
         }
         self.counts[subscription.package.index()] -= 1;
+        if let Some(name) = &subscription.watcher {
+            self.index.count_down(name);
+        }
         self.index.remove(subscription.package, &subscription.watched, key);
     }
 }

@@ -284,6 +284,15 @@ fn the_bounds_of_subscriptions_are_kept() {
     assert_eq!(bench.subscribe("dialog", "").status, 200);
     let full = bench.subscribe("dialog", "");
     assert_eq!((full.status, full.reason), (503, "Too Many Subscriptions"));
+    let limits = Limits { subscriptions_per_watcher: 1, ..Limits::default() };
+    let mut bench = Bench::new(Config { limits, ..all() });
+    assert_eq!(bench.subscribe("presence", "").status, 200);
+    let full = bench.subscribe("dialog", "");
+    assert_eq!((full.status, full.reason), (503, "Too Many Subscriptions Of One User"));
+    let notify = bench.notify();
+    bench.again(&notify, "Event: presence\r\nExpires: 0\r\n");
+    bench.notify();
+    assert_eq!(bench.subscribe("dialog", "").status, 200);
     let long = format!("Record-Route: <sip:{}>\r\n", "r".repeat(5000));
     let mut bench = Bench::new(all());
     assert_eq!(bench.subscribe("presence", &long).status, 400);
