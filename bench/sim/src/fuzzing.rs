@@ -1,7 +1,8 @@
 //! `ringfarm-sim fuzz TARGET`: mutations of the corpus until the time is up or something fails.
 //!
-//! Built with `RUSTFLAGS="-C instrument-coverage"` (and run with `LLVM_PROFILE_FILE=/dev/null`) it is guided: an input that reaches code which none before
-//! it has reached is mutated from then on, too.
+//! Built with `RUSTFLAGS="-C instrument-coverage"` (and run with `LLVM_PROFILE_FILE=/dev/null`, for there
+//! is nothing to be written at the end) it is guided: an input that reaches code which none before it has
+//! reached is mutated from then on, too.
 
 use std::fs;
 use std::panic::catch_unwind;

@@ -17,8 +17,9 @@ settings_table! {
         /// SIP connections over TCP at once; further ones are closed at once.
         live tcp_connections: usize = default(8_192) in 1..=1_000_000;
 
-        /// SIP connections that one address may have open here at once; further ones are closed at
-        /// once. An office of 1000 phones behind one address needs as many.
+        /// SIP connections that one address (of IPv6: one /64) may have open here at once;
+        /// further ones are closed at once. An office of 1000 phones behind one address needs
+        /// as many.
         live connections_per_source: usize = default(1024) in 1..=1_000_000;
 
         /// Registered contacts of all users; further ones are refused.
