@@ -12,20 +12,21 @@ use super::bye::{Asker, first_route};
 use super::identity;
 use super::in_call::Onward;
 use super::inbound::{Answer, Routed};
+use super::large::over_tcp;
 use super::output::Notice;
 use super::routing::party_of;
-use super::way::{Step, Waiter};
+use super::way::{REST, Step, Waiter};
 use crate::call::CallId;
 use crate::events::{self, Answered, Asked, Asker as From, Notify, Outcome, SubscriptionId};
-use crate::resolve::Hop;
-use crate::transaction::{ClientTx, ServerTx};
-use crate::transport::{Arrival, Target};
+use crate::resolve::{Hop, Standing};
+use crate::transaction::{Cause, ClientTx, ServerTx};
+use crate::transport::{Arrival, Target, Transport};
 use crate::wire::{
     HeaderName, MAX_FORWARDS_DEFAULT, Message, Method, RequestBuilder, ResponseBuilder, Uri,
 };
 
 /// A notification with its way.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     notify: Notify,
     /// Request-URI and Route of the request (RFC 3261 12.2.1.1).
@@ -54,6 +55,17 @@ impl Outgoing {
             Some((first, _)) if !is_strict => (first, true),
             Some(_) | None => (&self.uri, is_strict),
         }
+    }
+
+    /// About as large as the request will be.
+    fn bytes(&self) -> usize {
+        /// Via, Contact, CSeq and what else is not of the subscription.
+        const FIXED: usize = 400;
+        let notify = &self.notify;
+        let addresses: usize = notify.addresses.iter().map(|address| address.len()).sum();
+        let own = notify.event.len() + notify.state.len() + notify.content_type.len();
+        let ways = self.uri.len() + self.routes.len() + notify.call_id.len();
+        FIXED + addresses + own + ways + notify.body.len()
     }
 
     /// As if the subscriber sent it.
@@ -223,7 +235,12 @@ impl Proxy {
             .and_then(|uri| self.onward(&arrival, &party, &uri, is_route));
         let id = outgoing.notify.subscription;
         match onward {
-            Ok(Onward::Direct { target, .. }) => self.send_notify_to(now, &outgoing, target),
+            Ok(Onward::Direct { target, any_transport: true }) => {
+                self.send_sized_notify(now, outgoing, target);
+            }
+            Ok(Onward::Direct { target, any_transport: false }) => {
+                self.send_notify_to(now, &outgoing, target);
+            }
             Ok(Onward::Way(way)) => match way.ahead.front() {
                 Some(Step::Hop(hop)) => self.send_notify_along(now, &outgoing, Some(hop)),
                 Some(Step::Name(query)) => {
@@ -248,27 +265,54 @@ impl Proxy {
 
     fn send_notify_along(&mut self, now: Instant, outgoing: &Outgoing, hop: Option<&Hop>) {
         match hop.and_then(|hop| self.target_of(&outgoing.arrival(), hop)) {
-            Some(target) => self.send_notify_to(now, outgoing, target),
+            Some(target) => {
+                self.send_notify_to(now, outgoing, target);
+            }
             None => self.notify_done(now, outgoing.notify.subscription, Answered::Silence),
         }
     }
 
-    fn send_notify_to(&mut self, now: Instant, outgoing: &Outgoing, target: Target) {
+    /// RFC 3261 18.1.1: what is too large for UDP goes over TCP, and over UDP after all where that leads
+    /// nowhere.
+    fn send_sized_notify(&mut self, now: Instant, outgoing: Outgoing, target: Target) {
+        let is_large = outgoing.bytes() > self.config.udp_bytes_max;
+        let tcp = (is_large && target.transport == Transport::Udp)
+            .then(|| self.addresses.beside(&self.config, &target, Transport::Tcp))
+            .flatten()
+            .filter(|tcp| self.resting.standing(now, &over_tcp(tcp)) == Standing::Good);
+        let Some(tcp) = tcp else {
+            self.send_notify_to(now, &outgoing, target);
+            return;
+        };
+        if let Some(tx) = self.send_notify_to(now, &outgoing, tcp) {
+            self.large_notifies.insert(tx, Box::new((outgoing, target)));
+        }
+    }
+
+    fn send_notify_to(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        target: Target,
+    ) -> Option<ClientTx> {
         let id = outgoing.notify.subscription;
         // Where a forwarded request says what decides its way: this one is never taken for a loop.
         let unlike = format!("{:012x}", self.rng.next_u64() >> 16);
         let via = self.via_with(&unlike, &target);
         let contact = self.own_contact(&target);
         let Some(message) = outgoing.message(&via, &contact, &self.config.server_name) else {
-            return self.notify_done(now, id, Answered::Silence);
+            self.notify_done(now, id, Answered::Silence);
+            return None;
         };
         match self.transactions.send(now, message, target) {
             Ok(tx) => {
                 self.by_client.insert(tx, Asker::Notify(id));
+                Some(tx)
             }
             Err(full) => {
                 self.notice(Notice::TableFull { what: "client transactions", limit: full.limit });
                 self.notify_done(now, id, Answered::NotSent);
+                None
             }
         }
     }
@@ -286,6 +330,7 @@ impl Proxy {
         response: &Message,
     ) {
         self.by_client.remove(&tx);
+        self.large_notifies.remove(&tx);
         let retry_after = response.first_str(HeaderName::RetryAfter);
         let digits = |text: &str| text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let secs = retry_after.and_then(|text| text.get(..digits(text))?.parse().ok());
@@ -294,10 +339,19 @@ impl Proxy {
     }
 
     /// A NOTIFY of this node's own has come to nothing, if `tx` was one.
-    pub(super) fn notify_failed(&mut self, now: Instant, tx: ClientTx) -> bool {
+    pub(super) fn notify_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) -> bool {
         let Some(&Asker::Notify(id)) = self.by_client.get(&tx) else { return false };
         self.by_client.remove(&tx);
-        self.notify_done(now, id, Answered::Silence);
+        match self.large_notifies.remove(&tx) {
+            Some(large) if cause == Cause::Transport => {
+                let (outgoing, target) = *large;
+                if let Some(tcp) = self.addresses.beside(&self.config, &target, Transport::Tcp) {
+                    self.resting.note(now, &over_tcp(&tcp), REST, false);
+                }
+                self.send_notify_to(now, &outgoing, target);
+            }
+            Some(_) | None => self.notify_done(now, id, Answered::Silence),
+        }
         true
     }
 

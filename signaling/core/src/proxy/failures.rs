@@ -135,7 +135,7 @@ impl Proxy {
     }
 
     pub(super) fn handle_client_failed(&mut self, now: Instant, tx: ClientTx, cause: Cause) {
-        if self.notify_failed(now, tx) {
+        if self.notify_failed(now, tx, cause) {
             return;
         }
         let Some((key, index)) = self.take_asker(tx) else { return };

@@ -22,7 +22,7 @@ pub(super) struct Detour {
     tcp: Target,
 }
 
-fn over_tcp(tcp: &Target) -> Hop {
+pub(super) fn over_tcp(tcp: &Target) -> Hop {
     Hop { address: tcp.remote, transport: tcp.transport, server_name: None }
 }
 

@@ -109,6 +109,8 @@ pub struct Proxy {
     names: Names,
     guard: Guard,
     events: Events,
+    /// Notifications that went over TCP for their size alone, and the way that they had before.
+    large_notifies: HashMap<ClientTx, Box<(events::Outgoing, Target)>>,
     /// RFC 3261 19.3: whoever has seen tags and branches of this node must not be able to tell the next
     /// ones, by which responses and requests are believed.
     rng: ChaCha8Rng,
@@ -178,6 +180,7 @@ impl Proxy {
         let mut registrar = parts.registrar;
         registrar.tell_changes(!config.events.packages.is_empty());
         Proxy {
+            large_notifies: HashMap::new(),
             events: Events::new(now, config.events.clone(), events_seed),
             guard: Guard::new(now, config.guard.clone(), secret),
             overload: Overload::new(now, config.overload.clone()),

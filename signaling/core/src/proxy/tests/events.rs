@@ -6,7 +6,7 @@ use super::calls::{ALICE, BOB, from_alice, invite};
 use super::harness::{Bench, NODE, Plan, reply, show};
 use super::refusals::{credentials, with_users};
 use crate::events::{Config, Package};
-use crate::transport::Transmit;
+use crate::transport::{Transmit, Transport};
 use crate::wire::{HeaderName, Message};
 
 fn served(packages: &[Package]) -> Config {
@@ -285,4 +285,29 @@ fn a_call_that_comes_to_nothing_is_not_told_of_any_more() {
     bench.expect_status(ALICE, 200);
     let notify = bench.expect_request(ALICE, "NOTIFY");
     assert!(!body(&notify).contains("<dialog "), "{}", show(&notify));
+}
+
+/// RFC 3261 18.1.1.
+#[test]
+fn a_large_notification_goes_over_tcp_or_over_udp_after_all() {
+    let mut bench = open();
+    let note = "x".repeat(2000);
+    let pidf = format!(
+        "<presence xmlns='urn:ietf:params:xml:ns:pidf' entity='x'><note>{note}</note></presence>"
+    );
+    let lines = "Event: presence\r\nContent-Type: application/pidf+xml\r\n";
+    bench.udp(ALICE, &request("PUBLISH", "alice@example.test", 1, lines, &pidf));
+    bench.expect_status(ALICE, 200);
+    bench.udp(ALICE, &request("SUBSCRIBE", "alice@example.test", 2, "Event: presence\r\n", ""));
+    bench.expect_status(ALICE, 200);
+    let large = bench.sent.pop_front().expect("a notification");
+    assert_eq!(large.target.transport, Transport::Tcp);
+    bench.proxy.handle_transport_error(bench.now, &large.target);
+    // Nobody has asked: the outputs are taken.
+    bench.resolved(0, Ok(Vec::new()));
+    let again = bench.sent.pop_front().expect("a notification");
+    assert_eq!(again.target.transport, Transport::Udp);
+    let notify = Message::parse_datagram(again.bytes).unwrap();
+    bench.udp(ALICE, &reply(&notify, 200, "", "sip:alice@x", ""));
+    assert_eq!(bench.proxy.events().count(Package::Presence), 1);
 }
