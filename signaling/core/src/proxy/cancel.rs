@@ -86,6 +86,7 @@ impl Proxy {
                 continue;
             }
             context.answered = true;
+            context.refused = true;
             let (server, request) = (context.server, context.request.clone());
             self.answer(now, server, &request, &super::inbound::stopping());
             self.cancel_others(now, key, None, Some(NODE_STOPPED));

@@ -95,6 +95,8 @@ pub(super) struct Branch {
     pub(super) on_trial: bool,
     /// The server has let that time pass, and another has been tried.
     pub(super) is_left: bool,
+    /// It has been answered by a 2xx that nobody upstream can take any more.
+    pub(super) is_orphan: bool,
 }
 
 impl Branch {
@@ -123,6 +125,7 @@ impl Branch {
             cancel_sent: false,
             on_trial: false,
             is_left: false,
+            is_orphan: false,
         }
     }
 
@@ -184,6 +187,8 @@ pub(super) struct Context {
     pub(super) followed: Vec<Box<str>>,
     /// CANCEL has come from upstream.
     pub(super) cancelled: bool,
+    /// A final response has gone upstream that is not a 2xx.
+    pub(super) refused: bool,
     /// A final response has gone upstream.
     pub(super) answered: bool,
     /// The server transaction has ended.
@@ -215,6 +220,7 @@ impl Context {
             mergeable: SmallVec::new(),
             followed: Vec::new(),
             cancelled: false,
+            refused: false,
             answered: false,
             server_ended: false,
         }

@@ -198,6 +198,7 @@ impl Proxy {
             return;
         }
         context.answered = true;
+        context.refused = true;
         let (server, is_invite) = (context.server, context.method == Method::Invite);
         let Some(best) = context.best.take() else { return };
         let others = std::mem::take(&mut context.mergeable);

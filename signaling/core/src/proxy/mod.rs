@@ -27,6 +27,7 @@ mod inbound;
 mod large;
 mod media;
 mod moved;
+mod orphan;
 pub mod output;
 mod redirect;
 mod register;

@@ -123,6 +123,9 @@ impl Proxy {
         if status >= 300 {
             return self.refuse_branch(now, key, index, response);
         }
+        if status >= 200 && self.end_orphan(now, key, index, &response) {
+            return self.forget_if_over(key);
+        }
         if let Some(branch) = self.branch_mut(key, index) {
             branch.rang = true;
         }

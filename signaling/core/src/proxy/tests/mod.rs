@@ -16,6 +16,7 @@ mod identity;
 mod large;
 mod media;
 mod moved;
+mod orphans;
 mod random;
 mod reasons;
 mod redirects;
