@@ -4,15 +4,18 @@
 //! further ones to that hop go over UDP at once for a while. What goes to the flow of a phone behind NAT
 //! stays there: nothing else reaches it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Proxy;
 use super::addresses::advertised;
-use super::way::REST;
 use crate::resolve::{Hop, Standing};
 use crate::table::Key;
 use crate::transport::{Target, Transport};
 use crate::wire::{HeaderName, Message};
+
+/// How long a hop is spared TCP that did not take it. A phone that knows none will not learn it soon, and
+/// behind a firewall that drops what it does not know each try costs its caller the time to connect.
+const WITHOUT_TCP: Duration = Duration::from_secs(600);
 
 /// A request that has been sent over TCP for its size alone.
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Proxy {
         let wanted = !branch.heard && !branch.cancel_sent && branch.is_pending();
         let Some(detour) = branch.detour.take().filter(|_| wanted) else { return false };
         let target = branch.target;
-        self.resting.note(now, &over_tcp(&detour.tcp), REST, false);
+        self.resting.note(now, &over_tcp(&detour.tcp), WITHOUT_TCP, false);
         self.put_on_way(now, key, index, detour.request, target);
         true
     }
