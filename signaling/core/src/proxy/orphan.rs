@@ -36,11 +36,11 @@ impl Proxy {
         let is_first = !std::mem::replace(&mut branch.is_orphan, true);
         self.close_branch(key, index);
         let cseq = invite.cseq().number;
-        if let Some(ack) = self.to_orphan(id, &invite, response, &target, (Method::Ack, cseq)) {
+        if let Some(ack) = self.for_orphan(id, &invite, response, &target, (Method::Ack, cseq)) {
             self.transmit(target, ack.raw().clone());
         }
         let bye = (Method::Bye, cseq.saturating_add(1));
-        let bye = is_first.then(|| self.to_orphan(id, &invite, response, &target, bye));
+        let bye = is_first.then(|| self.for_orphan(id, &invite, response, &target, bye));
         if let Some(bye) = bye.flatten()
             && let Ok(tx) = self.transactions.send(now, bye, target)
         {
@@ -51,7 +51,7 @@ impl Proxy {
     }
 
     /// A request within the dialog that the 2xx has made, as the caller would send it.
-    fn to_orphan(
+    fn for_orphan(
         &mut self,
         call: CallId,
         invite: &Message,
