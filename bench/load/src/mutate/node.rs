@@ -41,7 +41,7 @@ impl Node {
             "[node]\nworkers = 1\ncores = [{core}]\npriority = \"inherited\"\nlog = \"error\"\n\
              [media]\nports = \"10000-59999\"\n\
              [limits]\nsessions = 20000\ntransactions = {TRANSACTIONS}\nregistrations = {REGISTRATIONS}\n\
-             [users]\nopen = true\n[sip]\ndomains = [\"{DOMAIN}\"]\n\
+             [overload]\nenabled = false\n[users]\nopen = true\n[sip]\ndomains = [\"{DOMAIN}\"]\n\
              [[sip.listen]]\ntransport = \"udp\"\naddress = \"{address}\"\n\
              [[sip.listen]]\ntransport = \"tcp\"\naddress = \"{address}\"\n"
         );

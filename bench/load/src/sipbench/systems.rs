@@ -233,6 +233,8 @@ fn ringfarm(
          [media]\nrelay = \"never\"\nports = \"10000-10999\"\n\
          [limits]\nsessions = 200000\ntransactions = 1000000\nregistrations = 1000000\n\
          [defence]\nmessages_per_s = 1000000\nburst = 1000000\nban_failures = 1000000\n\
+         account_calls_per_min = 0\naccount_registers_per_min = 0\n\
+         [overload]\nenabled = false\n\
          [users]\nopen = {}\n",
         !needs.digest
     );

@@ -14,7 +14,7 @@ settings_table! {
 
         /// How long messages may wait, in milliseconds, before new requests are refused. A burst that
         /// is dealt with is no overload; phones repeat themselves after 500 ms.
-        restart lag_ms: u32 = default(100) in 5..=10_000;
+        restart lag_ms: u32 = default(250) in 5..=10_000;
 
         /// How full the tables of `limits.transactions` and `limits.sessions` may be, in percent,
         /// before fewer and fewer new requests are taken; 100: until they are full. The last two

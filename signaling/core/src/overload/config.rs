@@ -28,7 +28,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             enabled: true,
-            lag: Duration::from_millis(100),
+            lag: Duration::from_millis(250),
             tables: 90,
             ports: 5,
             new_per_s: 0,

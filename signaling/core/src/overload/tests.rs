@@ -6,6 +6,10 @@ const NEW: Rank = Rank::New { is_call: false, is_known: false };
 const KNOWN: Rank = Rank::New { is_call: true, is_known: true };
 const EMPTY: Fill = Fill { requests: 0.0, calls: 0.0 };
 
+fn config() -> Config {
+    Config { lag: Duration::from_millis(100), ..Config::default() }
+}
+
 struct Bench {
     now: Instant,
     overload: Overload,
@@ -44,7 +48,7 @@ impl Bench {
 
 #[test]
 fn nothing_is_refused_without_load() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     bench.late(20, 100);
     for rank in [Rank::Ending, Rank::InDialog, CALL, NEW] {
         assert_eq!(bench.taken(rank, EMPTY), 1_000);
@@ -55,7 +59,7 @@ fn nothing_is_refused_without_load() {
 /// New requests first, those in dialogs last, what ends something and emergencies never.
 #[test]
 fn a_node_that_is_late_refuses_what_is_new_before_what_is_in_a_dialog() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     bench.late(150, 2);
     let taken = bench.taken(CALL, EMPTY);
     assert!((200..900).contains(&taken), "{taken}");
@@ -76,7 +80,7 @@ fn a_node_that_is_late_refuses_what_is_new_before_what_is_in_a_dialog() {
 /// One slow turn, or a burst that is dealt with, is no overload: lag is the least of a sample.
 #[test]
 fn it_starts_and_ends_with_a_line_each_and_comes_back_step_by_step() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     bench.late(500, 3);
     let before = bench.taken(NEW, EMPTY);
     let began = bench.overload.poll_report().expect("it is told");
@@ -94,7 +98,7 @@ fn it_starts_and_ends_with_a_line_each_and_comes_back_step_by_step() {
 
 #[test]
 fn a_queue_that_overflows_is_overload_though_nothing_waits_long() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     bench.sample(Sample { lost: true, ..Sample::default() });
     assert!(bench.taken(NEW, EMPTY) < 600);
     let queue = Reason::ALL.iter().position(|r| *r == Reason::Queue).unwrap();
@@ -103,7 +107,7 @@ fn a_queue_that_overflows_is_overload_though_nothing_waits_long() {
 
 #[test]
 fn a_table_that_fills_up_keeps_its_last_places_for_emergencies_and_dialogs() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     let calls = |calls| Fill { calls, requests: 0.0 };
     let half = bench.taken(CALL, calls(0.94));
     assert!((400..600).contains(&half), "{half}");
@@ -117,7 +121,7 @@ fn a_table_that_fills_up_keeps_its_last_places_for_emergencies_and_dialogs() {
 
 #[test]
 fn calls_are_refused_when_the_media_ports_run_out_and_other_requests_are_not() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     bench.sample(Sample { ports_left: Some(0.025), ..Sample::default() });
     let half = bench.taken(CALL, EMPTY);
     assert!((400..600).contains(&half), "{half}");
@@ -127,7 +131,7 @@ fn calls_are_refused_when_the_media_ports_run_out_and_other_requests_are_not() {
 /// The settable limit: three times as much is offered, as much as is allowed is taken.
 #[test]
 fn more_than_the_settable_rate_is_refused() {
-    let mut bench = Bench::new(Config { new_per_s: 100, ..Config::default() });
+    let mut bench = Bench::new(Config { new_per_s: 100, ..config() });
     let mut taken = 0;
     for _ in 0..3_000 {
         bench.now += Duration::from_nanos(3_333_333);
@@ -140,7 +144,7 @@ fn more_than_the_settable_rate_is_refused() {
 /// RFC 3261 8.2.7: a repetition is answered alike, even once there is room again.
 #[test]
 fn what_was_refused_is_refused_again() {
-    let mut bench = Bench::new(Config { new_per_s: 1, ..Config::default() });
+    let mut bench = Bench::new(Config { new_per_s: 1, ..config() });
     while bench.admit(CALL, EMPTY) == Admission::Take {}
     let refused = bench.hash;
     bench.now += Duration::from_secs(4);
@@ -152,7 +156,7 @@ fn what_was_refused_is_refused_again() {
 /// Anybody can dial an emergency number: beyond a rate strangers' calls rank as any other.
 #[test]
 fn a_flood_of_emergency_calls_of_strangers_has_a_bound() {
-    let mut bench = Bench::new(Config::default());
+    let mut bench = Bench::new(config());
     bench.late(1_000, 20);
     let taken = bench.taken(Rank::Emergency { trusted: false }, EMPTY);
     assert!((50..80).contains(&taken), "{taken}");
@@ -160,7 +164,7 @@ fn a_flood_of_emergency_calls_of_strangers_has_a_bound() {
 
 #[test]
 fn refusals_are_answered_at_a_bounded_rate_and_spread_what_comes_back() {
-    let mut bench = Bench::new(Config { new_per_s: 1, ..Config::default() });
+    let mut bench = Bench::new(Config { new_per_s: 1, ..config() });
     let mut waits = [0; 16];
     let mut answered = 0;
     for _ in 0..20_000 {

@@ -33,7 +33,7 @@ fn overloaded(plan: Plan) -> Bench {
 fn late(bench: &mut Bench, ticks: usize) {
     for _ in 0..ticks {
         bench.now += Duration::from_millis(100);
-        let sample = Sample { lag: Duration::from_millis(180), ..Sample::default() };
+        let sample = Sample { lag: Duration::from_millis(450), ..Sample::default() };
         bench.proxy.handle_load(bench.now, &sample);
     }
 }
