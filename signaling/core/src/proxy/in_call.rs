@@ -13,7 +13,7 @@ use super::way::Way;
 use crate::call::{Call, CallId, Party};
 use crate::transaction::ServerTx;
 use crate::transport::{Arrival, Target};
-use crate::wire::{Message, Method, Scheme, Uri};
+use crate::wire::{Host, Message, Method, Scheme, Uri};
 
 /// A call that a message belongs to, and the way it takes through it.
 #[derive(Clone, Debug)]
@@ -126,8 +126,8 @@ impl Proxy {
         uri: &Uri<'_>,
         has_route: bool,
     ) -> Result<Onward, Answer> {
-        let to_flow = !has_route && to.pinned_to_flow;
-        if to_flow || self.is_held_to_flow(arrival, to, uri) {
+        let to_flow = to.pinned_to_flow || self.names_own_user(to, uri);
+        if !has_route && to_flow || self.is_held_to_flow(arrival, to, uri) {
             return Ok(Onward::Direct { target: to.flow, any_transport: false });
         }
         self.target_like(to, arrival, uri)
@@ -143,6 +143,13 @@ impl Proxy {
         if let Some(dialog) = branch.zip(callee_tag).and_then(|(b, tag)| b.dialog_mut(tag)) {
             dialog.note_cseq(passage.from, request.cseq().number);
         }
+    }
+
+    /// A party that its Contact names as a user of this node, by a GRUU say: whom it means is known, and DNS would
+    /// lead back here.
+    fn names_own_user(&self, to: &Party, uri: &Uri<'_>) -> bool {
+        let is_name = matches!(uri.host(), Host::Name(_)) || uri.params().has("gr");
+        to.adjacent && is_name && self.addresses.is_served(&self.config, uri)
     }
 
     /// In an open domain anybody can have a call with himself. That is no way to have this node send

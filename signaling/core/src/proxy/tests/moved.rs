@@ -229,3 +229,30 @@ fn a_device_that_is_named_by_its_gruu_is_found_where_it_has_registered_since() {
     bench.udp(BOB, &from_alice("BYE", 2, &ok, "", ""));
     assert_eq!(bench.expect_request(MOBILE, "BYE").request_uri(), GRUU);
 }
+
+/// RFC 5627 5.1: also a device that is not behind NAT is reached where it is, registered or not, and DNS is
+/// not asked for the domain of its GRUU.
+#[test]
+fn a_device_that_is_named_by_its_gruu_is_reached_without_dns() {
+    const ALICE: &str = "198.51.100.20:5070";
+    let registered = |cseq: u8, expires: u8| {
+        let instance = format!("{BOB}>;+sip.instance=\"<urn:uuid:b>\";expires={expires}");
+        register("bob", BOB, &cseq.to_string())
+            .replace("CSeq: 1", &format!("CSeq: {cseq}"))
+            .replace(&format!("{BOB}>"), &instance)
+    };
+    let mut bench = closed();
+    bench.udp(BOB, &registered(1, 60));
+    bench.expect_status(BOB, 200);
+    bench.udp(ALICE, &behind_nat(&invite("bob", "")));
+    bench.expect_status(ALICE, 100);
+    let request = bench.expect_request(BOB, "INVITE");
+    bench.udp(BOB, &reply(&request, 200, "tb", "sip:bob@example.test;gr=urn:uuid:b", ""));
+    let ok = bench.expect_status(ALICE, 200);
+    bench.udp(ALICE, &behind_nat(&from_alice("ACK", 1, &ok, "", "")));
+    bench.expect_request(BOB, "ACK");
+    bench.udp(BOB, &registered(2, 0));
+    bench.expect_status(BOB, 200);
+    bench.udp(ALICE, &behind_nat(&from_alice("BYE", 2, &ok, "", "")));
+    bench.expect_request(BOB, "BYE");
+}
