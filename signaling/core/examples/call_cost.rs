@@ -3,21 +3,23 @@
 //! clock that the example turns. Run it with `--release`; `--calls N` for how many a round. With `--live N` it
 //! prints what a call takes that is up, once the transactions of its set-up have ended.
 
-use std::net::{IpAddr, SocketAddr};
+mod bench_node;
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use signaling_core::auth::{self, Authenticator};
 use signaling_core::call::SessionTimers;
-use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Redirects, Route,
-};
+use signaling_core::proxy::config::{Config, NextHop, Route};
 use signaling_core::proxy::output::Output;
-use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
+use signaling_core::proxy::{Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar};
 use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::{Arrival, ListenerId, Transport};
 use signaling_core::wire::{HeaderName, Message};
+
+use bench_node::{Local, node};
 
 /// Long enough that a transaction's 32 s are a small part of a run.
 const CALLS_DEFAULT: u64 = 100_000;
@@ -30,28 +32,6 @@ const BODY: &str = "A body of the size of a description of one audio stream, whi
  It has no meaning; it is here so that the message is as long as a phone's, and is copied as often\
  as a description is. Two hundred and thirty-seven.";
 
-struct Local(IpAddr);
-
-impl LocalAddresses for Local {
-    fn local_for(&mut self, _remote: SocketAddr) -> Option<IpAddr> {
-        Some(self.0)
-    }
-}
-
-impl MediaAddresses for Local {
-    fn bind(&self, _signaling: IpAddr) -> IpAddr {
-        self.0
-    }
-
-    fn advertised(&self, local: IpAddr) -> IpAddr {
-        local
-    }
-}
-
-fn node() -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1], 5060))
-}
-
 fn caller() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 2], 5060))
 }
@@ -62,30 +42,14 @@ fn callee() -> SocketAddr {
 
 fn proxy(now: Instant) -> Proxy {
     let config = Config {
-        listeners: vec![Listener { transport: Transport::Udp, bound: node(), advertised: None }],
-        domains: vec!["node.example".to_owned()],
-        realm: "node.example".to_owned(),
         trusted: vec!["192.0.2.0/24".parse().expect("a network")],
         routes: vec![Route {
             domain: "callee.example".to_owned(),
             next_hops: vec![NextHop::Address(callee())],
             transport: None,
         }],
-        assert_identity: true,
-        relay_media: true,
-        learning: LearningPolicy::Strict,
-        service_routes: Vec::new(),
-        flow_timer: None,
-        udp_bytes_max: 1_300,
-        fork_time: Duration::from_secs(20),
-        server_timeout: Duration::from_secs(4),
-        redirects: Redirects::default(),
         session_timers: Some(SessionTimers::default()),
-        overload: signaling_core::overload::Config::default(),
-        events: signaling_core::events::Config::default(),
-        guard: signaling_core::guard::Config::off(),
-        server_name: "ringfarm".to_owned(),
-        limits: Limits::default(),
+        ..bench_node::config()
     };
     let parts = Parts {
         transactions: Transactions::new(now, transaction::Config::new([1; 32])),

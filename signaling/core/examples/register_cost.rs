@@ -3,20 +3,22 @@
 //! example turns; processor time, of which the phones' part, which is measured by itself, is taken off. Run it with `--release`;
 //! `--count N` for how many registrations a round.
 
-use std::net::{IpAddr, SocketAddr};
+mod bench_node;
+
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use signaling_core::auth::{self, Algorithm, AnswerTo, Authenticator, Challenge, Secret};
-use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects,
-};
+use signaling_core::proxy::config::Config;
 use signaling_core::proxy::output::Output;
-use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
+use signaling_core::proxy::{Parts, Proxy};
 use signaling_core::registrar::{self, Registrar, UserTable};
 use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::{Arrival, ListenerId, Transport};
 use signaling_core::wire::{HeaderName, Message};
+
+use bench_node::{Local, node};
 
 /// Long enough that a transaction's 32 s are a small part of a run.
 const COUNT_DEFAULT: u32 = 100_000;
@@ -29,58 +31,18 @@ const PHONES: u32 = 5_000;
 const PASSWORD: &str = "secret-of-the-example";
 const URI: &str = "sip:node.example";
 
-struct Local(IpAddr);
-
-impl LocalAddresses for Local {
-    fn local_for(&mut self, _remote: SocketAddr) -> Option<IpAddr> {
-        Some(self.0)
-    }
-}
-
-impl MediaAddresses for Local {
-    fn bind(&self, _signaling: IpAddr) -> IpAddr {
-        self.0
-    }
-
-    fn advertised(&self, local: IpAddr) -> IpAddr {
-        local
-    }
-}
-
-fn node() -> SocketAddr {
-    SocketAddr::from(([192, 0, 2, 1], 5060))
-}
-
 fn phones() -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 2], 5060))
 }
 
 fn proxy(now: Instant) -> Proxy {
     let config = Config {
-        listeners: vec![Listener { transport: Transport::Udp, bound: node(), advertised: None }],
-        domains: vec!["node.example".to_owned()],
-        realm: "node.example".to_owned(),
-        trusted: Vec::new(),
-        routes: Vec::new(),
-        assert_identity: true,
-        relay_media: true,
-        learning: LearningPolicy::Strict,
-        service_routes: Vec::new(),
-        flow_timer: None,
-        udp_bytes_max: 1_300,
-        fork_time: Duration::from_secs(20),
-        server_timeout: Duration::from_secs(4),
-        redirects: Redirects::default(),
-        session_timers: None,
-        overload: signaling_core::overload::Config::default(),
-        events: signaling_core::events::Config::default(),
         guard: signaling_core::guard::Config {
             rate: 1_000_000,
             burst: 1_000_000,
             ..signaling_core::guard::Config::default()
         },
-        server_name: "ringfarm".to_owned(),
-        limits: Limits::default(),
+        ..bench_node::config()
     };
     let mut users = UserTable::default();
     for phone in 0..PHONES {
