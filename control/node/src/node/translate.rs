@@ -478,4 +478,12 @@ mod tests {
         assert_eq!((config.stall, config.rest, config.idle), (s(7), s(8), Some(s(9))));
         assert!(!config.segments);
     }
+
+    /// The settings cannot know the core's list, which they repeat to print it: the two say the same.
+    #[test]
+    fn the_settings_name_the_scanners_that_the_core_knows() {
+        let settings = settings::check("").expect("good settings");
+        let named = guard(&settings).scanners.into_iter().map(|word| word.to_lowercase());
+        assert!(named.eq(guard::SCANNERS));
+    }
 }
