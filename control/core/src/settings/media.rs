@@ -9,7 +9,7 @@ use super::pair::AddressPair;
 use super::problem::Wrong;
 use super::read::{Reader, Text, quoted};
 use super::table::{Rules, settings_table};
-use super::values::{Seconds, not_unicast, one_of, text_values};
+use super::values::{Seconds, not_unicast, one_of, text_serde, text_values};
 
 settings_table! {
     /// Ports and addresses of the media that this node relays.
@@ -83,6 +83,7 @@ settings_table! {
 }
 
 text_values!(PortRange, Learning, RelayMode);
+text_serde!(PortRange);
 
 /// Where media of a peer is received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +115,7 @@ impl PortRange {
     /// # Errors
     /// In words, if `first` is odd or below 1024, `last` is even, or `last` is below `first`.
     pub fn new(first: u16, last: u16) -> Result<PortRange, String> {
-        PortRange::checked(first, last).map_err(|wrong| format!("{}; {}", wrong.what, wrong.fix))
+        PortRange::checked(first, last).map_err(|wrong| wrong.sentence())
     }
 
     fn checked(first: u16, last: u16) -> Result<PortRange, Wrong> {
@@ -147,6 +148,12 @@ impl PortRange {
     #[must_use]
     pub const fn last(self) -> u16 {
         self.last
+    }
+
+    /// Whether a port is in both.
+    #[must_use]
+    pub const fn overlaps(self, other: PortRange) -> bool {
+        self.first <= other.last && other.first <= self.last
     }
 
     /// How many ports these are; even.

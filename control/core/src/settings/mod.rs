@@ -18,15 +18,15 @@ mod node;
 mod overload;
 mod pair;
 mod print;
-mod problem;
-mod read;
+pub(crate) mod problem;
+pub(crate) mod read;
 mod routing;
 mod rules;
 mod sip;
-mod table;
+pub(crate) mod table;
 mod tls;
 mod users;
-mod values;
+pub(crate) mod values;
 
 use std::net::SocketAddr;
 

@@ -50,6 +50,11 @@ impl Wrong {
     pub(crate) fn new(what: impl Into<String>, fix: impl Into<String>) -> Wrong {
         Wrong { what: what.into(), fix: fix.into() }
     }
+
+    /// `what; fix`, for where there is no text to point into.
+    pub(crate) fn sentence(&self) -> String {
+        format!("{}; {}", self.what, self.fix)
+    }
 }
 
 /// Where each key of a text stands.

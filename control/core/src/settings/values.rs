@@ -51,10 +51,30 @@ macro_rules! number_values {
     )+};
 }
 
-pub(crate) use text_values;
+/// Makes string-like types readable and writable by serde, as the same strings that settings have.
+macro_rules! text_serde {
+    ($($Type:ty),+ $(,)?) => {$(
+        impl serde::Serialize for $Type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&$crate::settings::read::Text::show(self))
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $Type {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<$Type, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(from)?;
+                <$Type as $crate::settings::read::Text>::parse(&text)
+                    .map_err(|wrong| serde::de::Error::custom(wrong.sentence()))
+            }
+        }
+    )+};
+}
+
+pub(crate) use {text_serde, text_values};
 
 text_values!(Transport, Digest, Domain, IpAddr, SocketAddr, IpNet, Secret);
 number_values!(u32, usize, Seconds);
+text_serde!(Transport);
 
 impl Number for u32 {
     fn from_number(number: u64) -> Option<u32> {

@@ -1,0 +1,21 @@
+//! The cluster as pure state: who its members are, what they may do, and which documents say so.
+//!
+//! The documents stand in the cluster's engine, a store with compare-and-set, under the names of
+//! [`Key`]. They are JSON, so that an operator can read them with the engine's own tools; fields that
+//! a version does not know are passed over, so that versions can be mixed while a new one is rolled
+//! out. Nothing here does I/O or knows a clock: engine values, outcomes, the mesh's news and the time
+//! come in as arguments.
+
+mod document;
+mod ids;
+mod key;
+mod member;
+mod role;
+mod view;
+
+pub use document::{DOCUMENT_BYTES_MAX, Document, Unreadable};
+pub use ids::{Epoch, Incarnation, Instance, MemberId, MemberName, Revision, Term, UnixMillis};
+pub use key::Key;
+pub use member::{Capacity, Load, Member, MemberRecord, Presence, Profile, SipAddress, Versions};
+pub use role::{Farm, FarmSetting, Placement, PlacementSetting, Role, Surroundings};
+pub use view::View;

@@ -1,0 +1,5 @@
+//! The cluster as pure state: documents, settings, views.
+
+mod documents;
+mod farm_settings;
+mod make;
