@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use smallvec::SmallVec;
 
+use super::carry;
 use super::index::StartLine;
 use super::list::Commas;
 use super::malformed::Malformed;
@@ -21,7 +22,7 @@ const SCRATCH_BYTES: usize = 384;
 
 /// A header line of the message to be.
 #[derive(Clone, Copy, Debug)]
-enum Line {
+pub(super) enum Line {
     /// The line of that number in the old message, verbatim.
     Kept(u32),
     /// A line in the scratch buffer, line end included.
@@ -191,7 +192,7 @@ impl<'m> Edit<'m> {
         let mut out = Vec::with_capacity(head + body.len() + slack);
         self.push_start_line(&mut out);
         self.push_lines(&mut out);
-        if self.position(HeaderName::ContentLength.into()).is_none() {
+        if self.lacks_content_length() {
             push_header(
                 &mut out,
                 HeaderName::ContentLength.as_str(),
@@ -208,7 +209,33 @@ impl<'m> Edit<'m> {
     /// # Errors
     /// [`Malformed`] if the operations took away what a message must have.
     pub fn finish_message(&self) -> Result<Message, Malformed> {
-        Message::parse_datagram(self.finish())
+        let raw = self.finish();
+        match carry::index(self, &raw) {
+            Some(index) => Ok(Message::from_parts(raw, index)),
+            None => Message::parse_datagram(raw),
+        }
+    }
+
+    pub(super) const fn message(&self) -> &'m Message {
+        self.message
+    }
+
+    pub(super) fn request_uri(&self) -> Option<&str> {
+        self.request_uri.as_deref()
+    }
+
+    pub(super) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    fn lacks_content_length(&self) -> bool {
+        self.position(HeaderName::ContentLength.into()).is_none()
+    }
+
+    /// How long the Content-Length line is that `raw`, this as written, has at `at` because there was none.
+    pub(super) fn added_content_length(&self, raw: &[u8], at: usize) -> Option<usize> {
+        let rest = raw.get(at..).filter(|_| self.lacks_content_length())?;
+        memchr::memchr(b'\n', rest).map(|line_end| line_end + 1)
     }
 
     fn push_start_line(&self, out: &mut Vec<u8>) {

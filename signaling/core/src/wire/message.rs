@@ -94,6 +94,23 @@ impl Message {
         }
     }
 
+    /// A message of which everything is known.
+    pub(super) fn from_parts(raw: Bytes, index: Index) -> Message {
+        let message = Message { raw, index: Arc::new(index) };
+        #[cfg(test)]
+        message.check_index();
+        message
+    }
+
+    /// Whether parsing tells the same of the message.
+    #[cfg(test)]
+    fn check_index(&self) {
+        let parsed =
+            Message::parse_datagram(self.raw.clone()).expect("what is known has been read");
+        assert_eq!(parsed.raw, self.raw);
+        assert_eq!(format!("{:?}", parsed.index), format!("{:?}", self.index));
+    }
+
     /// The whole message as received.
     #[must_use]
     pub const fn raw(&self) -> &Bytes {

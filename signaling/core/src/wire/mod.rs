@@ -7,6 +7,7 @@
 
 mod addr;
 mod auth;
+mod carry;
 mod chars;
 mod edit;
 mod framer;

@@ -119,7 +119,7 @@ fn bad_version(text: &[u8], at: usize) -> Flaw {
     (defect, at)
 }
 
-fn check_request_uri(text: &[u8]) -> Result<(), Defect> {
+pub(super) fn check_request_uri(text: &[u8]) -> Result<(), Defect> {
     let uri = Uri::parse(chars::text(text)).map_err(|_| Defect::RequestUri)?;
     if uri.headers().is_some() { Err(Defect::RequestUriHeaders) } else { Ok(()) }
 }
@@ -154,15 +154,20 @@ fn header_line(raw: &[u8], start: usize, line_ends: &mut usize) -> Result<(Entry
         *line_ends += 1;
     }
     *line_ends += 1;
-    let value_start = chars::skip_lws(&raw[..end], colon + 1);
+    let value = trimmed(raw, colon + 1, end);
+    let name_len = u16::try_from(name_end - start).map_err(|_| (Defect::HeaderLine, start))?;
+    Ok((Entry { start: start as u32, name_len, name, value }, end + 2))
+}
+
+/// `start..end` without white space at its ends.
+#[inline]
+pub(super) fn trimmed(raw: &[u8], start: usize, end: usize) -> Span {
+    let value_start = chars::skip_lws(&raw[..end], start);
     let mut value_end = end;
     while value_end > value_start && chars::is_lws(raw[value_end - 1]) {
         value_end -= 1;
     }
-    let name_len = u16::try_from(name_end - start).map_err(|_| (Defect::HeaderLine, start))?;
-    let entry =
-        Entry { start: start as u32, name_len, name, value: Span::new(value_start, value_end) };
-    Ok((entry, end + 2))
+    Span::new(value_start, value_end)
 }
 
 /// Reads `name` and the colon after it; returns the known name, where it ends and where the colon is.
@@ -186,18 +191,18 @@ fn header_name(raw: &[u8], start: usize) -> Result<(Option<HeaderName>, usize, u
 
 /// The header fields that every message must have, and the others that are read at once.
 #[derive(Default)]
-struct Known {
-    via: Option<Span>,
-    from: Option<Span>,
-    to: Option<Span>,
-    call_id: Option<Span>,
-    cseq: Option<Span>,
-    max_forwards: Option<Span>,
-    content_length: Option<Span>,
+pub(super) struct Known {
+    pub(super) via: Option<Span>,
+    pub(super) from: Option<Span>,
+    pub(super) to: Option<Span>,
+    pub(super) call_id: Option<Span>,
+    pub(super) cseq: Option<Span>,
+    pub(super) max_forwards: Option<Span>,
+    pub(super) content_length: Option<Span>,
 }
 
 impl Known {
-    fn collect(raw: &[u8], entries: &Entries) -> Result<Known, Flaw> {
+    pub(super) fn collect(raw: &[u8], entries: &Entries) -> Result<Known, Flaw> {
         let mut known = Known::default();
         let mut seen = 0u128;
         for entry in entries {
@@ -269,10 +274,8 @@ fn check(
         return Err(bad(HeaderName::CallId, call_id));
     }
     let (cseq, method) = cseq(raw, known.cseq.unwrap_or_default(), method)?;
-    let max_forwards =
-        number(raw, known.max_forwards, u64::from(u8::MAX), HeaderName::MaxForwards)?;
-    let content_length =
-        number(raw, known.content_length, u64::from(u32::MAX), HeaderName::ContentLength)?;
+    let max_forwards = max_forwards(raw, known.max_forwards)?;
+    let content_length = content_length(raw, known.content_length)?;
     let body = head_end + 2;
     let end = message_end(raw, body, content_length, framing)?;
     let index = Index {
@@ -289,7 +292,7 @@ fn check(
         to,
         call_id,
         cseq,
-        max_forwards: max_forwards.map(|n| n as u8),
+        max_forwards,
         content_length,
     };
     Ok((index, end))
@@ -331,6 +334,15 @@ fn cseq(raw: &[u8], at: Span, method: Option<Method>) -> Result<(u32, Method), F
     Ok((number as u32, method))
 }
 
+pub(super) fn max_forwards(raw: &[u8], at: Option<Span>) -> Result<Option<u8>, Flaw> {
+    let number = number(raw, at, u64::from(u8::MAX), HeaderName::MaxForwards)?;
+    Ok(number.map(|n| n as u8))
+}
+
+pub(super) fn content_length(raw: &[u8], at: Option<Span>) -> Result<Option<u32>, Flaw> {
+    number(raw, at, u64::from(u32::MAX), HeaderName::ContentLength)
+}
+
 fn number(raw: &[u8], at: Option<Span>, max: u64, name: HeaderName) -> Result<Option<u32>, Flaw> {
     let Some(at) = at else { return Ok(None) };
     match chars::number(at.of(raw), max) {
@@ -340,7 +352,7 @@ fn number(raw: &[u8], at: Option<Span>, max: u64, name: HeaderName) -> Result<Op
 }
 
 /// Where the body ends (RFC 3261 18.3).
-fn message_end(
+pub(super) fn message_end(
     raw: &[u8],
     body: usize,
     length: Option<u32>,

@@ -1,0 +1,261 @@
+//! What is known of an edited message without parsing it again: positions of what was kept move along, and
+//! only values that are new are read. A proxy edits each message that it passes on, which would else cost
+//! a second parse.
+
+use super::addr::AddrSpans;
+use super::chars;
+use super::edit::{Edit, Line};
+use super::index::{Entries, Entry, Index, StartLine};
+use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::method::Method;
+use super::name::HeaderName;
+use super::parse::{self, Framing, Known};
+use super::span::Span;
+use super::via::ViaSpans;
+
+/// The index of `raw`, which is `edit` as written; it is the one that parsing gives. `None` if that has to
+/// be found out by parsing: CSeq or an address that every message has is another, or something is too
+/// much or cannot be read.
+pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Index> {
+    let old = edit.message().index();
+    let (start, first_header) = start_line(edit, old, raw)?;
+    let (entries, head_end) = entries(edit, old, raw, first_header)?;
+    let known = Known::collect(raw, &entries).ok()?;
+    let method = carried_method(edit, old, raw, &known)?;
+    let carried = Carried { edit, old, raw };
+    let (via_at, via) = carried.via(known.via?)?;
+    let (from_at, from) = carried.address(known.from?, old.from_at, old.from)?;
+    let (to_at, to) = carried.address(known.to?, old.to_at, old.to)?;
+    let call_id = carried.same(known.call_id?, old.call_id)?;
+    let max_forwards = parse::max_forwards(raw, known.max_forwards).ok()?;
+    let content_length = parse::content_length(raw, known.content_length).ok()?;
+    let body = head_end + 2;
+    let end = parse::message_end(raw, body, content_length, Framing::Datagram).ok()?;
+    (end == raw.len()).then_some(Index {
+        start,
+        method,
+        entries,
+        head_end: head_end as u32,
+        body: body as u32,
+        via_at,
+        via,
+        from_at,
+        from,
+        to_at,
+        to,
+        call_id,
+        cseq: old.cseq,
+        max_forwards,
+        content_length,
+    })
+}
+
+/// The start line, and where the header lines begin.
+fn start_line(edit: &Edit<'_>, old: &Index, raw: &[u8]) -> Option<(StartLine, usize)> {
+    let old_end = old.entries.first()?.start as usize;
+    match (edit.request_uri(), old.start) {
+        (None, start) => Some((start, old_end)),
+        (Some(_), StartLine::Request { uri }) => {
+            let start = uri.start as usize;
+            let len = memchr::memchr(b' ', raw.get(start..)?)?;
+            parse::check_request_uri(&raw[start..start + len]).ok()?;
+            let uri_new = Span::new(start, start + len);
+            Some((StartLine::Request { uri: uri_new }, old_end - uri.end as usize + start + len))
+        }
+        (Some(_), StartLine::Response { .. }) => Some((old.start, old_end)),
+    }
+}
+
+/// The header lines, and where the empty line starts.
+fn entries(
+    edit: &Edit<'_>,
+    old: &Index,
+    raw: &[u8],
+    first_header: usize,
+) -> Option<(Entries, usize)> {
+    let mut entries = Entries::new();
+    let mut at = first_header;
+    for line in edit.lines() {
+        let (entry, len) = match line {
+            Line::Kept(i) => kept(old, *i as usize, at)?,
+            Line::New { name, name_len, line } => {
+                let len = (line.end - line.start) as usize;
+                let name = match name {
+                    Some(name) => Some(*name),
+                    None => unknown(raw.get(at..at + usize::from(*name_len))?)?,
+                };
+                (written(name, *name_len, raw, at, len), len)
+            }
+        };
+        entries.push(entry);
+        at += len;
+    }
+    if let Some(len) = edit.added_content_length(raw, at) {
+        let name = HeaderName::ContentLength;
+        entries.push(written(Some(name), name.as_str().len() as u16, raw, at, len));
+        at += len;
+    }
+    (entries.len() < HEADERS_MAX && at < HEAD_BYTES_MAX).then_some((entries, at))
+}
+
+/// A line of the old message that starts at `at` in the new one, and how long it is.
+fn kept(old: &Index, i: usize, at: usize) -> Option<(Entry, usize)> {
+    let entry = old.entries.get(i)?;
+    let line = old.line(i);
+    let moved = |position: u32| position - entry.start + at as u32;
+    let value = Span { start: moved(entry.value.start), end: moved(entry.value.end) };
+    Some((Entry { start: at as u32, value, ..*entry }, (line.end - line.start) as usize))
+}
+
+/// A line of `len` bytes that the edit has written at `at`: `name: value\r\n`.
+fn written(name: Option<HeaderName>, name_len: u16, raw: &[u8], at: usize, len: usize) -> Entry {
+    let value = parse::trimmed(raw, at + usize::from(name_len) + 1, at + len - 2);
+    Entry { start: at as u32, name_len, name, value }
+}
+
+/// What parsing makes of a name that was not given as a known one; `None` if it is no name.
+fn unknown(name: &[u8]) -> Option<Option<HeaderName>> {
+    chars::is_token(name).then(|| HeaderName::from_bytes(name))
+}
+
+/// The method, if CSeq, which is to repeat it, has stayed as it was.
+fn carried_method(edit: &Edit<'_>, old: &Index, raw: &[u8], known: &Known) -> Option<Method> {
+    let before = edit.message().first(HeaderName::CSeq)?;
+    (known.cseq?.of(raw) == before).then(|| old.method.clone())
+}
+
+/// Values of the new message that are those of the old one, read already.
+struct Carried<'e> {
+    edit: &'e Edit<'e>,
+    old: &'e Index,
+    raw: &'e [u8],
+}
+
+impl Carried<'_> {
+    fn was(&self, at: Span) -> &[u8] {
+        at.of(self.edit.message().raw())
+    }
+
+    /// Where a value is now, if it has stayed the same.
+    fn same(&self, now: Span, before: Span) -> Option<Span> {
+        (now.of(self.raw) == self.was(before)).then_some(now)
+    }
+
+    fn address(&self, now: Span, before: Span, spans: AddrSpans) -> Option<(Span, AddrSpans)> {
+        self.same(now, before).map(|at| (at, spans))
+    }
+
+    /// The top Via, read anew if it is another: a proxy's own, or the one below that.
+    fn via(&self, line: Span) -> Option<(Span, ViaSpans)> {
+        let text = line.of(self.raw);
+        let before = self.was(self.old.via_at);
+        let (via, len) = match text.strip_prefix(before) {
+            Some([] | [b',', ..]) => (self.old.via, before.len()),
+            Some(_) | None => ViaSpans::parse_prefix(text)?,
+        };
+        Some((Span { start: line.start, end: line.start + len as u32 }, via))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proptest::prelude::*;
+
+    use super::super::{FieldName, Message};
+    use super::*;
+
+    const TEXT: &str = "INVITE sip:bob@callee.example SIP/2.0\r\n\
+        Via: SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKa;rport , SIP/2.0/TCP other.example;branch=z9hG4bKb\r\n\
+        v: SIP/2.0/UDP third.example;branch=z9hG4bKc\r\nMax-Forwards : 70\r\n\
+        f: \"Alice\" <sip:alice@caller.example>;tag=1\r\nt:\r\n <sip:bob@callee.example>\r\n\
+        i: 1@192.0.2.2\r\nCSeq: 7  INVITE\r\nX-Unknown: what,\r\n\tever\r\n\
+        Route: <sip:192.0.2.1;lr>, <sip:192.0.2.9;lr>\r\nContact: <sip:alice@192.0.2.2>\r\n\r\nBody";
+
+    const NAMES: [FieldName<'static>; 11] = [
+        FieldName::Known(HeaderName::Via),
+        FieldName::Known(HeaderName::From),
+        FieldName::Known(HeaderName::To),
+        FieldName::Known(HeaderName::CallId),
+        FieldName::Known(HeaderName::CSeq),
+        FieldName::Known(HeaderName::MaxForwards),
+        FieldName::Known(HeaderName::ContentLength),
+        FieldName::Known(HeaderName::Route),
+        FieldName::Other("X-Unknown"),
+        FieldName::Other("Subject"),
+        FieldName::Other("no name"),
+    ];
+
+    const VALUES: [&str; 11] = [
+        "SIP/2.0/UDP 192.0.2.1;branch=z9hG4bKd",
+        "SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKa;rport",
+        "SIP/2.0/UDP 192.0.2.2:5060;branch=z9hG4bKa;rport , SIP/2.0/UDP 192.0.2.1",
+        "<sip:carol@callee.example>;tag=2",
+        "  <sip:192.0.2.1;lr>\t",
+        "7  INVITE",
+        "8 BYE",
+        "4",
+        "2",
+        "",
+        "folded\r\n value",
+    ];
+
+    fn message() -> Message {
+        Message::parse_datagram(Bytes::from_static(TEXT.as_bytes())).expect("it parses")
+    }
+
+    /// Parsing what a proxy makes of a message would be waste: RFC 3261 16.6 adds to a request, 16.7
+    /// takes the top Via off a response.
+    #[test]
+    fn what_a_proxy_changes_is_known_without_parsing() {
+        let message = message();
+        let mut edit = message.edit();
+        edit.set_request_uri("sip:bob@192.0.2.3")
+            .remove_first(HeaderName::Route, 1)
+            .set(HeaderName::MaxForwards, "69")
+            .push_front(HeaderName::RecordRoute, "<sip:192.0.2.1;lr>")
+            .push_front(HeaderName::Via, VALUES[0]);
+        assert!(index(&edit, &edit.finish()).is_some());
+        edit.remove_top(HeaderName::Via).remove_top(HeaderName::Via);
+        assert!(index(&edit, &edit.finish()).is_some());
+    }
+
+    #[test]
+    fn a_request_uri_that_is_none_is_found_out() {
+        let message = message();
+        for uri in ["", "sip:", "sip:bob@callee.example?Subject=x", "sip:bob@callee example"] {
+            let mut edit = message.edit();
+            edit.set_request_uri(uri);
+            let parsed = Message::parse_datagram(edit.finish());
+            assert_eq!(edit.finish_message().is_ok(), parsed.is_ok(), "{uri}");
+        }
+    }
+
+    proptest! {
+        /// `Message::from_parts` compares with what parsing gives, in tests.
+        #[test]
+        fn what_is_known_of_an_edited_message_is_what_parsing_tells(
+            steps in prop::collection::vec((0..6u8, 0..NAMES.len(), 0..VALUES.len()), 0..5)
+        ) {
+            let message = message();
+            let mut edit = message.edit();
+            for (step, name, value) in steps {
+                let (name, value) = (NAMES[name], VALUES[value]);
+                match step {
+                    0 => edit.push_front(name, value),
+                    1 => edit.append(name, value),
+                    2 => edit.set(name, value),
+                    3 => edit.replace_value(name, 0, value),
+                    4 => edit.remove_top(name),
+                    _ => edit.remove_first(name, 2),
+                };
+            }
+            let parsed = Message::parse_datagram(edit.finish());
+            let finished = edit.finish_message();
+            prop_assert_eq!(finished.is_ok(), parsed.is_ok());
+            if let (Ok(finished), Ok(parsed)) = (finished, parsed) {
+                prop_assert_eq!(finished.raw(), parsed.raw());
+            }
+        }
+    }
+}
