@@ -131,6 +131,8 @@ fn mutated_messages_disturb_neither_the_node_nor_the_calls_of_others() {
         assert!(report["answers"][class].as_u64() > Some(5), "{class}: {report}");
     }
     assert_eq!(report["resident_bytes"].as_array().map(Vec::len), Some(11), "{report}");
+    let fullest = &report["node_figures"]["ringfarm_sip_transactions"];
+    assert!(fullest.as_f64() > Some(0.0), "the node's own figures: {report}");
 }
 
 /// Whoever names somebody else's machine is refused, and nothing is sent.

@@ -112,7 +112,7 @@ impl Engine {
             200..300 => self.on_accepted(session, key, response, now),
             401 | 407 => self.on_invite_challenge(session, response, now),
             _ => {
-                let failure = Failure::Refused(Method::Invite, response.status_code.clone());
+                let failure = Failure::refused(Method::Invite, response);
                 self.session(session).leave(Side::Caller);
                 self.fail(session, failure, now);
             }

@@ -76,7 +76,7 @@ impl Engine {
             }
             401 | 407 => self.on_bye_challenge(session, side, response, now),
             _ => {
-                let failure = Failure::Refused(Method::Bye, response.status_code.clone());
+                let failure = Failure::refused(Method::Bye, response);
                 self.hangup_failed(session, &failure, now);
             }
         }

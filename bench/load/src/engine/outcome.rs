@@ -2,21 +2,28 @@
 
 use std::fmt;
 
-use rsip::{Method, StatusCode};
+use rsip::{Method, Response};
 
 use crate::ids::Side;
 use crate::report::Reasons;
+use crate::sip::message;
 
 /// Distinct reasons that are kept apart; peers' texts are part of some. The rest is "other reasons".
 const REASONS_MAX: usize = 64;
+
+/// Longest text of a peer in a reason, in characters: a phrase or a header's value.
+const TEXT_MAX: usize = 120;
+
+/// Headers of a refusal that say why, or until when (RFC 3261 20.33 and 20.43, RFC 3326).
+const EXPLAINING: [&str; 3] = ["Retry-After", "Warning", "Reason"];
 
 /// Why something did not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// The call was not tried, since this side's user had not registered.
     NotRegistered(Side),
-    /// A final answer that is not a 2xx.
-    Refused(Method, StatusCode),
+    /// A final answer that is not a 2xx: its code, phrase and the headers that explain it.
+    Refused(Method, String),
     /// No final answer within 64*T1.
     NoResponse(Method),
     /// The callee did not answer in time; the last provisional answer, if there was one.
@@ -45,11 +52,28 @@ pub(crate) enum Failure {
     Cancelled,
 }
 
+impl Failure {
+    /// What a final answer to `method` that is not a 2xx says of itself.
+    pub(crate) fn refused(method: Method, response: &Response) -> Failure {
+        let mut said = clipped(&response.status_code.to_string());
+        for name in EXPLAINING {
+            if let Some(value) = message::other(response, name) {
+                said += &format!(", {name}: {}", clipped(value.trim()));
+            }
+        }
+        Failure::Refused(method, said)
+    }
+}
+
+fn clipped(text: &str) -> String {
+    text.chars().take(TEXT_MAX).collect()
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::NotRegistered(side) => write!(f, "the {side} was not registered"),
-            Failure::Refused(method, code) => write!(f, "{method} answered {code}"),
+            Failure::Refused(method, said) => write!(f, "{method} answered {said}"),
             Failure::NoResponse(method) => write!(f, "{method} without final answer in 64*T1"),
             Failure::NotAnswered(None) => f.write_str("INVITE without any answer in time"),
             Failure::NotAnswered(Some(code)) => {
@@ -80,7 +104,30 @@ pub(crate) fn note(table: &mut Reasons, failure: &Failure) {
 
 #[cfg(test)]
 mod tests {
+    use rsip::SipMessage;
+
     use super::*;
+
+    /// Why a node refuses is in the phrase and in these headers; the code alone says little.
+    #[test]
+    fn a_refusal_is_told_with_its_phrase_and_the_headers_that_explain_it() {
+        let said = |answer: &str| match message::read(answer.as_bytes()).unwrap() {
+            SipMessage::Response(response) => {
+                Failure::refused(Method::Invite, &response).to_string()
+            }
+            SipMessage::Request(_) => panic!("a response was read"),
+        };
+        let full = said(
+            "SIP/2.0 503 Too Many Calls\r\nRetry-After: 5\r\nwarning: 399 x \"full\"\r\n\
+             Reason: SIP;cause=503\r\nContent-Length: 0\r\n\r\n",
+        );
+        let wanted = "INVITE answered 503 Too Many Calls, Retry-After: 5, \
+                      Warning: 399 x \"full\", Reason: SIP;cause=503";
+        assert_eq!(full, wanted);
+        assert_eq!(said("SIP/2.0 486 Busy\r\n\r\n"), "INVITE answered 486 Busy");
+        let long = said(&format!("SIP/2.0 500 {}\r\n\r\n", "x".repeat(5_000)));
+        assert!(long.len() < 200, "{long}");
+    }
 
     #[test]
     fn reasons_past_the_bound_are_counted_together() {

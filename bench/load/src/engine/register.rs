@@ -131,7 +131,7 @@ impl Engine {
             200..300 => self.on_registered(at, response, now),
             401 | 407 => self.on_register_challenge(at, response, now),
             _ => {
-                let failure = Failure::Refused(Method::Register, response.status_code.clone());
+                let failure = Failure::refused(Method::Register, response);
                 self.registration_failed(at, &failure);
             }
         }

@@ -9,6 +9,8 @@
 
 mod answers;
 mod corpus;
+mod figures;
+mod log;
 mod mutator;
 mod node;
 pub mod report;
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use clap::{Args, Parser};
 
+pub use log::Warnings;
 pub use report::MutateReport;
 
 use crate::cli::{LoadArgs, SESSIONS_MAX};
@@ -58,6 +61,9 @@ const PARTS: u64 = 10;
 
 /// How often the node is asked after.
 const CHECK_EVERY: Duration = Duration::from_millis(100);
+
+/// How often its figures are taken: a table that is full for seconds is seen.
+const FIGURES_EVERY: Duration = Duration::from_secs(1);
 
 /// Send mutated SIP messages to a node, with undisturbed calls beside them.
 #[derive(Args, Clone, Debug)]
@@ -169,10 +175,11 @@ fn send_to(args: &MutateArgs, mut node: Node, domain: &str, stop: &Stop) -> Resu
         let mut report = send(args, &mut node, domain, stop)?;
         let load = calling.join().map_err(|_| anyhow!("the thread of the calls panicked"))?;
         report.take_calls(load.context("the undisturbed calls")?);
-        match node.wait_for_answer() {
+        match node.wait_for_answer().and_then(|()| node.take_figures(&mut report.node_figures)) {
             Ok(()) => report.alive = true,
             Err(error) => report.ended = Some(format!("{error:#}")),
         }
+        report.node_warnings = node.log.kinds();
         Ok(report)
     })
 }
@@ -220,13 +227,17 @@ fn send(args: &MutateArgs, node: &mut Node, domain: &str, stop: &Stop) -> Result
         MutateReport { seed: args.seed, messages_requested: args.count, ..Default::default() };
     report.resident_bytes.extend(node.resident_bytes());
     let started = Instant::now();
-    let mut checked = started;
+    let (mut checked, mut figures_taken) = (started, started);
     for part in 1..=PARTS {
         let done = sender.send_until(args.count * part / PARTS, started, || {
             stop.check()?;
             if checked.elapsed() > CHECK_EVERY {
                 checked = Instant::now();
                 node.check()?;
+            }
+            if figures_taken.elapsed() > FIGURES_EVERY {
+                figures_taken = Instant::now();
+                node.take_figures(&mut report.node_figures)?;
             }
             Ok(())
         });

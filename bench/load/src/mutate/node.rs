@@ -7,12 +7,17 @@ use std::process::Command;
 use anyhow::{Context, Result};
 
 use crate::mutate::corpus::DOMAIN;
+use crate::mutate::figures::{self, Figures};
+use crate::mutate::log::NodeLog;
 use crate::relaybench::cpu::resident_bytes;
 use crate::relaybench::process::Process;
 use crate::sipbench::systems::{Folder, wait_for_answer};
 
 /// The port of a node in a namespace of its own.
 const PORT: u16 = 5_060;
+
+/// Where that node tells its figures.
+const FIGURES: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9_090);
 
 /// Contacts that may be registered: mutated REGISTERs name ever new users, and what they take is to
 /// reach its bound soon.
@@ -26,6 +31,8 @@ pub(super) struct Node {
     /// `None`: somebody else's.
     process: Option<Process>,
     pub(super) address: SocketAddrV4,
+    /// What it warns of.
+    pub(super) log: NodeLog,
     /// Its settings live as long as it does.
     _folder: Option<Folder>,
 }
@@ -38,10 +45,10 @@ impl Node {
     pub(super) fn start(program: &Path, core: usize) -> Result<Node> {
         let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, PORT);
         let text = format!(
-            "[node]\nworkers = 1\ncores = [{core}]\npriority = \"inherited\"\nlog = \"error\"\n\
+            "[node]\nworkers = 1\ncores = [{core}]\npriority = \"inherited\"\nlog = \"warn\"\n\
              [media]\nports = \"10000-59999\"\n\
              [limits]\nsessions = 20000\ntransactions = {TRANSACTIONS}\nregistrations = {REGISTRATIONS}\n\
-             [overload]\nenabled = false\n[users]\nopen = true\n[sip]\ndomains = [\"{DOMAIN}\"]\n\
+             [overload]\nenabled = false\n[metrics]\nlisten = \"{FIGURES}\"\n[users]\nopen = true\n[sip]\ndomains = [\"{DOMAIN}\"]\n\
              [[sip.listen]]\ntransport = \"udp\"\naddress = \"{address}\"\n\
              [[sip.listen]]\ntransport = \"tcp\"\naddress = \"{address}\"\n"
         );
@@ -49,16 +56,29 @@ impl Node {
         let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(folder.write("ringfarm.toml", &text)?);
         command.env("NO_COLOR", "1");
-        let mut process = Process::spawn("ringfarm", &mut command, None, core)?;
+        let log = NodeLog::default();
+        let listener = Box::new({
+            let log = log.clone();
+            move |line: &str| log.hear(line)
+        });
+        let mut process = Process::spawn_heard("ringfarm", &mut command, None, core, listener)?;
         process.follow_output();
-        let mut node = Node { process: Some(process), address, _folder: Some(folder) };
+        let mut node = Node { process: Some(process), address, log, _folder: Some(folder) };
         node.wait_for_answer().context("starting the node")?;
         Ok(node)
     }
 
     /// One that runs already.
-    pub(super) const fn at(address: SocketAddrV4) -> Node {
-        Node { process: None, address, _folder: None }
+    pub(super) fn at(address: SocketAddrV4) -> Node {
+        Node { process: None, address, log: NodeLog::default(), _folder: None }
+    }
+
+    /// Takes what it tells of itself into `figures`; a node that is not ours tells nothing.
+    ///
+    /// # Errors
+    /// It does not tell them in time.
+    pub(super) fn take_figures(&self, figures: &mut Figures) -> Result<()> {
+        if self.process.is_some() { figures::take(FIGURES, figures) } else { Ok(()) }
     }
 
     /// Asks with OPTIONS, over and over, until there is an answer.

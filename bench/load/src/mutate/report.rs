@@ -5,6 +5,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::mutate::log::Warnings;
 use crate::report::{Reasons, Report};
 
 /// Shortest run in seconds whose memory is judged: half of it must outlast the transactions that it
@@ -49,10 +50,15 @@ pub struct MutateReport {
     pub calls_answered: u32,
     /// Those that failed, or could not be ended.
     pub calls_failed: u32,
-    /// Why.
+    /// Why: of each refusal the code, the phrase, and Retry-After, Warning and Reason.
     pub call_failures: Reasons,
     /// Users of these calls that could not register.
     pub registrations_failed: u32,
+    /// What the node's log warned of, by kind. Empty of a node that was not started here.
+    pub node_warnings: Vec<Warnings>,
+    /// What its metrics tell: how full its tables were at their fullest, what it refused and dropped.
+    /// Empty of a node that was not started here.
+    pub node_figures: BTreeMap<String, f64>,
 }
 
 impl MutateReport {
@@ -128,7 +134,13 @@ impl fmt::Display for MutateReport {
             self.calls, self.calls_answered, self.calls_failed
         )?;
         for (reason, count) in &self.call_failures {
-            writeln!(f, "           {count}: {reason}")?;
+            writeln!(f, "           {count} x {reason}")?;
+        }
+        for Warnings { count, first } in &self.node_warnings {
+            writeln!(f, "warned     {count} x {first}")?;
+        }
+        for (name, value) in &self.node_figures {
+            writeln!(f, "figure     {name} {value}")?;
         }
         writeln!(f, "{}", if self.is_good() { "good" } else { "NOT GOOD" })
     }

@@ -35,6 +35,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 type Lines = Arc<Mutex<VecDeque<String>>>;
 
+/// Who is shown each line of standard error, besides those that are kept.
+pub(crate) type Listener = Box<dyn FnMut(&str) + Send>;
+
 /// A running child.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -51,6 +54,17 @@ impl Process {
         command: &mut Command,
         host: Option<&Namespace>,
         core: usize,
+    ) -> Result<Process> {
+        Process::spawn_heard(name, command, host, core, Box::new(|_| ()))
+    }
+
+    /// The same; `listener` hears each line of standard error, on a thread of its own.
+    pub(crate) fn spawn_heard(
+        name: &'static str,
+        command: &mut Command,
+        host: Option<&Namespace>,
+        core: usize,
+        listener: Listener,
     ) -> Result<Process> {
         let host = host.map(Namespace::open).transpose()?;
         let mut cores = CpuSet::new();
@@ -81,7 +95,7 @@ impl Process {
         let mut child = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let log = Lines::default();
         if let Some(errors) = child.stderr.take() {
-            follow(errors, Arc::clone(&log));
+            follow(errors, Arc::clone(&log), listener);
         }
         Ok(Process { name, child, log })
     }
@@ -103,7 +117,7 @@ impl Process {
     /// Reads its standard output into the log from here on.
     pub(crate) fn follow_output(&mut self) {
         if let Some(output) = self.child.stdout.take() {
-            follow(output, Arc::clone(&self.log));
+            follow(output, Arc::clone(&self.log), Box::new(|_| ()));
         }
     }
 
@@ -156,17 +170,19 @@ impl Drop for Process {
     }
 }
 
-/// Keeps the last lines of `stream`, on a thread that ends with it.
-fn follow(stream: impl Read + Send + 'static, log: Lines) {
+/// Shows `listener` the lines of `stream` and keeps the last ones, on a thread that ends with it.
+fn follow(stream: impl Read + Send + 'static, log: Lines, mut listener: Listener) {
     thread::spawn(move || {
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
         while let Ok(1..) = (&mut reader).take(LINE_BYTES_MAX).read_until(b'\n', &mut line) {
+            let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+            listener(&text);
             let mut lines = log.lock().unwrap_or_else(PoisonError::into_inner);
             if lines.len() == LINES_KEPT {
                 lines.pop_front();
             }
-            lines.push_back(String::from_utf8_lossy(&line).trim_end().to_owned());
+            lines.push_back(text);
             line.clear();
         }
     });

@@ -17,6 +17,9 @@ pub(crate) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS";
 /// The port of a SIP URI that names none (RFC 3261 19.1.2).
 pub(crate) const SIP_PORT: u16 = 5060;
 
+/// The lowest code of an answer that is no success.
+const FAILURES_FROM: u16 = 300;
+
 /// Hops that a request may take (RFC 3261 8.1.1.6).
 const MAX_FORWARDS: u32 = 70;
 
@@ -40,13 +43,32 @@ pub(crate) fn read(datagram: &[u8]) -> Result<SipMessage> {
         ensure!(said <= body.len(), "Content-Length {said} but {} bytes", body.len());
         body.truncate(said);
     }
+    if let SipMessage::Response(response) = &mut message {
+        keep_phrase(response, datagram);
+    }
     Ok(message)
+}
+
+/// Gives a failure its phrase back: `rsip` drops those of the codes that it knows, and a node tells by
+/// them why it refuses.
+fn keep_phrase(response: &mut Response, datagram: &[u8]) {
+    let code = response.status_code.code();
+    if code < FAILURES_FROM {
+        return;
+    }
+    let line = datagram.split(|&byte| byte == b'\r').next().unwrap_or_default();
+    let phrase = line.splitn(3, |&byte| byte == b' ').nth(2).unwrap_or_default();
+    response.status_code = StatusCode::Other(code, String::from_utf8_lossy(phrase).into_owned());
 }
 
 /// The name and value of the headers that are looked up by name here.
 fn header_of(header: &Header) -> (&str, &str) {
     if let Header::ContentLength(length) = header {
         ("Content-Length", length.value())
+    } else if let Header::RetryAfter(value) = header {
+        ("Retry-After", value.value())
+    } else if let Header::Warning(value) = header {
+        ("Warning", value.value())
     } else if let Header::Other(name, value) = header {
         (name, value)
     } else {

@@ -181,7 +181,7 @@ fn a_node_that_is_not_there_ends_in_a_bounded_time() {
 fn a_user_that_the_node_does_not_know_is_404() {
     let node = Node::start(Manners::default());
     let report = through(&node, "--sessions 2 --no-register");
-    assert_eq!(only_failure(&report), ("INVITE answered 404 NotFound", 2));
+    assert_eq!(only_failure(&report), ("INVITE answered 404 Not Found", 2));
 }
 
 /// RFC 3261 13.3.1.4.
