@@ -5,8 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Longest document, in bytes. The engine takes values up to 1 MiB; the largest document, the view of
-/// a full cluster, is about a fifth of this.
+/// Longest document, in bytes: half of the 1 MiB that the engine takes.
 pub const DOCUMENT_BYTES_MAX: usize = 512 << 10;
 
 /// Something that stands in the engine as JSON.

@@ -115,6 +115,8 @@ pub struct Profile {
     /// The address that its peers are told to send media to: its own WAN IP or else the cluster's.
     /// Empty: its local address.
     pub wan_ip: AddressPair,
+    /// Its own WAN IP alone, which goes before the cluster's (S71).
+    pub own_wan_ip: AddressPair,
     /// Where other members reach it.
     pub mesh: SocketAddr,
     /// Where it takes SIP.
@@ -136,14 +138,43 @@ pub struct Member {
     pub profile: Profile,
 }
 
+impl Member {
+    /// Which start of which member it is.
+    #[must_use]
+    pub const fn incarnate(&self) -> Incarnate {
+        Incarnate { id: self.id, incarnation: self.incarnation }
+    }
+}
+
 /// Whether a member wants to be one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Presence {
+    /// It has its name and number, and claims what else it needs.
+    Joining,
     /// As long as its record moves.
     Here,
     /// It has left. The record stays, so that the next incarnation is another.
     Left,
+    /// The Controller took it for dead. If it is not, it comes back with another incarnation.
+    Removed,
+}
+
+impl Presence {
+    /// Whether the record's key is a lease that its member renews.
+    #[must_use]
+    pub const fn is_lease(self) -> bool {
+        matches!(self, Presence::Joining | Presence::Here)
+    }
+}
+
+/// One start of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Incarnate {
+    /// The member.
+    pub id: MemberId,
+    /// Which start of it.
+    pub incarnation: Incarnation,
 }
 
 /// `members.NAME`: what a member says of itself, and its sign of life: each write moves the key's
@@ -160,6 +191,9 @@ pub struct MemberRecord {
     pub presence: Presence,
     /// How busy it is.
     pub load: Load,
+    /// Members of its view whose hosts refuse its connections: no process of theirs is there.
+    #[serde(default)]
+    pub refused_by: Vec<Incarnate>,
     /// Who it is and what it says of itself.
     pub member: Member,
 }

@@ -16,6 +16,8 @@ mod view;
 pub use document::{DOCUMENT_BYTES_MAX, Document, Unreadable};
 pub use ids::{Epoch, Incarnation, Instance, MemberId, MemberName, Revision, Term, UnixMillis};
 pub use key::Key;
-pub use member::{Capacity, Load, Member, MemberRecord, Presence, Profile, SipAddress, Versions};
+pub use member::{
+    Capacity, Incarnate, Load, Member, MemberRecord, Presence, Profile, SipAddress, Versions,
+};
 pub use role::{Farm, FarmSetting, Placement, PlacementSetting, Role, Surroundings};
-pub use view::View;
+pub use view::{MEMBERS_MAX, View};

@@ -1,11 +1,17 @@
 //! The view: who is in the cluster, as its Controller has published it.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::document::documents;
 use super::ids::{Epoch, Incarnation, MemberId, MemberName, Term, UnixMillis};
 use super::member::{Member, Profile};
 use super::role::{Farm, Placement, PlacementSetting, Surroundings};
+
+/// Most members of a cluster: [`super::DOCUMENT_BYTES_MAX`] holds a view of that many, at up to 2 KiB
+/// each. Further ones are not admitted.
+pub const MEMBERS_MAX: usize = 256;
 
 /// The members of the cluster. Views follow each other by their epochs; a member goes by the newest
 /// that it has seen, and keeps it while Controller or engine are away.
@@ -30,6 +36,15 @@ documents! {
 }
 
 impl View {
+    /// Whether what views promise holds: few enough members, by their numbers, no name twice.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        let names: BTreeSet<_> = self.members.iter().map(|member| &member.name).collect();
+        self.members.len() <= MEMBERS_MAX
+            && names.len() == self.members.len()
+            && self.members.is_sorted_by(|a, b| a.id < b.id)
+    }
+
     /// The member of that name.
     #[must_use]
     pub fn member(&self, name: &MemberName) -> Option<&Member> {

@@ -1,8 +1,8 @@
 //! What stands in the engine: JSON that people and other versions can read.
 
 use control_core::cluster::{
-    DOCUMENT_BYTES_MAX, Document, FarmSetting, Incarnation, Instance, Load, MemberId, MemberRecord,
-    Presence, Role, View,
+    DOCUMENT_BYTES_MAX, Document, FarmSetting, Incarnation, Instance, Load, MEMBERS_MAX, MemberId,
+    MemberRecord, Presence, Role, View,
 };
 
 use crate::make::{member, view};
@@ -14,6 +14,7 @@ fn record() -> MemberRecord {
         beat: 3,
         presence: Presence::Here,
         load: Load { calls: 12, cpu_permille: 250 },
+        refused_by: Vec::new(),
         member: member(1, Role::Frontend, FarmSetting::Auto),
     }
 }
@@ -82,4 +83,23 @@ fn a_view_holds_a_member_in_its_incarnation_alone() {
     assert!(view.holds(id(3), Incarnation(1)));
     assert!(!view.holds(id(3), Incarnation(2)));
     assert!(!view.holds(id(2), Incarnation(1)));
+}
+
+/// What readers of a view rely on is checked when it comes in.
+#[test]
+fn a_view_with_members_out_of_order_or_twice_is_not_sound() {
+    let with = |ids: &[u16]| {
+        view(ids.iter().map(|id| member(*id, Role::Frontend, FarmSetting::Auto)).collect())
+    };
+    assert!(with(&[1, 2, 7]).is_sound());
+    assert!(with(&[]).is_sound());
+    assert!(!with(&[2, 1]).is_sound());
+    assert!(!with(&[1, 1]).is_sound());
+    let mut same_name = with(&[1, 2]);
+    same_name.members[1].name = same_name.members[0].name.clone();
+    assert!(!same_name.is_sound());
+    let ids: Vec<u16> = (1..=u16::try_from(MEMBERS_MAX).unwrap()).collect();
+    assert!(with(&ids).is_sound());
+    assert!(with(&ids).to_bytes().len() < DOCUMENT_BYTES_MAX);
+    assert!(!with(&(1..=257).collect::<Vec<_>>()).is_sound());
 }

@@ -20,6 +20,7 @@ pub(crate) fn profile(role: Role, farm: FarmSetting) -> Profile {
         capacity: Capacity::USUAL,
         media_ports: PortRange::new(20_000, 29_999).expect("a range"),
         wan_ip: AddressPair::default(),
+        own_wan_ip: AddressPair::default(),
         mesh: "10.0.0.1:7000".parse().expect("an address"),
         sip: vec![SipAddress {
             transport: Transport::Udp,
