@@ -3,6 +3,7 @@
 //! `tests/fuzz.rs` gives each the committed corpus and some mutations of it; the binary's `fuzz` goes on
 //! for as long as wanted, guided by coverage if it was built for that.
 
+mod frame;
 mod mutate;
 mod node;
 mod targets;
@@ -19,7 +20,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     Target { name: "message", run: targets::message },
     Target { name: "edit", run: targets::edit },
     Target { name: "stream", run: targets::stream },
@@ -31,6 +32,7 @@ pub const TARGETS: [Target; 12] = [
     Target { name: "digest", run: targets::digest },
     Target { name: "bencode", run: targets::bencode },
     Target { name: "document", run: targets::document },
+    Target { name: "frame", run: frame::frame },
     Target { name: "node", run: node::node },
 ];
 
