@@ -9,6 +9,7 @@
 pub mod auth;
 pub mod call;
 pub mod events;
+pub mod farm;
 pub mod guard;
 mod names;
 pub mod ng;

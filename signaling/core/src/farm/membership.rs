@@ -1,0 +1,307 @@
+//! What the router knows of the members, now and a while ago.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use smallvec::SmallVec;
+
+use super::{Identity, MemberId, rendezvous};
+
+/// How long what a request has begun may come again: 64*T1 (RFC 3261 17.1.2.2, B3).
+pub const REPEATS: Duration = Duration::from_secs(32);
+
+/// How long what ends an INVITE may come after it: a phone may ring for as long as timer C allows (181 s,
+/// RFC 3261 16.6 step 11), and then its refusal is repeated for 64*T1.
+pub const ENDINGS: Duration = Duration::from_secs(181 + 32);
+
+/// Most earlier lists that are remembered. Each change makes one; when a cluster is changed faster than
+/// this, the oldest is forgotten first.
+pub const PAST_MAX: usize = 16;
+
+/// Most members that are asked for one message whether they know it. More have never had the same key within
+/// [`ENDINGS`] unless the cluster changes without end.
+pub const ASKED_MAX: usize = 4;
+
+/// What a member does with new requests (S20 to S22), once `Auto` is resolved (S23).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// They are handled here or by another farm member, by the hash of their key (S20).
+    Member,
+    /// They are handled here (S21).
+    #[default]
+    Disabled,
+    /// They are handled here, and what they send goes out through farm members (S22).
+    Relay,
+}
+
+/// How another member looks from here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PeerState {
+    /// It answers.
+    Up,
+    /// It has been silent for longer than it should.
+    Suspect,
+    /// There is no connection to it.
+    Down,
+}
+
+/// One member of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who, and which of its lives.
+    pub identity: Identity,
+    /// Its share of what is new, relative to the others; 0: none.
+    pub weight: u32,
+    /// Its farm setting.
+    pub mode: Mode,
+    /// It takes nothing new.
+    pub draining: bool,
+    /// How it looks from here; what is said of this member itself does not count.
+    pub state: PeerState,
+    /// Where it is reached over SIP: what its listeners are bound to and what they advertise.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// The members as they are now: the list that the Controller has published, and how each looks from here.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// All of them, this one included. Of several entries of one member the first counts.
+    pub members: Vec<Member>,
+}
+
+/// Those that take what is new.
+type Takers = SmallVec<[(Identity, u32); 8]>;
+
+/// A list of takers that is none any more.
+#[derive(Clone, Debug)]
+struct Past {
+    takers: Takers,
+    ended: Instant,
+}
+
+/// Whose a life of a member is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It is this node's own.
+    Own,
+    /// It can be reached.
+    Reachable,
+    /// It cannot be reached now, and may be again.
+    Down,
+    /// It is over, or was taken off the list.
+    Gone,
+}
+
+/// What is said of an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// One member's alone.
+    Of(MemberId),
+    /// One that several have: a virtual one, or that of a NAT device.
+    Shared,
+}
+
+/// All that the router knows of the members.
+#[derive(Clone, Debug)]
+pub struct Membership {
+    own: Identity,
+    mode: Mode,
+    draining: bool,
+    minority: bool,
+    /// By their numbers.
+    members: Vec<Member>,
+    addresses: HashMap<SocketAddr, Whose>,
+    takers: Takers,
+    /// The latest first.
+    past: VecDeque<Past>,
+}
+
+impl Membership {
+    /// A member that knows nobody: it handles everything itself, as one that is `Disabled`.
+    #[must_use]
+    pub fn new(own: Identity) -> Self {
+        Membership {
+            own,
+            mode: Mode::Disabled,
+            draining: false,
+            minority: false,
+            members: Vec::new(),
+            addresses: HashMap::new(),
+            takers: Takers::new(),
+            past: VecDeque::new(),
+        }
+    }
+
+    /// Takes over what is known now. Says whether those have changed that take what is new.
+    pub fn update(&mut self, now: Instant, view: View) -> bool {
+        self.past.retain(|past| now < past.ended + ENDINGS);
+        let mut members = view.members;
+        members.sort_by_key(|member| member.identity.member);
+        members.dedup_by_key(|member| member.identity.member);
+        let own = members.iter().find(|member| member.identity == self.own);
+        // One that is not on the list is not in the farm: it keeps to itself until it is.
+        self.mode = own.map_or(Mode::Disabled, |own| own.mode);
+        self.draining = own.map_or(self.draining, |own| own.draining);
+        self.addresses = addresses(&members);
+        self.members = members;
+        self.minority = self.sees_few();
+        let takers = self.takers_now();
+        if takers == self.takers {
+            return false;
+        }
+        let before = std::mem::replace(&mut self.takers, takers);
+        if !before.is_empty() {
+            self.past.push_front(Past { takers: before, ended: now });
+            self.past.truncate(PAST_MAX);
+        }
+        true
+    }
+
+    /// This member begins to drain before anybody says so.
+    pub fn drain(&mut self, now: Instant) {
+        let mut view = View { members: self.members.clone() };
+        for member in view.members.iter_mut().filter(|member| member.identity == self.own) {
+            member.draining = true;
+        }
+        self.draining = true;
+        self.update(now, view);
+    }
+
+    /// This member, in its present life.
+    #[must_use]
+    pub const fn own(&self) -> Identity {
+        self.own
+    }
+
+    /// What this member does with what is new.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// Whether this member drains (B4).
+    #[must_use]
+    pub const fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// Whether this member sees fewer than half of the farm: the others may be there and go on without it.
+    #[must_use]
+    pub const fn is_minority(&self) -> bool {
+        self.minority
+    }
+
+    /// All members, by their numbers.
+    #[must_use]
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// A member by its number.
+    #[must_use]
+    pub fn member(&self, id: MemberId) -> Option<&Member> {
+        let at = self.members.binary_search_by_key(&id, |member| member.identity.member).ok()?;
+        self.members.get(at)
+    }
+
+    /// What is to be thought of a life of a member.
+    #[must_use]
+    pub fn standing(&self, identity: Identity) -> Standing {
+        if identity == self.own {
+            return Standing::Own;
+        }
+        if identity.member == self.own.member {
+            return Standing::Gone;
+        }
+        match self.member(identity.member).filter(|member| member.identity == identity) {
+            Some(Member { state: PeerState::Up | PeerState::Suspect, .. }) => Standing::Reachable,
+            Some(Member { state: PeerState::Down, .. }) => Standing::Down,
+            None => Standing::Gone,
+        }
+    }
+
+    /// Whose a SIP address is; `None`: no member's.
+    #[must_use]
+    pub fn whose(&self, address: SocketAddr) -> Option<Whose> {
+        self.addresses.get(&address).copied()
+    }
+
+    /// Whether it is an address of this member, be it of others as well.
+    #[must_use]
+    pub fn is_own_address(&self, address: SocketAddr) -> bool {
+        self.member(self.own.member).is_some_and(|own| own.addresses.contains(&address))
+    }
+
+    /// Who takes what is new and has this hash; `None`: nobody.
+    #[must_use]
+    pub fn taker(&self, hash: u64) -> Option<Identity> {
+        pick(&self.takers, hash)
+    }
+
+    /// Whether somebody else may know of a message that has begun so long ago.
+    #[must_use]
+    pub fn is_settled(&self, now: Instant, window: Duration) -> bool {
+        self.past.front().is_none_or(|past| now >= past.ended + window)
+    }
+
+    /// Who took what has this hash at some time within `window`, can be reached, and neither takes it now
+    /// nor is this member: the latest first.
+    #[must_use]
+    pub fn earlier_takers(
+        &self,
+        now: Instant,
+        window: Duration,
+        hash: u64,
+    ) -> SmallVec<[Identity; ASKED_MAX]> {
+        let present = self.taker(hash);
+        let mut found = SmallVec::new();
+        for past in self.past.iter().take_while(|past| now < past.ended + window) {
+            let Some(taker) = pick(&past.takers, hash) else { continue };
+            let is_new = Some(taker) != present && !found.contains(&taker);
+            if is_new && self.standing(taker) == Standing::Reachable && found.len() < ASKED_MAX {
+                found.push(taker);
+            }
+        }
+        found
+    }
+
+    fn takers_now(&self) -> Takers {
+        let takes = |member: &&Member| {
+            let is_there = member.identity == self.own || member.state != PeerState::Down;
+            member.mode == Mode::Member && !member.draining && is_there && member.weight > 0
+        };
+        self.members.iter().filter(takes).map(|member| (member.identity, member.weight)).collect()
+    }
+
+    fn sees_few(&self) -> bool {
+        let farm = || self.members.iter().filter(|member| member.mode == Mode::Member);
+        let is_seen =
+            |member: &&Member| member.identity == self.own || member.state != PeerState::Down;
+        self.mode == Mode::Member && farm().filter(is_seen).count() * 2 < farm().count()
+    }
+}
+
+fn pick(takers: &Takers, hash: u64) -> Option<Identity> {
+    let members = takers.iter().map(|(identity, weight)| (identity.member, *weight));
+    let picked = rendezvous::pick(hash, members)?;
+    takers.iter().map(|(identity, _)| *identity).find(|identity| identity.member == picked)
+}
+
+fn addresses(members: &[Member]) -> HashMap<SocketAddr, Whose> {
+    let mut addresses = HashMap::new();
+    for member in members {
+        let id = member.identity.member;
+        for address in &member.addresses {
+            addresses
+                .entry(*address)
+                .and_modify(|whose| {
+                    if *whose != Whose::Of(id) {
+                        *whose = Whose::Shared;
+                    }
+                })
+                .or_insert(Whose::Of(id));
+        }
+    }
+    addresses
+}
