@@ -6,18 +6,28 @@
 //! out. Nothing here does I/O or knows a clock: engine values, outcomes, the mesh's news and the time
 //! come in as arguments.
 
+mod controller;
 mod document;
+mod id_table;
 mod ids;
 mod key;
 mod member;
+mod ranges;
 mod role;
+mod settings;
 mod view;
 
+pub use controller::{ControllerLease, Holder};
 pub use document::{DOCUMENT_BYTES_MAX, Document, Unreadable};
+pub use id_table::{IdTable, NAMES_MAX, NoIdLeft};
 pub use ids::{Epoch, Incarnation, Instance, MemberId, MemberName, Revision, Term, UnixMillis};
 pub use key::Key;
 pub use member::{
     Capacity, Incarnate, Load, Member, MemberRecord, Presence, Profile, SipAddress, Versions,
 };
+pub use ranges::{CLAIMS_MAX, Claim, Overlap, Ranges};
 pub use role::{Farm, FarmSetting, Placement, PlacementSetting, Role, Surroundings};
+pub use settings::{
+    AUDIT_MAX, Audit, Change, LocalSettings, Scope, SettingKey, SettingsDocument, VALUE_BYTES_MAX,
+};
 pub use view::{MEMBERS_MAX, View};

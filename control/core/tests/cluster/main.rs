@@ -3,3 +3,4 @@
 mod documents;
 mod farm_settings;
 mod make;
+mod settings;
