@@ -23,6 +23,7 @@ fn member() -> Member {
         capacity: Capacity::USUAL,
         media_ports: PortRange::new(20_000, 29_999).expect("a good value"),
         wan_ip: AddressPair { v4: Some([203, 0, 113, 5].into()), v6: None },
+        own_wan_ip: AddressPair::default(),
         mesh: "10.0.0.7:7443".parse().expect("a good value"),
         sip: vec![SipAddress {
             transport: Transport::Udp,
