@@ -1,7 +1,8 @@
 //! Prints what the core itself costs for a registration with digest: REGISTER, 401, REGISTER with
 //! credentials, 200, and for a refresh with a nonce that is known, at 3,000 a second on a clock that the
 //! example turns; processor time, of which the phones' part, which is measured by itself, is taken off. Run it with `--release`;
-//! `--count N` for how many registrations a round.
+//! `--count N` for how many registrations a round; `--gap-us N` for longer between them, so that few are enough for
+//! transactions to end while others begin.
 
 mod bench_node;
 
@@ -24,8 +25,8 @@ use bench_node::{Local, node};
 const COUNT_DEFAULT: u32 = 100_000;
 /// Rounds that the median is taken of.
 const ROUNDS: usize = 7;
-/// Between registrations.
-const GAP: Duration = Duration::from_micros(333);
+/// Between registrations, unless `--gap-us` says otherwise.
+const GAP_DEFAULT: Duration = Duration::from_micros(333);
 /// Phones that register in turn.
 const PHONES: u32 = 5_000;
 const PASSWORD: &str = "secret-of-the-example";
@@ -174,7 +175,7 @@ fn spent_ns() -> f64 {
 /// Nanoseconds a registration; without a proxy those of the phones alone.
 fn round(
     proxy: &mut Option<Proxy>,
-    (clock, n): &mut (Instant, u64),
+    (clock, n, gap): &mut (Instant, u64, Duration),
     phones: &mut [Phone],
     count: u32,
     is_fresh: bool,
@@ -187,7 +188,7 @@ fn round(
             phone.challenge = None;
         }
         if let Some(proxy) = proxy {
-            *clock += GAP;
+            *clock += *gap;
             if proxy.poll_timeout().is_some_and(|due| due <= *clock) {
                 proxy.handle_timeout(*clock);
             }
@@ -203,10 +204,14 @@ fn median(mut rounds: Vec<f64>) -> f64 {
     rounds[rounds.len() / 2]
 }
 
+fn argument(name: &str) -> Option<u32> {
+    std::env::args().skip_while(|arg| arg != name).nth(1)?.parse().ok()
+}
+
 fn main() {
-    let count = std::env::args().skip_while(|arg| arg != "--count").nth(1);
-    let count: u32 = count.and_then(|n| n.parse().ok()).unwrap_or(COUNT_DEFAULT);
-    let mut time = (now(), 0);
+    let count = argument("--count").unwrap_or(COUNT_DEFAULT);
+    let gap = argument("--gap-us").map_or(GAP_DEFAULT, |us| Duration::from_micros(us.into()));
+    let mut time = (now(), 0, gap);
     let mut proxy = Some(proxy(time.0));
     let mut last = [Bytes::new(), Bytes::new()];
     let mut phones = vec![Phone::default(); PHONES as usize];

@@ -56,13 +56,26 @@ fn joined<H: Digest>(parts: &[&[u8]]) -> sha2::digest::Output<H> {
     hash.finalize()
 }
 
-/// `bytes` in lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> Hex {
+const fn digits(byte: u8) -> [u8; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    bytes
-        .iter()
-        .flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]])
-        .collect()
+    [DIGITS[(byte >> 4) as usize], DIGITS[(byte & 15) as usize]]
+}
+
+/// `bytes`, 32 at most, in lower-case hexadecimal.
+fn hex(bytes: &[u8]) -> Hex {
+    let mut text = [0; 64];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(bytes) {
+        pair.copy_from_slice(&digits(*byte));
+    }
+    Hex::from_buf_and_len(text, 2 * bytes.len().min(32))
+}
+
+/// Appends `bytes` in lower-case hexadecimal.
+pub(super) fn push_hex(text: &mut String, bytes: &[u8]) {
+    for [high, low] in bytes.iter().copied().map(digits) {
+        text.push(char::from(high));
+        text.push(char::from(low));
+    }
 }
 
 /// MD5 of `username:realm:password`, for [`Secret::Ha1`].

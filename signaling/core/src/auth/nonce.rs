@@ -3,7 +3,7 @@
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-use super::digest::hex;
+use super::digest::push_hex;
 
 /// Separates this use of the secret from any other.
 const PURPOSE: &[u8] = b"ringfarm digest nonce";
@@ -42,8 +42,10 @@ impl Mint {
     pub(super) fn issue(&self, nonce: Nonce, realm: &str) -> String {
         let body = body(nonce);
         let mac = self.mac(&body, realm).finalize().into_bytes();
-        let text = hex(&[&body, &mac[..MAC_LEN]].concat());
-        text.into_iter().map(char::from).collect()
+        let mut text = String::with_capacity(2 * NONCE_LEN);
+        push_hex(&mut text, &body);
+        push_hex(&mut text, &mac[..MAC_LEN]);
+        text
     }
 
     /// What the nonce says, if it was issued under this secret for `realm`.
@@ -70,15 +72,23 @@ fn body(nonce: Nonce) -> [u8; BODY_LEN] {
     (u128::from(nonce.issued_ms) << 64 | u128::from(nonce.random)).to_be_bytes()
 }
 
-/// Reads back what `hex` wrote.
+const fn digit(byte: u8) -> Option<u8> {
+    match byte {
+        b'0'..=b'9' => Some(byte - b'0'),
+        b'a'..=b'f' => Some(byte - b'a' + 10),
+        b'A'..=b'F' => Some(byte - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// Reads back what `push_hex` wrote.
 fn unhex(text: &str) -> Option<[u8; NONCE_LEN]> {
     if text.len() != 2 * NONCE_LEN {
         return None;
     }
     let mut bytes = [0; NONCE_LEN];
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
-        let digit = |at: usize| char::from(digits[at]).to_digit(16);
-        *byte = u8::try_from(digit(0)? << 4 | digit(1)?).ok()?;
+        *byte = digit(digits[0])? << 4 | digit(digits[1])?;
     }
     Some(bytes)
 }

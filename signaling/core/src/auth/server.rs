@@ -7,7 +7,7 @@ use rand_chacha::ChaCha12Rng;
 use subtle::ConstantTimeEq;
 
 use super::credentials::Credentials;
-use super::digest::{self, Algorithm, Input};
+use super::digest::{self, Algorithm, Hex, Input};
 use super::nonce::{Mint, Nonce};
 use super::quote::push_quoted;
 use super::replay::Replay;
@@ -15,6 +15,9 @@ use super::{Secret, Verdict};
 
 /// How far another member's clock may be ahead of ours before its nonces count as stale.
 const CLOCK_SKEW: Duration = Duration::from_secs(30);
+
+/// What a challenge takes besides its realm and nonce, with room for `stale=true`.
+const CHALLENGE_BYTES: usize = 96;
 
 /// How challenges are made and how long they hold.
 #[derive(Clone)]
@@ -99,7 +102,8 @@ impl Authenticator {
         let nonce = Nonce { issued_ms: self.unix_ms(now), random: self.rng.next_u64() };
         let nonce = self.mint.issue(nonce, realm);
         let challenge = |algorithm: &Algorithm| {
-            let mut value = String::from("Digest ");
+            let mut value = String::with_capacity(CHALLENGE_BYTES + nonce.len() + realm.len());
+            value.push_str("Digest ");
             push_quoted(&mut value, "realm", realm);
             push_quoted(&mut value, ", nonce", &nonce);
             value.push_str(", algorithm=");
@@ -195,10 +199,11 @@ fn is_right(algorithm: Algorithm, method: &str, of: &Credentials<'_>, secret: &S
         qop: of.qop.as_ref().map(|qop| (&*qop.nc, &*qop.cnonce)),
     };
     let known = digest::ha1(algorithm, &of.username, &of.realm, secret);
-    let ha1 = known.as_ref().cloned().unwrap_or_default();
-    let expected = digest::response(&ha1, &input);
-    let sent = of.response.to_ascii_lowercase();
-    let equal: bool = expected.as_slice().ct_eq(sent.as_bytes()).into();
+    let nobody = Hex::new();
+    let expected = digest::response(known.as_ref().unwrap_or(&nobody), &input);
+    let mut sent = Hex::from_slice(of.response.as_bytes());
+    sent.make_ascii_lowercase();
+    let equal: bool = expected.as_slice().ct_eq(sent.as_slice()).into();
     equal && known.is_some()
 }
 

@@ -9,7 +9,7 @@ use super::params::unquote;
 #[derive(Clone, Copy, Debug)]
 pub struct AuthValue<'a> {
     scheme: &'a str,
-    rest: &'a [u8],
+    rest: &'a str,
 }
 
 impl<'a> AuthValue<'a> {
@@ -17,17 +17,27 @@ impl<'a> AuthValue<'a> {
     /// other text. `None` without a scheme, or if a `Digest` value is not a list of parameters.
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<AuthValue<'a>> {
+        let auth = AuthValue::split(value)?;
+        if auth.is_digest() {
+            let mut params = auth.walk();
+            params.by_ref().for_each(drop);
+            return params.is_done().then_some(auth);
+        }
+        Some(auth)
+    }
+
+    /// As [`AuthValue::parse`], but whoever walks through the parameters of a `Digest` value sees then
+    /// whether they are a list ([`AuthParams::is_done`]).
+    pub(crate) fn split(value: &'a [u8]) -> Option<AuthValue<'a>> {
         let value = chars::trim(value);
         let end = chars::run(value, 0, chars::TOKEN);
         if end == 0 || !value.get(end).is_none_or(|b| chars::is_lws(*b)) {
             return None;
         }
-        let auth =
-            AuthValue { scheme: chars::text(&value[..end]), rest: chars::trim(&value[end..]) };
-        if auth.is_digest() && !auth.is_well_formed() {
-            return None;
-        }
-        Some(auth)
+        // Read as text once, and not parameter by parameter.
+        let rest = std::str::from_utf8(chars::trim(&value[end..]));
+        let auth = AuthValue { scheme: chars::text(&value[..end]), rest: rest.unwrap_or_default() };
+        (rest.is_ok() || !auth.is_digest()).then_some(auth)
     }
 
     /// The scheme as written, for example `Digest`. Compare without case.
@@ -44,6 +54,11 @@ impl<'a> AuthValue<'a> {
 
     /// The parameters in order: name and value as written, a quoted string with its quotes.
     pub fn params(&self) -> impl Iterator<Item = (&'a str, &'a str)> + use<'a> {
+        self.walk()
+    }
+
+    /// As [`AuthValue::params`].
+    pub(crate) const fn walk(&self) -> AuthParams<'a> {
         AuthParams { text: self.rest, at: 0 }
     }
 
@@ -54,25 +69,26 @@ impl<'a> AuthValue<'a> {
             .find(|(own, _)| own.eq_ignore_ascii_case(name))
             .map(|(_, value)| unquote(value))
     }
-
-    fn is_well_formed(&self) -> bool {
-        let mut params = AuthParams { text: self.rest, at: 0 };
-        while params.next().is_some() {}
-        params.at == self.rest.len()
-    }
 }
 
 /// Iterates over `name=value` separated by commas; stops at what is not one.
-struct AuthParams<'a> {
-    text: &'a [u8],
+pub(crate) struct AuthParams<'a> {
+    text: &'a str,
     at: usize,
+}
+
+impl AuthParams<'_> {
+    /// After the last one: whether nothing is left that is not a parameter.
+    pub(crate) const fn is_done(&self) -> bool {
+        self.at == self.text.len()
+    }
 }
 
 impl<'a> Iterator for AuthParams<'a> {
     type Item = (&'a str, &'a str);
 
     fn next(&mut self) -> Option<(&'a str, &'a str)> {
-        let text = self.text;
+        let text = self.text.as_bytes();
         let mut start = chars::skip_lws(text, self.at);
         // Empty elements are allowed by the list rule of RFC 7230 7.
         while text.get(start) == Some(&b',') {
@@ -93,10 +109,9 @@ impl<'a> Iterator for AuthParams<'a> {
         if !matches!(text.get(after), None | Some(b',')) {
             return None;
         }
-        let name = chars::text(&text[start..name_end]);
-        let value = std::str::from_utf8(&text[value..value_end]).ok()?;
+        let param = (self.text.get(start..name_end)?, self.text.get(value..value_end)?);
         self.at = after;
-        Some((name, value))
+        Some(param)
     }
 }
 

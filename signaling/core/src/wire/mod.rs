@@ -45,6 +45,7 @@ pub use media_type::MediaType;
 pub use message::{CSeq, Header, Message};
 pub use method::{Method, NotAMethod, OtherMethod};
 pub use name::{FieldName, HeaderName};
+pub(crate) use params::unquote;
 pub use params::{Param, Params, ParamsIter};
 pub use parse::CSEQ_MAX;
 pub use reason::default_reason;

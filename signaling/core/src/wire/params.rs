@@ -147,7 +147,7 @@ pub(super) fn scan(text: &[u8], mut at: usize) -> Option<()> {
 }
 
 /// A quoted string without its quotes and with its escapes undone; other text as it is.
-pub(super) fn unquote(text: &str) -> Cow<'_, str> {
+pub(crate) fn unquote(text: &str) -> Cow<'_, str> {
     let Some(inner) = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
         return Cow::Borrowed(text);
     };
