@@ -40,9 +40,7 @@ impl Proxy {
         let reason = format!("SIP;cause={status};text=\"{}\"", default_reason(status));
         response.to_tag(tag).header(HeaderName::Reason, reason);
         response.header(HeaderName::Server, &self.config.server_name);
-        if let Ok(response) = response.finish_message() {
-            self.transactions.respond(now, tx, response);
-        }
+        self.transactions.respond(now, tx, response.finish_reply());
     }
 
     /// The media of a branch that rings is gone: the branch is given up. `false`: it does not ring.

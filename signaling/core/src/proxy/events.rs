@@ -182,9 +182,7 @@ impl Proxy {
             response.header(*name, value);
         }
         response.header(HeaderName::Server, &self.config.server_name);
-        if let Ok(response) = response.finish_message() {
-            self.transactions.respond(now, tx, response);
-        }
+        self.transactions.respond(now, tx, response.finish_reply());
     }
 
     /// A call has begun: of those users of ours that it is known to be between.

@@ -14,7 +14,7 @@ use crate::call::session_timer::refreshes;
 use crate::guard::Offence;
 use crate::transaction::ServerTx;
 use crate::transport::{Arrival, Transport};
-use crate::wire::{HeaderName, Malformed, Message, Method, ResponseBuilder, Scheme, Uri};
+use crate::wire::{HeaderName, Malformed, Message, Method, Reply, ResponseBuilder, Scheme, Uri};
 
 /// What the node understands itself, for Allow.
 pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRACK, UPDATE, INFO, MESSAGE, SUBSCRIBE, NOTIFY, PUBLISH, REFER";
@@ -91,8 +91,8 @@ impl Proxy {
         self.note_alias(&arrival, &request);
         if let Err(answer) = self.take_request(now, tx, &arrival, &request)
             && let Some(tag) = self.transactions.tag(tx)
-            && let Some(response) = self.response(&request, &answer, &tag)
         {
+            let response = self.response(&request, &answer, &tag);
             self.refuse_request(now, tx, &arrival, &request, response);
         }
     }
@@ -105,11 +105,11 @@ impl Proxy {
         tx: ServerTx,
         arrival: &Arrival,
         request: &Message,
-        response: Message,
+        response: Reply,
     ) {
-        if !self.is_proportionate(now, arrival, request.raw().len(), response.raw().len()) {
+        if !self.is_proportionate(now, arrival, request.raw().len(), response.bytes().len()) {
             self.transactions.respond_and_forget(now, tx, None);
-        } else if matches!(response.status(), Some(401 | 407)) {
+        } else if matches!(response.status(), 401 | 407) {
             self.transactions.respond_and_forget(now, tx, Some(response));
         } else {
             self.transactions.respond_once(now, tx, response);
@@ -323,9 +323,8 @@ impl Proxy {
 
     /// RFC 3261 17.2.1: 100 before anything that can take time.
     pub(super) fn trying(&mut self, now: Instant, tx: ServerTx, request: &Message) {
-        if let Ok(trying) = ResponseBuilder::new(request, 100, None).finish_message() {
-            self.transactions.respond(now, tx, trying);
-        }
+        let trying = ResponseBuilder::new(request, 100, None).finish_reply();
+        self.transactions.respond(now, tx, trying);
     }
 
     /// Answers `tx` with a response of this node's own.
@@ -337,19 +336,18 @@ impl Proxy {
         answer: &Answer,
     ) {
         let tag = self.new_tag();
-        if let Some(response) = self.response(request, answer, &tag) {
-            self.transactions.respond(now, tx, response);
-        }
+        let response = self.response(request, answer, &tag);
+        self.transactions.respond(now, tx, response);
     }
 
-    fn response(&self, request: &Message, answer: &Answer, tag: &str) -> Option<Message> {
+    fn response(&self, request: &Message, answer: &Answer, tag: &str) -> Reply {
         let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
         response.to_tag(tag);
         for (name, value) in &answer.headers {
             response.header(*name, value);
         }
         response.header(HeaderName::Server, &self.config.server_name);
-        response.finish_message().ok()
+        response.finish_reply()
     }
 }
 

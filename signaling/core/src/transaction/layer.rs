@@ -12,7 +12,7 @@ use super::shared::{Shared, Tx};
 use super::{ClientTx, Config, Counters, Event, ServerTx, TableFull};
 use crate::overload::Admission;
 use crate::transport::{Arrival, ConnectionId, Target, Transmit};
-use crate::wire::Message;
+use crate::wire::{Message, Reply};
 
 /// All transactions of a node.
 ///
@@ -139,15 +139,15 @@ impl Transactions {
     /// allow, for example a second final response, is not sent.
     ///
     /// `false` if the transaction is over; nothing is sent then.
-    pub fn respond(&mut self, now: Instant, tx: ServerTx, response: Message) -> bool {
-        self.servers.respond(&mut self.shared, now, tx, &response)
+    pub fn respond(&mut self, now: Instant, tx: ServerTx, response: impl Into<Reply>) -> bool {
+        self.servers.respond(&mut self.shared, now, tx, response.into())
     }
 
     /// As [`Transactions::respond`], but over an unreliable transport the response does not go out again by
     /// itself, provided that nothing has been sent before: the client then repeats its request, and each time
     /// gets the response (RFC 3261 26.3.2.4, for what is answered to those whose address may be forged).
-    pub fn respond_once(&mut self, now: Instant, tx: ServerTx, response: Message) -> bool {
-        self.servers.respond_once(&mut self.shared, now, tx, &response)
+    pub fn respond_once(&mut self, now: Instant, tx: ServerTx, response: impl Into<Reply>) -> bool {
+        self.servers.respond_once(&mut self.shared, now, tx, response.into())
     }
 
     /// A To tag that is the same for each repetition of the request, even if nothing is kept of it
@@ -160,8 +160,8 @@ impl Transactions {
     /// Sends a final response, if there is one, and forgets the request: nothing of it is kept, and a
     /// repetition is taken for a new request (RFC 3261 26.3.2.4). Where something has been sent before,
     /// as [`Transactions::respond_once`].
-    pub fn respond_and_forget(&mut self, now: Instant, tx: ServerTx, response: Option<Message>) {
-        self.servers.respond_and_forget(&mut self.shared, now, tx, response.as_ref());
+    pub fn respond_and_forget(&mut self, now: Instant, tx: ServerTx, response: Option<Reply>) {
+        self.servers.respond_and_forget(&mut self.shared, now, tx, response);
     }
 
     /// Sends a request in a transaction of its own. Its top Via is ours, with a branch that was never

@@ -17,7 +17,7 @@ use super::{Config, Event, ServerTx, Timing, build};
 use crate::overload::Admission;
 use crate::table::{Key, Table};
 use crate::transport::{Arrival, Target};
-use crate::wire::{Message, Method};
+use crate::wire::{Message, Method, Reply};
 
 #[derive(Debug)]
 enum Machine {
@@ -294,10 +294,10 @@ impl Servers {
         shared: &mut Shared,
         now: Instant,
         tx: ServerTx,
-        response: &Message,
+        response: Reply,
     ) -> bool {
         let Some(server) = self.table.get_mut(tx.0) else { return false };
-        let class = Class::of(response.status().unwrap_or_default());
+        let class = Class::of(response.status());
         let actions = server.machine.handle(&shared.timing, Input::Respond(class));
         self.run(shared, now, tx, actions, Some(response));
         true
@@ -309,7 +309,7 @@ impl Servers {
         shared: &mut Shared,
         now: Instant,
         tx: ServerTx,
-        response: &Message,
+        response: Reply,
     ) -> bool {
         let is_first = self.table.get(tx.0).is_some_and(|server| server.last.is_empty());
         let responded = self.respond(shared, now, tx, response);
@@ -329,7 +329,7 @@ impl Servers {
         shared: &mut Shared,
         now: Instant,
         tx: ServerTx,
-        response: Option<&Message>,
+        response: Option<Reply>,
     ) {
         let Some(server) = self.table.get(tx.0) else { return };
         if !server.last.is_empty() {
@@ -339,7 +339,7 @@ impl Servers {
             return;
         }
         if let Some(response) = response {
-            shared.transmit(server.target, response.raw().clone());
+            shared.transmit(server.target, response.bytes().clone());
         }
         self.end(shared, tx);
     }
@@ -384,12 +384,12 @@ impl Servers {
         now: Instant,
         tx: ServerTx,
         actions: Actions,
-        response: Option<&Message>,
+        response: Option<Reply>,
     ) {
         for action in actions {
             let Some(server) = self.table.get_mut(tx.0) else { return };
             match action {
-                Action::SendNew => server.send_new(shared, response),
+                Action::SendNew => server.send_new(shared, response.as_ref()),
                 Action::SendLast => {
                     shared.counters.retransmitted += 1;
                     shared.transmit(server.target, server.last.clone());
@@ -434,11 +434,13 @@ impl Servers {
 }
 
 impl Server {
-    fn send_new(&mut self, shared: &mut Shared, response: Option<&Message>) {
+    fn send_new(&mut self, shared: &mut Shared, response: Option<&Reply>) {
         let Some(response) = response else { return };
-        self.last = response.raw().clone();
+        self.last = response.bytes().clone();
         if let Some(tags) = &mut self.legacy {
-            tags.response = response.to().tag().map(Box::from);
+            // Few peers are of that age: for theirs alone a response is read again.
+            let response = Message::parse_datagram(self.last.clone()).ok();
+            tags.response = response.and_then(|response| Some(response.to().tag()?.into()));
         }
         shared.transmit(self.target, self.last.clone());
     }

@@ -50,7 +50,7 @@ pub use params::{Param, Params, ParamsIter};
 pub use parse::CSEQ_MAX;
 pub use reason::default_reason;
 pub use request::{MAX_FORWARDS_DEFAULT, RequestBuilder};
-pub use response::ResponseBuilder;
+pub use response::{Reply, ResponseBuilder};
 pub use stamp::stamp_source;
 pub use uri::{BadUri, Scheme, Uri};
 pub(crate) use uri_compare::unescape;

@@ -1,6 +1,5 @@
 //! Building responses (RFC 3261 8.2.6).
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use bytes::Bytes;
@@ -10,7 +9,10 @@ use super::message::Message;
 use super::name::{FieldName, HeaderName};
 use super::reason::default_reason;
 use super::stamp::stamped;
-use super::write::{push_header, push_value};
+use super::write::{push_header, push_known_header, push_number, push_value};
+
+/// Room for the lines that are added to most responses: a challenge, or contacts and what is supported.
+const EXTRA_BYTES: usize = 256;
 
 /// A response to a request: its Vias, From, To, Call-ID and CSeq (and the Timestamp of a request that is
 /// answered with 100, RFC 3261 8.2.6.1), then what is added.
@@ -24,6 +26,33 @@ pub struct ResponseBuilder<'r> {
     record_route: bool,
     extra: Vec<u8>,
     body: Option<(&'r str, Bytes)>,
+}
+
+/// A response that is ready to be sent. One of this node's own is not read again for that.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    status: u16,
+    bytes: Bytes,
+}
+
+impl Reply {
+    /// The status code.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The whole message.
+    #[must_use]
+    pub const fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
+impl From<Message> for Reply {
+    fn from(response: Message) -> Reply {
+        Reply { status: response.status().unwrap_or_default(), bytes: response.raw().clone() }
+    }
 }
 
 impl<'r> ResponseBuilder<'r> {
@@ -73,7 +102,13 @@ impl<'r> ResponseBuilder<'r> {
         name: impl Into<FieldName<'n>>,
         value: impl AsRef<[u8]>,
     ) -> &mut Self {
-        push_header(&mut self.extra, name.into().as_str(), value.as_ref());
+        if self.extra.is_empty() {
+            self.extra.reserve(EXTRA_BYTES);
+        }
+        match name.into() {
+            FieldName::Known(name) => push_known_header(&mut self.extra, name, value.as_ref()),
+            FieldName::Other(name) => push_header(&mut self.extra, name, value.as_ref()),
+        }
         self
     }
 
@@ -88,25 +123,38 @@ impl<'r> ResponseBuilder<'r> {
     pub fn finish(&self) -> Bytes {
         let mut out =
             Vec::with_capacity(self.request.raw().len().min(1024) + self.extra.len() + 256);
-        // Writing to a Vec does not fail.
-        let _ = write!(out, "SIP/2.0 {} ", self.status);
+        out.extend_from_slice(b"SIP/2.0 ");
+        push_number(&mut out, self.status.into());
+        out.push(b' ');
         push_value(&mut out, self.reason.as_bytes());
         out.extend_from_slice(b"\r\n");
         self.push_vias(&mut out);
         if self.record_route {
             self.copy(&mut out, HeaderName::RecordRoute);
         }
-        push_header(&mut out, "From", self.request.from().as_bytes());
+        push_known_header(&mut out, HeaderName::From, self.request.from().as_bytes());
         self.push_to(&mut out);
-        push_header(&mut out, "Call-ID", self.request.call_id().as_bytes());
+        out.extend_from_slice(b"Call-ID: ");
+        // A word has no fold, and neither has a method.
+        out.extend_from_slice(self.request.call_id().as_bytes());
+        out.extend_from_slice(b"\r\nCSeq: ");
         let cseq = self.request.cseq();
-        let _ = write!(out, "CSeq: {} {}\r\n", cseq.number, cseq.method);
+        push_number(&mut out, cseq.number);
+        out.push(b' ');
+        out.extend_from_slice(cseq.method.as_str().as_bytes());
+        out.extend_from_slice(b"\r\n");
         if self.status == 100 {
             self.copy(&mut out, HeaderName::Timestamp);
         }
         out.extend_from_slice(&self.extra);
         push_body(&mut out, self.body.as_ref());
         Bytes::from(out)
+    }
+
+    /// Writes the response, to be sent as it is.
+    #[must_use]
+    pub fn finish_reply(&self) -> Reply {
+        Reply { status: self.status, bytes: self.finish() }
     }
 
     /// Writes the response and parses it.
@@ -119,7 +167,7 @@ impl<'r> ResponseBuilder<'r> {
 
     fn copy(&self, out: &mut Vec<u8>, name: HeaderName) {
         for value in self.request.lines(name) {
-            push_header(out, name.as_str(), value);
+            push_known_header(out, name, value);
         }
     }
 
@@ -157,7 +205,9 @@ pub(super) fn push_body(out: &mut Vec<u8>, body: Option<&(&str, Bytes)>) {
     if let Some(text) = content_type {
         push_header(out, HeaderName::ContentType.as_str(), text.as_bytes());
     }
-    // Writing to a Vec does not fail.
-    let _ = write!(out, "Content-Length: {}\r\n\r\n", body.len());
+    out.extend_from_slice(b"Content-Length: ");
+    // No body is as long as 4 GiB.
+    push_number(out, u32::try_from(body.len()).unwrap_or(u32::MAX));
+    out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
 }

@@ -2,6 +2,7 @@
 //! becomes a space.
 
 use super::message::unfold;
+use super::name::HeaderName;
 
 /// Appends `name: value` and the line end.
 pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
@@ -9,6 +10,27 @@ pub(super) fn push_header(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     out.extend_from_slice(b": ");
     push_value(out, value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// As [`push_header`], for a name that this node has written.
+pub(super) fn push_known_header(out: &mut Vec<u8>, name: HeaderName, value: &[u8]) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    push_value(out, value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a number in decimal.
+pub(super) fn push_number(out: &mut Vec<u8>, mut number: u32) {
+    // 2^32 has ten digits.
+    let mut digits = [b'0'; 10];
+    let mut start = digits.len();
+    while start == digits.len() || number > 0 {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 /// Appends a value, unfolded.
