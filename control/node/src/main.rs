@@ -3,6 +3,8 @@
 mod bans;
 mod check;
 mod cli;
+#[cfg_attr(not(test), expect(dead_code, unused_imports, reason = "the node does not start it yet"))]
+mod cluster;
 mod config;
 mod control;
 mod demo;

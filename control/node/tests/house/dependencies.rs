@@ -24,8 +24,9 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
 
 /// Crates that open sockets or files, ask a clock, start threads or run an executor; libc and its
 /// like stand for everything that calls the system by itself.
-const IO: [&str; 33] = [
+const IO: [&str; 34] = [
     "async-io",
+    "async-nats",
     "async-std",
     "aya",
     "core_affinity",
