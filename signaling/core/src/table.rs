@@ -13,6 +13,14 @@ pub struct Key {
     generation: u32,
 }
 
+impl Key {
+    /// The key as the number that its sixteen digits spell.
+    #[must_use]
+    pub(crate) const fn number(self) -> u64 {
+        (self.index as u64) << 32 | self.generation as u64
+    }
+}
+
 impl fmt::Display for Key {
     /// Sixteen hexadecimal digits, as our Via and Record-Route carry it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -17,6 +17,7 @@ use super::inbound::{Answer, Routed};
 use super::routing::{self, Destination};
 use crate::call::Party;
 use crate::transport::{Arrival, Target, Transport};
+use crate::wire::digits::{into_text, push_socket};
 use crate::wire::{HeaderName, Message, Method, Scheme, Uri};
 
 /// The parameter of our Route URIs that may carry a flow token.
@@ -46,6 +47,9 @@ fn makes_dialog(request: &Message) -> bool {
     }
 }
 
+/// Room for one of our URIs without a token.
+const OWN_URI_BYTES: usize = 96;
+
 /// One of our Record-Route or Path URIs.
 pub(super) fn own_uri(
     transport: Transport,
@@ -54,15 +58,23 @@ pub(super) fn own_uri(
     user: Option<&str>,
     mark: &str,
 ) -> String {
-    let (user, at) = user.map_or(("", ""), |user| (user, "@"));
-    match transport {
-        // RFC 3261 26.2.2: `sips` says TLS already.
-        Transport::Tls if is_sips => format!("<sips:{user}{at}{address};lr;{mark}>"),
-        Transport::Udp | Transport::Tcp | Transport::Tls | Transport::Ws | Transport::Wss => {
-            let transport = transport.uri_name();
-            format!("<sip:{user}{at}{address};transport={transport};lr;{mark}>")
-        }
+    let mut uri = Vec::with_capacity(OWN_URI_BYTES);
+    // RFC 3261 26.2.2: `sips` says TLS already.
+    let says_tls = is_sips && transport == Transport::Tls;
+    uri.extend_from_slice(if says_tls { b"<sips:" } else { b"<sip:" });
+    if let Some(user) = user {
+        uri.extend_from_slice(user.as_bytes());
+        uri.push(b'@');
     }
+    push_socket(&mut uri, address);
+    if !says_tls {
+        uri.extend_from_slice(b";transport=");
+        uri.extend_from_slice(transport.uri_name().as_bytes());
+    }
+    uri.extend_from_slice(b";lr;");
+    uri.extend_from_slice(mark.as_bytes());
+    uri.push(b'>');
+    into_text(uri)
 }
 
 impl Proxy {

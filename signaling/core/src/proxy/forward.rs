@@ -22,13 +22,14 @@ use crate::call::session_timer::refreshes;
 use crate::call::{CallBranch, CallId};
 use crate::table::Key;
 use crate::transport::{Arrival, Target, Transport};
+use crate::wire::digits::{into_text, push_hex, push_socket};
 use crate::wire::{
     AuthValue, BRANCH_MAGIC, Edit, FieldName, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method,
-    Scheme,
+    Scheme, Via,
 };
 
 /// What decides where this node sends a request: if one comes back with the same, it loops
-/// (RFC 3261 16.6 step 8). Twelve hexadecimal digits at the end of our branch.
+/// (RFC 3261 16.6 step 8). [`LOOP_DIGITS`] at the end of our branch.
 fn loop_hash(request: &Message) -> String {
     // SipHash with fixed keys: the value must be the same each time the request passes, and nobody
     // gains by making two requests collide but the 482 that they would bring on themselves.
@@ -39,21 +40,29 @@ fn loop_hash(request: &Message) -> String {
     request.from().tag().hash(&mut hasher);
     request.to().tag().hash(&mut hasher);
     for name in [HeaderName::Route, HeaderName::ProxyAuthorization, HeaderName::ProxyRequire] {
-        for value in request.values(name) {
-            value.hash(&mut hasher);
+        if request.has(name) {
+            request.values(name).for_each(|value| value.hash(&mut hasher));
         }
     }
-    format!("{:012x}", hasher.finish() & 0xffff_ffff_ffff)
+    let mut hash = Vec::with_capacity(LOOP_DIGITS);
+    push_hex::<LOOP_DIGITS>(&mut hash, hasher.finish());
+    into_text(hash)
 }
+
+/// Hexadecimal digits at the end of our branch that are the same each time a request passes.
+const LOOP_DIGITS: usize = 12;
 
 /// Whether the request has passed this node before with nothing changed that decides its way.
 pub(super) fn is_loop(config: &Config, addresses: &Addresses, request: &Message) -> bool {
     let mut hash = None;
-    request.vias().flatten().any(|via| {
+    let mut is_ours = |via: &Via<'_>| {
         let Some(branch) = via.unique_branch() else { return false };
-        addresses.is_own_sent_by(config, &via)
+        addresses.is_own_sent_by(config, via)
             && branch.ends_with(hash.get_or_insert_with(|| loop_hash(request)).as_str())
-    })
+    };
+    // The top one has been read already, and most requests have no other.
+    is_ours(&request.top_via())
+        || request.values(HeaderName::Via).skip(1).filter_map(Via::parse).any(|via| is_ours(&via))
 }
 
 /// Takes off the Route values that name this node, puts right what a strict router has done to the
@@ -83,6 +92,9 @@ pub(super) fn strip_credentials(edit: &mut Edit<'_>, request: &Message, realm: &
     }
 }
 
+/// Room for our Via with an IPv4 address.
+const VIA_BYTES: usize = 96;
+
 /// What changes of a request with the contact that it goes to.
 #[derive(Clone, Copy)]
 struct Onto<'d> {
@@ -92,6 +104,14 @@ struct Onto<'d> {
     path: Option<&'d str>,
     /// Nothing stands between it and this node.
     adjacent: bool,
+}
+
+/// The parameter of our Record-Route that names a call.
+fn call_mark(call: CallId) -> String {
+    let mut mark = Vec::with_capacity(24);
+    mark.extend_from_slice(b"rf=");
+    push_hex::<16>(&mut mark, call.0.number());
+    into_text(mark)
 }
 
 /// RFC 3261 16.6 step 3. Zero has been refused before.
@@ -300,9 +320,17 @@ impl Proxy {
     /// As [`Proxy::via`], with these twelve digits in the place of the loop's hash.
     pub(super) fn via_with(&mut self, hash: &str, target: &Target) -> String {
         let sent_by = advertised(&self.config, target.listener, target.local);
-        let unique = self.rng.next_u64();
-        let transport = target.transport.via_name();
-        format!("SIP/2.0/{transport} {sent_by};branch={BRANCH_MAGIC}{unique:016x}{hash};rport")
+        let mut via = Vec::with_capacity(VIA_BYTES);
+        via.extend_from_slice(b"SIP/2.0/");
+        via.extend_from_slice(target.transport.via_name().as_bytes());
+        via.push(b' ');
+        push_socket(&mut via, sent_by);
+        via.extend_from_slice(b";branch=");
+        via.extend_from_slice(BRANCH_MAGIC.as_bytes());
+        push_hex::<16>(&mut via, self.rng.next_u64());
+        via.extend_from_slice(hash.as_bytes());
+        via.extend_from_slice(b";rport");
+        into_text(via)
     }
 
     /// Our Record-Route values in the order in which they are put on top: one, or two where the
@@ -316,7 +344,7 @@ impl Proxy {
     ) -> SmallVec<[String; 2]> {
         // RFC 3261 16.6 step 4.
         let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
-        let mark = format!("rf={}", call.0);
+        let mark = call_mark(call);
         let route =
             |transport: Transport, address| own_uri(transport, address, is_sips, None, &mark);
         let inside =

@@ -1,6 +1,8 @@
 //! Which transactions talk to which peer, so that a transport error finds them without a search.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::net::SocketAddr;
 
 use slab::Slab;
 
@@ -9,12 +11,31 @@ use super::shared::Tx;
 use crate::transport::{ConnectionId, Target};
 
 /// What fails as one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
     /// Everything on a connection.
     Connection(ConnectionId),
     /// Everything to an address that names no connection.
     Address(Target),
+}
+
+impl Hash for Peer {
+    /// By the remote address alone: what else a target has differs seldom, and hashing it would cost ten
+    /// times as much for each transaction.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Peer::Connection(connection) => state.write_u64(connection.0),
+            Peer::Address(target) => match target.remote {
+                SocketAddr::V4(v4) => {
+                    state.write_u64(u64::from(v4.ip().to_bits()) << 16 | u64::from(v4.port()));
+                }
+                SocketAddr::V6(v6) => {
+                    state.write_u128(v6.ip().to_bits());
+                    state.write_u16(v6.port());
+                }
+            },
+        }
+    }
 }
 
 impl From<&Target> for Peer {

@@ -2,6 +2,8 @@
 //! only values that are new are read. A proxy edits each message that it passes on, which would else cost
 //! a second parse.
 
+use std::sync::Arc;
+
 use super::addr::AddrSpans;
 use super::chars;
 use super::edit::{Edit, Line};
@@ -16,7 +18,7 @@ use super::via::ViaSpans;
 /// The index of `raw`, which is `edit` as written; it is the one that parsing gives. `None` if that has to
 /// be found out by parsing: CSeq or an address that every message has is another, or something is too
 /// much or cannot be read.
-pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Index> {
+pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Arc<Index>> {
     let old = edit.message().index();
     let (start, first_header) = start_line(edit, old, raw)?;
     let (entries, head_end) = entries(edit, old, raw, first_header)?;
@@ -31,7 +33,10 @@ pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Index> {
     let content_length = parse::content_length(raw, known.content_length).ok()?;
     let body = head_end + 2;
     let end = parse::message_end(raw, body, content_length, Framing::Datagram).ok()?;
-    (end == raw.len()).then_some(Index {
+    if end != raw.len() {
+        return None;
+    }
+    Some(Arc::new(Index {
         start,
         method,
         entries,
@@ -47,7 +52,7 @@ pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Index> {
         cseq: old.cseq,
         max_forwards,
         content_length,
-    })
+    }))
 }
 
 /// The start line, and where the header lines begin.
@@ -73,11 +78,12 @@ fn entries(
     raw: &[u8],
     first_header: usize,
 ) -> Option<(Entries, usize)> {
+    let was = &old.entries[..];
     let mut entries = Entries::new();
     let mut at = first_header;
     for line in edit.lines() {
         let (entry, len) = match line {
-            Line::Kept(i) => kept(old, *i as usize, at)?,
+            Line::Kept(i) => kept(was, old.head_end, *i as usize, at)?,
             Line::New { name, name_len, line } => {
                 let len = (line.end - line.start) as usize;
                 let name = match name {
@@ -90,21 +96,25 @@ fn entries(
         entries.push(entry);
         at += len;
     }
-    if let Some(len) = edit.added_content_length(raw, at) {
+    // What is left before the empty line is the Content-Length that there was not.
+    if raw.get(at..at + 2) != Some(b"\r\n") {
         let name = HeaderName::ContentLength;
+        let len = memchr::memchr(b'\n', raw.get(at..)?)? + 1;
         entries.push(written(Some(name), name.as_str().len() as u16, raw, at, len));
         at += len;
     }
     (entries.len() < HEADERS_MAX && at < HEAD_BYTES_MAX).then_some((entries, at))
 }
 
-/// A line of the old message that starts at `at` in the new one, and how long it is.
-fn kept(old: &Index, i: usize, at: usize) -> Option<(Entry, usize)> {
-    let entry = old.entries.get(i)?;
-    let line = old.line(i);
+/// The line numbered `i` of a message that `was`, and whose head ended at `head_end`, where it starts at `at`
+/// now; and how long it is.
+#[inline]
+fn kept(was: &[Entry], head_end: u32, i: usize, at: usize) -> Option<(Entry, usize)> {
+    let entry = was.get(i)?;
+    let end = was.get(i + 1).map_or(head_end, |next| next.start);
     let moved = |position: u32| position - entry.start + at as u32;
     let value = Span { start: moved(entry.value.start), end: moved(entry.value.end) };
-    Some((Entry { start: at as u32, value, ..*entry }, (line.end - line.start) as usize))
+    Some((Entry { start: at as u32, value, ..*entry }, (end - entry.start) as usize))
 }
 
 /// A line of `len` bytes that the edit has written at `at`: `name: value\r\n`.

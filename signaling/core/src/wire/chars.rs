@@ -80,7 +80,7 @@ pub(super) const fn is(b: u8, class: u8) -> bool {
 /// Whether `text` is a non-empty run of `class`.
 #[inline]
 pub(super) fn all(text: &[u8], class: u8) -> bool {
-    !text.is_empty() && text.iter().all(|b| is(*b, class))
+    !text.is_empty() && run(text, 0, class) == text.len()
 }
 
 /// Whether `text` is a token.
@@ -96,9 +96,17 @@ pub(super) const fn is_lws(b: u8) -> bool {
     matches!(b, b' ' | b'\t' | b'\r' | b'\n')
 }
 
-/// The end of the run of `class` that starts at `at`.
+/// The end of the run of `class` that starts at `at`. Most of the parser's time goes here: four bytes at a
+/// time cost little more than one.
 #[inline]
 pub(super) fn run(text: &[u8], mut at: usize, class: u8) -> usize {
+    while let Some(&[a, b, c, d]) = text.get(at..).and_then(<[u8]>::first_chunk) {
+        let all = CLASS[a as usize] & CLASS[b as usize] & CLASS[c as usize] & CLASS[d as usize];
+        if all & class == 0 {
+            break;
+        }
+        at += 4;
+    }
     while at < text.len() && is(text[at], class) {
         at += 1;
     }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use smallvec::SmallVec;
 
 use super::carry;
-use super::index::StartLine;
+use super::index::{Entry, StartLine};
 use super::list::Commas;
 use super::malformed::Malformed;
 use super::message::Message;
@@ -27,6 +27,16 @@ pub(super) enum Line {
     Kept(u32),
     /// A line in the scratch buffer, line end included.
     New { name: Option<HeaderName>, name_len: u16, line: Span },
+}
+
+impl Line {
+    #[inline]
+    fn known_name(&self, entries: &[Entry]) -> Option<HeaderName> {
+        match self {
+            Line::Kept(old) => entries.get(*old as usize)?.name,
+            Line::New { name, .. } => *name,
+        }
+    }
 }
 
 /// A message to be made from an old one. Header lines that no operation names keep their bytes and their
@@ -99,7 +109,7 @@ impl<'m> Edit<'m> {
         let Some(at) = self.position(name) else { return self.append(name, value) };
         self.rewrite_line(at, value.as_ref());
         for i in (at + 1..self.lines.len()).rev() {
-            if self.line_name(i) == name {
+            if self.is_named(i, name) {
                 self.lines.remove(i);
             }
         }
@@ -159,9 +169,17 @@ impl<'m> Edit<'m> {
     /// Removes every line of that header.
     pub fn remove<'n>(&mut self, name: impl Into<FieldName<'n>>) -> &mut Self {
         let name = name.into();
-        for i in (0..self.lines.len()).rev() {
-            if self.line_name(i) == name {
-                self.lines.remove(i);
+        let entries = &self.message.index().entries[..];
+        match name {
+            FieldName::Known(unwanted) => {
+                self.lines.retain(|line| line.known_name(entries) != Some(unwanted));
+            }
+            FieldName::Other(_) => {
+                for i in (0..self.lines.len()).rev() {
+                    if self.is_named(i, name) {
+                        self.lines.remove(i);
+                    }
+                }
             }
         }
         self
@@ -192,7 +210,7 @@ impl<'m> Edit<'m> {
         let mut out = Vec::with_capacity(head + body.len() + slack);
         self.push_start_line(&mut out);
         self.push_lines(&mut out);
-        if self.lacks_content_length() {
+        if self.position(HeaderName::ContentLength.into()).is_none() {
             push_header(
                 &mut out,
                 HeaderName::ContentLength.as_str(),
@@ -226,16 +244,6 @@ impl<'m> Edit<'m> {
 
     pub(super) fn lines(&self) -> &[Line] {
         &self.lines
-    }
-
-    fn lacks_content_length(&self) -> bool {
-        self.position(HeaderName::ContentLength.into()).is_none()
-    }
-
-    /// How long the Content-Length line is that `raw`, this as written, has at `at` because there was none.
-    pub(super) fn added_content_length(&self, raw: &[u8], at: usize) -> Option<usize> {
-        let rest = raw.get(at..).filter(|_| self.lacks_content_length())?;
-        memchr::memchr(b'\n', rest).map(|line_end| line_end + 1)
     }
 
     fn push_start_line(&self, out: &mut Vec<u8>) {
@@ -280,19 +288,28 @@ impl<'m> Edit<'m> {
     }
 
     fn position(&self, name: FieldName<'_>) -> Option<usize> {
-        (0..self.lines.len()).find(|i| self.line_name(*i) == name)
+        let entries = &self.message.index().entries[..];
+        match name {
+            FieldName::Known(wanted) => {
+                self.lines.iter().position(|line| line.known_name(entries) == Some(wanted))
+            }
+            FieldName::Other(_) => (0..self.lines.len()).find(|i| self.is_named(*i, name)),
+        }
     }
 
-    fn line_name(&self, i: usize) -> FieldName<'_> {
-        match self.lines[i] {
-            Line::Kept(old) => {
-                let entry = &self.message.index().entries[old as usize];
-                entry.name.map_or_else(|| FieldName::Other(self.written_name(i)), FieldName::Known)
-            }
-            Line::New { name, .. } => {
-                name.map_or_else(|| FieldName::Other(self.written_name(i)), FieldName::Known)
+    #[inline]
+    fn is_named(&self, i: usize, name: FieldName<'_>) -> bool {
+        match name {
+            FieldName::Known(wanted) => self.known_name(i) == Some(wanted),
+            FieldName::Other(wanted) => {
+                self.known_name(i).is_none() && self.written_name(i).eq_ignore_ascii_case(wanted)
             }
         }
+    }
+
+    #[inline]
+    fn known_name(&self, i: usize) -> Option<HeaderName> {
+        self.lines.get(i)?.known_name(&self.message.index().entries)
     }
 
     fn written_name(&self, i: usize) -> &str {
@@ -335,7 +352,7 @@ impl<'m> Edit<'m> {
 
     /// Gives line `i` another value; its name stays as written.
     fn rewrite_line(&mut self, i: usize, value: &[u8]) {
-        let known = self.line_name(i).known();
+        let known = self.known_name(i);
         let written = self.written_name(i).to_owned();
         let name = known.map_or(FieldName::Other(&written), FieldName::Known);
         self.lines[i] = self.write_line(name, &written, value);
@@ -346,7 +363,7 @@ impl<'m> Edit<'m> {
         let is_list = name.known().is_some_and(HeaderName::is_list);
         let mut seen = 0;
         for i in 0..self.lines.len() {
-            if self.line_name(i) != name {
+            if !self.is_named(i, name) {
                 continue;
             }
             let values = if is_list { Commas::new(self.value(i)).count() } else { 1 };

@@ -68,6 +68,18 @@ impl<'a> Host<'a> {
         }
     }
 
+    /// As [`Host::scan`], with the host itself.
+    #[inline]
+    pub(super) fn read(text: &'a str, at: usize) -> Option<(Host<'a>, usize)> {
+        let bytes = text.as_bytes();
+        if bytes.get(at) == Some(&b'[') {
+            let end = at + memchr::memchr(b']', &bytes[at..])? + 1;
+            return Host::parse(text.get(at..end)?).map(|host| (host, end));
+        }
+        let end = chars::run(bytes, at, chars::HOST);
+        Host::from_run(text.get(at..end)?).map(|host| (host, end))
+    }
+
     /// The address, unless it is a name.
     #[must_use]
     pub const fn ip(self) -> Option<IpAddr> {
@@ -88,28 +100,28 @@ impl<'a> Host<'a> {
 /// An IPv4 address: four numbers of up to 255, no superfluous zeros.
 fn parse_v4(text: &[u8]) -> Option<Ipv4Addr> {
     let mut octets = [0u8; 4];
-    let (mut octet, mut value, mut digits) = (0, 0u32, 0);
-    for b in text {
-        if *b == b'.' {
-            if digits == 0 || octet == 3 {
-                return None;
-            }
-            octets[octet] = u8::try_from(value).ok()?;
-            (octet, value, digits) = (octet + 1, 0, 0);
-            continue;
-        }
-        let digit = b.wrapping_sub(b'0');
-        if digit > 9 || digits == 3 || (digits > 0 && value == 0) {
+    let (last, firsts) = octets.split_last_mut()?;
+    let mut at = 0;
+    for octet in firsts {
+        (*octet, at) = octet_at(text, at)?;
+        if text.get(at) != Some(&b'.') {
             return None;
         }
-        value = value * 10 + u32::from(digit);
-        digits += 1;
+        at += 1;
     }
-    if octet != 3 || digits == 0 {
-        return None;
-    }
-    octets[3] = u8::try_from(value).ok()?;
-    Some(Ipv4Addr::from(octets))
+    (*last, at) = octet_at(text, at)?;
+    if at == text.len() { Some(Ipv4Addr::from(octets)) } else { None }
+}
+
+/// The number of up to three digits at `at`, and where it ends.
+#[inline]
+fn octet_at(text: &[u8], at: usize) -> Option<(u8, usize)> {
+    let digit = |at| text.get(at).map(|b: &u8| b.wrapping_sub(b'0')).filter(|digit| *digit <= 9);
+    let first = digit(at)?;
+    let Some(second) = digit(at + 1).filter(|_| first != 0) else { return Some((first, at + 1)) };
+    let two = first * 10 + second;
+    let Some(third) = digit(at + 2) else { return Some((two, at + 2)) };
+    Some((two.checked_mul(10)?.checked_add(third)?, at + 3))
 }
 
 /// An IPv6 address. RFC 5118 4.10: a superfluous colon before an embedded IPv4 address follows

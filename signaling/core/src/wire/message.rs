@@ -88,15 +88,15 @@ impl Message {
         match parse::parse(&raw, framing) {
             Ok((index, end)) => {
                 raw.truncate(end);
-                Ok(Message { raw, index: Arc::new(index) })
+                Ok(Message { raw, index })
             }
             Err((defect, offset)) => Err(Malformed::new(defect, offset, &raw)),
         }
     }
 
     /// A message of which everything is known.
-    pub(super) fn from_parts(raw: Bytes, index: Index) -> Message {
-        let message = Message { raw, index: Arc::new(index) };
+    pub(super) fn from_parts(raw: Bytes, index: Arc<Index>) -> Message {
+        let message = Message { raw, index };
         #[cfg(test)]
         message.check_index();
         message
@@ -203,14 +203,16 @@ impl Message {
             .map(|entry| entry.value.of(&self.raw))
     }
 
+    #[inline]
     fn matches(&self, entry: &Entry, name: FieldName<'_>) -> bool {
-        match (entry.name, name) {
-            (Some(own), FieldName::Known(wanted)) => own == wanted,
-            (None, FieldName::Other(wanted)) => {
-                self.header(entry).raw_name.eq_ignore_ascii_case(wanted)
-            }
-            (Some(_), FieldName::Other(_)) | (None, FieldName::Known(_)) => false,
+        match name {
+            FieldName::Known(wanted) => entry.name == Some(wanted),
+            FieldName::Other(wanted) => entry.name.is_none() && self.is_written(entry, wanted),
         }
+    }
+
+    fn is_written(&self, entry: &Entry, name: &str) -> bool {
+        self.header(entry).raw_name.eq_ignore_ascii_case(name)
     }
 
     /// The value of the first header line of that name.

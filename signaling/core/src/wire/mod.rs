@@ -9,6 +9,7 @@ mod addr;
 mod auth;
 mod carry;
 mod chars;
+pub(crate) mod digits;
 mod edit;
 mod framer;
 mod host;

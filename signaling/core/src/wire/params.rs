@@ -46,7 +46,14 @@ impl<'a> Params<'a> {
     /// The first parameter of that name (case-insensitive).
     #[must_use]
     pub fn find(self, name: &str) -> Option<Param<'a>> {
-        self.iter().find(|param| param.name.eq_ignore_ascii_case(name))
+        let mut at = 0;
+        while let Some(param) = next_param(self.text, at) {
+            if param.name.eq_ignore_ascii_case(name.as_bytes()) {
+                return Some(param.read());
+            }
+            at = param.end;
+        }
+        None
     }
 
     /// Whether there is a parameter of that name, with or without a value.
@@ -91,8 +98,7 @@ impl<'a> Iterator for ParamsIter<'a> {
     fn next(&mut self) -> Option<Param<'a>> {
         let param = next_param(self.text, self.at)?;
         self.at = param.end;
-        let value = param.has_value.then_some(param.value);
-        Some(Param { name: chars::text(param.name), value })
+        Some(param.read())
     }
 }
 
@@ -103,6 +109,13 @@ pub(super) struct RawParam<'a> {
     pub(super) value: &'a [u8],
     pub(super) has_value: bool,
     pub(super) end: usize,
+}
+
+impl<'a> RawParam<'a> {
+    fn read(&self) -> Param<'a> {
+        let value = self.has_value.then_some(self.value);
+        Param { name: chars::text(self.name), value }
+    }
 }
 
 /// Reads `;name[=value]` at `at`, white space allowed around each piece; `None` at the end of `text`

@@ -1,6 +1,8 @@
 //! The parser: one pass over the head that notes positions, then the checks that every message must
 //! stand (RFC 3261 7, 8.1.1, 20; RFC 4475).
 
+use std::sync::Arc;
+
 use super::addr::AddrSpans;
 use super::chars;
 use super::index::{Entries, Entry, Index, StartLine};
@@ -30,7 +32,7 @@ pub(super) enum Framing {
 }
 
 /// Parses `raw`, which starts with the start line. Returns the index and where the message ends.
-pub(super) fn parse(raw: &[u8], framing: Framing) -> Result<(Index, usize), Flaw> {
+pub(super) fn parse(raw: &[u8], framing: Framing) -> Result<(Arc<Index>, usize), Flaw> {
     let (start, method, first_header) = start_line(raw)?;
     let mut entries = Entries::new();
     let (head_end, line_ends) = header_lines(raw, first_header, &mut entries)?;
@@ -263,7 +265,7 @@ fn check(
     known: &Known,
     head_end: usize,
     framing: Framing,
-) -> Result<(Index, usize), Flaw> {
+) -> Result<(Arc<Index>, usize), Flaw> {
     let via_at = known.via.unwrap_or_default();
     let (via, via_len) =
         ViaSpans::parse_prefix(via_at.of(raw)).ok_or_else(|| bad(HeaderName::Via, via_at))?;
@@ -278,7 +280,7 @@ fn check(
     let content_length = content_length(raw, known.content_length)?;
     let body = head_end + 2;
     let end = message_end(raw, body, content_length, framing)?;
-    let index = Index {
+    let index = Arc::new(Index {
         start,
         method,
         entries,
@@ -294,7 +296,7 @@ fn check(
         cseq,
         max_forwards,
         content_length,
-    };
+    });
     Ok((index, end))
 }
 

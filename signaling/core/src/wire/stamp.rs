@@ -1,13 +1,14 @@
 //! Filling in where a request really came from (RFC 3261 18.2.1, RFC 3581 4).
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 
 use super::chars;
+use super::digits::push_ip;
 use super::edit::Edit;
 use super::message::Message;
 use super::name::HeaderName;
 use super::via::{Rport, Via};
+use super::write::push_number;
 
 /// The top Via of `request` with `received` and `rport` filled in for the source that it came from;
 /// `None` if it is right as it stands. What a peer wrote there itself is overwritten, so that it
@@ -42,13 +43,14 @@ pub(super) fn stamped(via: &Via<'_>, source: SocketAddr) -> Option<Vec<u8>> {
         value.push(b';');
         value.extend_from_slice(param.name.as_bytes());
         if param.name.eq_ignore_ascii_case("rport") {
-            // Writing to a Vec does not fail.
-            let _ = write!(value, "={}", source.port());
+            value.push(b'=');
+            push_number(&mut value, u32::from(source.port()));
         } else if let Some(text) = param.value {
             value.push(b'=');
             value.extend_from_slice(text);
         }
     }
-    let _ = write!(value, ";received={ip}");
+    value.extend_from_slice(b";received=");
+    push_ip(&mut value, ip);
     Some(value)
 }

@@ -179,8 +179,8 @@ fn parse_sip(uri: &mut Uri<'_>) -> Option<()> {
             at + 1
         }
     };
-    let mut at = Host::scan(bytes, start)?;
-    uri.host = Host::parse(&rest[start..at])?;
+    let (host, mut at) = Host::read(rest, start)?;
+    uri.host = host;
     if bytes.get(at) == Some(&b':') {
         let (port, end) = port(bytes, at + 1)?;
         uri.port = Some(port);

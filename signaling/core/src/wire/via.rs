@@ -55,9 +55,10 @@ impl ViaSpans {
 
     #[inline]
     fn sender(&mut self, text: &[u8]) -> Option<usize> {
-        let mut at = chars::skip_lws(text, 0);
-        at = skip_slash(text, token_end(text, at)?)?;
-        at = skip_slash(text, token_end(text, at)?)?;
+        let mut at = match text.first_chunk() {
+            Some(b"SIP/2.0/") => chars::skip_lws(text, 8),
+            Some(_) | None => protocol_end(text)?,
+        };
         let end = token_end(text, at)?;
         self.transport = Span::new(at, end);
         at = chars::skip_lws(text, end);
@@ -104,6 +105,12 @@ impl ViaSpans {
 fn token_end(text: &[u8], at: usize) -> Option<usize> {
     let end = chars::run(text, at, chars::TOKEN);
     if end > at { Some(end) } else { None }
+}
+
+/// Where the transport starts, after whatever white space stands around the slashes.
+fn protocol_end(text: &[u8]) -> Option<usize> {
+    let at = skip_slash(text, token_end(text, chars::skip_lws(text, 0))?)?;
+    skip_slash(text, token_end(text, at)?)
 }
 
 fn skip_slash(text: &[u8], at: usize) -> Option<usize> {
