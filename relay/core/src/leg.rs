@@ -11,6 +11,7 @@ use crate::learn::{Mark, PROVISIONAL_MAX};
 use crate::path::{Path, Signalled, Standing};
 use crate::ports::AddressLease;
 use crate::rtp::{COMFORT_NOISE, Datagram, classify};
+use crate::session::TRIES_MAX;
 use crate::slot::{Part, SlotId};
 use crate::stats::DirectionStats;
 use crate::stats::quality::{self, Conditions};
@@ -33,6 +34,8 @@ pub(crate) struct LegState {
     heard: Option<Instant>,
     /// Whether someone else on this host turned out to have one of its ports.
     pub(crate) contested: bool,
+    /// Further ports that are tried if that is so.
+    pub(crate) tries_left: u32,
     pub(crate) stats: DirectionStats,
 }
 
@@ -50,6 +53,7 @@ impl LegState {
             pauses: false,
             heard: None,
             contested: false,
+            tries_left: TRIES_MAX,
             stats: DirectionStats::default(),
         }
     }

@@ -11,8 +11,8 @@ mod table;
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::api::SessionId;
@@ -115,6 +115,10 @@ const EXPIRED_PER_TAKE: usize = 8;
 /// Rests that are ended at most when the usage is asked for: about 30 us.
 const EXPIRED_PER_LOOK: usize = 1024;
 
+/// Places among the free pairs that are tried for one that comes out of quarantine: with a fifth of the
+/// range free, one in 35 finds none and goes to the end.
+const SCATTER_TRIES: usize = 16;
+
 /// The media ports of one local address.
 #[derive(Debug)]
 pub struct PortAllocator {
@@ -122,6 +126,8 @@ pub struct PortAllocator {
     rest: Duration,
     lists: Lists,
     rests_cut: u64,
+    /// Where ports go that come out of quarantine.
+    rng: ChaCha8Rng,
 }
 
 impl PortAllocator {
@@ -130,12 +136,13 @@ impl PortAllocator {
     #[must_use]
     pub fn new(now: Instant, range: PortRange, rest: Duration, seed: Seed) -> PortAllocator {
         let mut order: Vec<u16> = range.even_ports().collect();
-        order.shuffle(&mut ChaCha8Rng::from_seed(seed.0));
+        let mut rng = ChaCha8Rng::from_seed(seed.0);
+        order.shuffle(&mut rng);
         let mut lists = Lists::new(now, range.first(), range.ports());
         for even in order {
             lists.enter_free(even, Width::Pair);
         }
-        PortAllocator { range, rest, lists, rests_cut: 0 }
+        PortAllocator { range, rest, lists, rests_cut: 0, rng }
     }
 
     /// The range that it was made with.
@@ -213,11 +220,31 @@ impl PortAllocator {
                     break;
                 }
                 self.lists.pop(list);
-                self.lists.enter_free(port, width);
+                match list {
+                    List::Quarantined => self.scatter(port, width),
+                    List::FreePairs
+                    | List::FreeHalves
+                    | List::Used
+                    | List::RestingPairs
+                    | List::RestingSingles => self.lists.enter_free(port, width),
+                }
                 freed += 1;
             }
         }
         freed
+    }
+
+    /// Frees a port that someone else on this host had, somewhere among the free ones. At their end those
+    /// that met the same session would stay together, and with each rest more of them would: until a
+    /// session meets so many in a row that it is refused.
+    fn scatter(&mut self, port: u16, width: Width) {
+        let pairs = (self.range.ports() / 2) as u16;
+        let places = (0..SCATTER_TRIES).map(|_| self.rng.random_range(0..pairs) * 2);
+        let before = places.into_iter().find(|&index| self.lists.is_free_pair(index));
+        match before {
+            Some(before) => self.lists.enter_free_after(port, width, before),
+            None => self.lists.enter_free(port, width),
+        }
     }
 
     /// How full it is now. After a long pause rests that are over may still count as rests: a

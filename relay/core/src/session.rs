@@ -12,8 +12,8 @@ use crate::api::{Command, DirectionReport, SessionSpec};
 /// offer under way at a time (RFC 3261 14.1), so more than a few is its mistake.
 pub(crate) const WAITING_MAX: usize = 8;
 
-/// Ports of one apply that may turn out to be taken by someone else on this host before it is
-/// refused: with a tenth of the range taken, eight in a row is one chance in 10^8.
+/// Further ports that are tried for one leg of a stream when someone else on this host has those before,
+/// until the session is refused: with a tenth of the range taken, nine in a row is one chance in 10^9.
 pub(crate) const TRIES_MAX: u32 = 8;
 
 /// A session.
@@ -60,5 +60,4 @@ pub(crate) struct Pending {
     pub(crate) opened: SmallVec<[(usize, usize); 2]>,
     /// Sockets of theirs that the engine has not opened yet.
     pub(crate) unopened: usize,
-    pub(crate) tries_left: u32,
 }

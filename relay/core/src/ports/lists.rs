@@ -127,8 +127,13 @@ impl Lists {
         ends.ports += width.ports();
     }
 
-    /// Frees a port that is nowhere. Two free neighbours become a pair again.
+    /// Frees a port that is nowhere: it is taken last. Two free neighbours become a pair again.
     pub(super) fn enter_free(&mut self, port: u16, width: Width) {
+        self.enter_free_after(port, width, NIL);
+    }
+
+    /// The same; a pair is taken after the free pair of this index in the range, if that is one.
+    pub(super) fn enter_free_after(&mut self, port: u16, width: Width, before: u16) {
         let even = port & !1;
         let index = usize::from(port - self.first);
         let (since, owner) = (self.nodes[index].since, self.nodes[index].owner);
@@ -140,8 +145,33 @@ impl Lists {
         }
         if merges || width == Width::Pair {
             self.enter(even, Place::In(List::FreePairs, Width::Pair), since, owner);
+            self.move_after(even - self.first, before);
         } else {
             self.enter(port, Place::In(List::FreeHalves, Width::Single), since, owner);
+        }
+    }
+
+    /// Whether the pair of this index in the range is free.
+    pub(super) fn is_free_pair(&self, index: u16) -> bool {
+        let pair = Place::In(List::FreePairs, Width::Pair);
+        self.nodes.get(usize::from(index)).is_some_and(|node| node.place == pair)
+    }
+
+    /// Moves a free pair to the place after another one.
+    fn move_after(&mut self, index: u16, before: u16) {
+        if index == before || !self.is_free_pair(before) {
+            return;
+        }
+        let Node { since, owner, place, .. } = self.nodes[usize::from(index)];
+        self.unlink(index, List::FreePairs, Width::Pair);
+        let next = self.nodes[usize::from(before)].next;
+        self.nodes[usize::from(index)] = Node { prev: before, next, place, since, owner };
+        self.nodes[usize::from(before)].next = index;
+        let ends = &mut self.ends[List::FreePairs as usize];
+        ends.ports += Width::Pair.ports();
+        match self.nodes.get_mut(usize::from(next)) {
+            Some(node) => node.prev = index,
+            None => ends.tail = index,
         }
     }
 

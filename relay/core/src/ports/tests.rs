@@ -93,6 +93,25 @@ fn a_quarantined_port_is_not_tried_again_under_pressure() {
     assert_eq!(ports.take(start + REST, Width::Pair, OWNER), Some(lease));
 }
 
+/// A session that meets too many ports of other programs in a row is refused, and all of them go into
+/// quarantine at once. If they came out in a row, whoever met the first of them next would be refused
+/// too, and so on with each rest.
+#[test]
+fn ports_that_went_into_quarantine_together_are_not_met_together_again() {
+    let start = start_of_time();
+    let mut ports = allocator(start, 10_000, 11_999);
+    let foreign: Vec<Lease> =
+        (0..9).map(|_| ports.take(start, Width::Pair, OWNER).unwrap()).collect();
+    for lease in &foreign {
+        ports.release(start, *lease, Fate::Quarantine);
+    }
+    let taken = std::iter::from_fn(|| ports.take(start + REST, Width::Pair, OWNER));
+    let met: Vec<bool> = taken.map(|lease| foreign.contains(&lease)).collect();
+    assert_eq!(met.iter().filter(|met| **met).count(), foreign.len(), "none is lost");
+    let in_a_row = met.split(|met| !met).map(<[bool]>::len).max();
+    assert!(in_a_row < Some(4), "{in_a_row:?} in a row");
+}
+
 #[test]
 fn a_port_that_was_never_promised_is_free_at_once() {
     let now = start_of_time();

@@ -12,7 +12,7 @@ use crate::api::{
     Traffic,
 };
 use crate::ports::Fate;
-use crate::session::{Pending, Session, TRIES_MAX};
+use crate::session::{Pending, Session};
 use crate::stats;
 use crate::stream::width_of;
 
@@ -28,8 +28,7 @@ impl Relay {
             self.events.push_back(Event::Refused { session: id, token, reason });
             return;
         }
-        let pending =
-            Pending { token, spec, opened: SmallVec::new(), unopened: 0, tries_left: TRIES_MAX };
+        let pending = Pending { token, spec, opened: SmallVec::new(), unopened: 0 };
         let missing = self.missing_streams(id, &pending.spec);
         if let Some(session) = self.sessions.get_mut(&id) {
             session.pending = Some(Box::new(pending));

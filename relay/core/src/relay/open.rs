@@ -169,19 +169,17 @@ impl Relay {
         stream: usize,
         leg: Leg,
     ) -> Result<(), Option<Refusal>> {
-        let pending = self.sessions.get_mut(&id).and_then(|s| s.pending.as_mut()).ok_or(None)?;
-        pending.tries_left = pending.tries_left.checked_sub(1).ok_or(None)?;
-        let (address, width) = {
-            let ports = self.streams[stream].legs[leg.index()].ports;
-            (ports.address(), ports.lease().width())
-        };
+        let LegState { ports, tries_left, .. } = &self.streams[stream].legs[leg.index()];
+        let (address, width) = (ports.address(), ports.lease().width());
+        let tries_left = tries_left.checked_sub(1).ok_or(None)?;
         if self.slots.available() < sockets_of(width) {
             return Err(Some(self.table_full()));
         }
         // The new port is taken before the old one goes back, so that it is another one.
         let ports = self.take_ports(now, address, width, id).map_err(Some)?;
         let traffic = self.streams[stream].traffic;
-        let state = self.open_leg(stream, leg, traffic, ports);
+        let mut state = self.open_leg(stream, leg, traffic, ports);
+        state.tries_left = tries_left;
         let awaited = state.slots().count();
         let old = std::mem::replace(&mut self.streams[stream].legs[leg.index()], state);
         let opening = |slot: &SlotId| matches!(self.slots.get(*slot), Some((_, Stage::Opening)));

@@ -36,6 +36,19 @@ fn a_range_taken_by_others_is_refused_after_a_bounded_number_of_tries() {
     assert_eq!(rig.usage(INSIDE).0 + rig.usage(OUTSIDE).0, 0);
 }
 
+/// Each leg has its tries: a session of many streams meets more ports of other programs than one of few.
+#[test]
+fn many_streams_are_not_refused_for_what_each_meets_of_a_range_that_others_have_a_third_of() {
+    let mut rig = Rig::new();
+    rig.taken = (10_000..=10_099).filter(|port| (port / 2) % 3 == 0).collect();
+    let mut many = call();
+    many.streams.resize(12, many.streams[0].clone());
+    assert_eq!(rig.apply(1, &many).len(), 12);
+    let (inside, outside) = (rig.usage(INSIDE), rig.usage(OUTSIDE));
+    let met = (inside.1 + outside.1) / 2;
+    assert!(met > 8, "{met} ports of others were met");
+}
+
 #[test]
 fn an_address_of_another_host_is_named_and_nothing_is_left() {
     let mut rig = Rig::new();
