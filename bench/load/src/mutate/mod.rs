@@ -32,8 +32,8 @@ pub use report::MutateReport;
 
 use crate::cli::{LoadArgs, SESSIONS_MAX};
 use crate::os;
+use crate::paired::args::core_plan;
 use crate::progress::Phase;
-use crate::relaybench::cli::core_plan;
 use crate::relaybench::netns::{self, Namespace};
 use crate::relaybench::stop::Stop;
 use crate::report::Report;

@@ -1,6 +1,10 @@
 //! What the benchmarks that compare systems in turns have in common, whatever they compare.
 
+pub(crate) mod args;
+pub(crate) mod cell;
 pub(crate) mod page;
+pub(crate) mod report;
+pub(crate) mod table;
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -10,8 +14,11 @@ use anyhow::{Context, Result, anyhow};
 use serde::Serialize;
 
 use crate::os;
-use crate::relaybench::statistics::Range;
+use crate::relaybench::cpu::{Meter, Spent};
 use crate::relaybench::stop::Stop;
+
+/// How long the empty core is watched at the start of each round.
+const BACKGROUND: Duration = Duration::from_secs(1);
 
 /// Ends a run on signals, and after so many minutes with what it has by then.
 ///
@@ -40,6 +47,18 @@ pub(crate) fn on_own_thread<R: Send>(
         let measuring = measuring.context("starting the benchmark's thread")?;
         measuring.join().map_err(|_| anyhow!("the benchmark's thread panicked"))?
     })
+}
+
+/// How busy `core` is without any system under test; no longer than a cell of `measured` is watched.
+///
+/// # Errors
+/// The user has had enough, or the kernel's accounts cannot be read.
+pub(crate) fn background(core: usize, measured: Duration, stop: &Stop) -> Result<f64> {
+    let meter = Meter::new(core, None)?;
+    let before = meter.read()?;
+    stop.sleep(BACKGROUND.min(measured))?;
+    let spent = Spent::between(&before, &meter.read()?);
+    Ok(cell::share(&spent, spent.busy_ns))
 }
 
 /// Where a report goes.
@@ -73,17 +92,4 @@ impl Outlet<'_> {
         }
         Ok(())
     }
-}
-
-/// Latency over the rounds, in microseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct LatencyRange {
-    /// Median.
-    pub p50: Range,
-    /// 99th percentile.
-    pub p99: Range,
-    /// 99.9th percentile.
-    pub p999: Range,
-    /// Largest.
-    pub max: Range,
 }

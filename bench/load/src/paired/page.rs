@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::paired::report::Machine;
 use crate::relaybench::plot::escape;
 use crate::relaybench::statistics::Range;
 
@@ -53,6 +54,38 @@ pub(crate) fn document<R: Serialize>(
     page += "</pre></details></body></html>\n";
     Ok(page)
 }
+
+/// What was measured on, and how often; the system under test is called `system`.
+pub(crate) fn measured_on(
+    machine: &Machine,
+    system: &str,
+    (rounds, seconds): (u32, f64),
+    page: &mut String,
+) {
+    put!(
+        page,
+        "<p class=\"pale\">{}, {} cores ({system} on core {}, generator on {:?}), {:.0} GB, Linux {}. {rounds} rounds of {seconds} s a cell; median, minimum and maximum over the rounds.</p>",
+        escape(&machine.processor),
+        machine.cores,
+        machine.relay_core,
+        machine.generator_cores,
+        machine.memory_bytes as f64 / 1e9,
+        escape(&machine.kernel)
+    );
+}
+
+/// What the reader must know before believing the figures: each of `words` that `is` so.
+pub(crate) fn warnings<'w>(words: impl IntoIterator<Item = (bool, &'w str)>, page: &mut String) {
+    for (is, words) in words {
+        if is {
+            put!(page, "<p class=\"bad\">{words}</p>");
+        }
+    }
+}
+
+pub(crate) const NOT_QUIET: &str =
+    "The machine was not quiet: other programs ran, and the costs hold theirs.";
+pub(crate) const NOT_COMPLETE: &str = "Not complete: the run was ended early.";
 
 /// Rows of quotients, for a table that has been begun.
 pub(crate) fn quotients(ranges: &BTreeMap<String, Range>, page: &mut String) {

@@ -89,7 +89,7 @@ fn why_too_much(outcome: Result<&Figures, String>) -> Option<String> {
     if let Some(why) = figures.generator.saturated_because.first() {
         return Some(format!("the generator was at its limit: {why}"));
     }
-    let (loss, busy) = (figures.loss * 100.0, figures.core_busy_share * 100.0);
+    let (loss, busy) = (figures.loss * 100.0, figures.core.busy_share * 100.0);
     (figures.loss > LOSS_MAX).then(|| format!("{loss:.3} % lost, core busy {busy:.0} %"))
 }
 

@@ -10,10 +10,11 @@ use crate::media::sockets::Pair;
 use crate::media::stats::{self, Counts, Snapshot, Tally};
 use crate::media::{MediaConfig, MediaPlane};
 use crate::os;
+use crate::paired::cell::{CoreFigures, Effort, GeneratorFigures, Timing, Words, share};
 use crate::relaybench::control::{Control, Ends, Remotes};
 use crate::relaybench::cpu::{Meter, Spent};
 use crate::relaybench::lab::Lab;
-use crate::relaybench::report::{Content, Figures, GeneratorFigures};
+use crate::relaybench::report::{Content, Figures};
 use crate::relaybench::stop::Stop;
 use crate::relaybench::systems::Running;
 use crate::relaybench::workload::Workload;
@@ -26,24 +27,8 @@ const SET_UP_MAX: Duration = Duration::from_secs(120);
 /// not there by then is lost.
 pub(crate) const DRAIN: Duration = Duration::from_millis(500);
 
-/// The generator was at its limit if a burst in a hundred was later than this: an eighth of G.711's
-/// packet time.
-const LATE_US_P99_MAX: f64 = 2_500.0;
-
-/// Or if its thread was busy for more than this share of the time: real-time threads are throttled
-/// at 0.95.
-const BUSY_SHARE_MAX: f64 = 0.93;
-
-/// Or if it sent less than this share of what was asked for.
-const SENT_SHARE_MIN: f64 = 0.98;
-
-/// How long the parts of a cell take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    /// Media before the figures count: peers are learned, caches fill.
-    pub(crate) warm_up: Duration,
-    pub(crate) measured: Duration,
-}
+/// What the generator is judged by.
+const WORDS: Words = Words { begun: "bursts", did: "sent", carried: "packets" };
 
 /// Measures a system that has just been started.
 ///
@@ -166,19 +151,13 @@ impl Window {
         // the window are compared, not counts.
         let relayed_per_second = received as f64 / self.seconds;
         let us_per_packet = |ns: u64| {
-            let share = ns as f64 / spent.wall_ns.max(1) as f64;
-            if relayed_per_second > 0.0 { share * 1e6 / relayed_per_second } else { 0.0 }
+            if relayed_per_second > 0.0 { share(spent, ns) * 1e6 / relayed_per_second } else { 0.0 }
         };
-        let share = |ns: u64| ns as f64 / spent.wall_ns.max(1) as f64;
         Figures {
             us_per_packet: us_per_packet(spent.busy_ns),
             us_per_packet_process: us_per_packet(spent.process_ns),
             us_per_packet_ksoftirqd: us_per_packet(spent.ksoftirqd_ns),
-            core_busy_share: share(spent.busy_ns),
-            steal_share: share(spent.steal_ns),
-            foreign_cores: share(spent.foreign_ns),
-            foreign_share: (spent.foreign_on_core_ns + spent.steal_ns) as f64
-                / spent.busy_ns.max(1) as f64,
+            core: CoreFigures::of(spent),
             sent_pps: sent as f64 / self.seconds,
             relayed_pps: relayed_per_second,
             content: content_of(&tally.rtp),
@@ -192,25 +171,14 @@ impl Window {
     fn generator(&self, load: &Workload, tally: &Tally, sent: u64) -> GeneratorFigures {
         let busiest = self.after.cpu_ns_max.saturating_sub(self.before.cpu_ns_max);
         let busy_share = busiest as f64 / 1e9 / self.seconds;
-        let late_us = Quantiles::of_ns(&tally.late_ns);
-        let sent_share = sent as f64 / self.seconds / load.offered_pps();
-        let mut saturated_because = Vec::new();
-        if late_us.p99 > LATE_US_P99_MAX {
-            saturated_because.push(format!("1 % of bursts were over {:.0} us late", late_us.p99));
-        }
-        if busy_share > BUSY_SHARE_MAX {
-            saturated_because.push(format!("it was busy {:.0} % of the time", busy_share * 100.0));
-        }
-        if sent_share < SENT_SHARE_MIN {
-            saturated_because.push(format!("it sent {:.0} % of the load", sent_share * 100.0));
-        }
-        if tally.receive_drops > 0 {
-            saturated_because.push(format!("its sockets dropped {} packets", tally.receive_drops));
-        }
-        if tally.send_failures > 0 {
-            saturated_because.push(format!("{} packets could not be sent", tally.send_failures));
-        }
-        GeneratorFigures { busy_share, late_us_p99: late_us.p99, saturated_because }
+        let effort = Effort {
+            busy_share,
+            late_us_p99: Quantiles::of_ns(&tally.late_ns).p99,
+            done_share: sent as f64 / self.seconds / load.offered_pps(),
+            receive_drops: tally.receive_drops,
+            send_failures: tally.send_failures,
+        };
+        effort.judge(WORDS)
     }
 }
 

@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
 use crate::cli::SESSIONS_MAX;
-use crate::os;
-use crate::relaybench::cell::Timing;
+use crate::paired::args::{self, RunArgs};
+use crate::paired::cell::Timing;
 use crate::relaybench::lab::{CorePlan, Topology, UdpHash};
 use crate::relaybench::systems::System;
 use crate::relaybench::udp_hash;
@@ -22,9 +22,6 @@ const FEW_STREAMS: u32 = 100;
 
 /// Sessions of the video loads: 200 streams of video are 30,000 packets a second.
 const VIDEO_SESSIONS: u32 = 100;
-
-/// Most rounds: a day of them.
-const ROUNDS_MAX: u32 = 1_000;
 
 /// What `--quick` runs: enough to see that everything works, too little to learn anything.
 const QUICK_STREAMS: [u32; 2] = [4, 16];
@@ -90,21 +87,9 @@ pub struct RelayArgs {
     #[arg(long, value_name = "N", default_value_t = udp_hash::BUCKETS_MAX)]
     pub udp_hash: u32,
 
-    /// What lies between generator and relay.
-    #[arg(long, value_enum, default_value_t = Topology::Auto)]
-    pub topology: Topology,
-
     /// The core of the system under test [default: the first].
     #[arg(long, value_name = "N")]
     pub relay_core: Option<usize>,
-
-    /// The cores of generator and sink [default: one that is not the relay's].
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    pub generator_cores: Vec<usize>,
-
-    /// The ringfarm to measure [default: this program].
-    #[arg(long, value_name = "FILE")]
-    pub ringfarm: Option<PathBuf>,
 
     /// The rtpengine to measure.
     #[arg(long, value_name = "FILE", default_value = "rtpengine")]
@@ -114,17 +99,9 @@ pub struct RelayArgs {
     #[arg(long)]
     pub quick: bool,
 
-    /// Minutes after which the run ends with what it has.
-    #[arg(long, value_name = "T", default_value_t = 120)]
-    pub minutes_max: u32,
-
-    /// Write the report as JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
-
-    /// Also write the report as a web page with plots.
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    /// How it is run, and where the report goes.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Arguments that have been checked.
@@ -149,21 +126,16 @@ impl RelayArgs {
     /// # Errors
     /// Names the option and what it may be.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let rounds = self.rounds.unwrap_or(if self.quick { QUICK_ROUNDS } else { 6 });
-        ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: give 1 to {ROUNDS_MAX}");
-        let seconds = self.seconds.unwrap_or(if self.quick { QUICK_SECONDS } else { 3.0 });
-        ensure!((0.1..=600.0).contains(&seconds), "--seconds {seconds}: give 0.1 to 600");
+        let rounds = args::rounds(self.rounds, if self.quick { QUICK_ROUNDS } else { 6 })?;
+        let seconds = if self.quick { QUICK_SECONDS } else { 3.0 };
+        let measured = args::measured(self.seconds, seconds)?;
         let quick_live = if self.quick { QUICK_LIVE_SESSIONS } else { 10_000 };
         let live = self.live_sessions.unwrap_or(quick_live);
         ensure!(
             (10..=SESSIONS_MAX).contains(&live),
             "--live-sessions {live}: give 10 to {SESSIONS_MAX}"
         );
-        ensure!(!self.systems.is_empty(), "--systems: none given");
-        for (at, system) in self.systems.iter().enumerate() {
-            ensure!(!self.systems[..at].contains(system), "--systems: {system} is there twice");
-        }
-        let measured = Duration::from_secs_f64(seconds);
+        args::each_once(&self.systems, |system| system.name())?;
         let warm_up = measured.min(Duration::from_millis(700));
         Ok(Plan {
             systems: self.systems.clone(),
@@ -172,8 +144,8 @@ impl RelayArgs {
             workloads: self.workloads()?,
             live_sessions: self.has(Part::Setup).then_some(live),
             capacity: self.has(Part::Capacity),
-            cores: self.cores()?,
-            topology: self.topology,
+            cores: self.run.cores(self.relay_core)?,
+            topology: self.run.topology,
             udp_hash: self.udp_hash()?,
             quick: self.quick,
         })
@@ -223,29 +195,6 @@ impl RelayArgs {
         }
         Ok(loads)
     }
-
-    fn cores(&self) -> Result<CorePlan> {
-        core_plan(self.relay_core, self.generator_cores.clone())
-    }
-}
-
-/// The cores that were asked for, or a core for the relay and another for the generator.
-///
-/// # Errors
-/// Names a core that is not there.
-pub(crate) fn core_plan(relay: Option<usize>, mut generator: Vec<usize>) -> Result<CorePlan> {
-    let available = os::cores();
-    let first = *available.first().unwrap_or(&0);
-    let relay = relay.unwrap_or(first);
-    let other = available.iter().copied().rfind(|core| *core != relay);
-    if generator.is_empty() {
-        // On a machine with one core they share it, and the report says so.
-        generator.push(other.unwrap_or(relay));
-    }
-    for core in generator.iter().chain([&relay]) {
-        ensure!(available.contains(core), "core {core} is not available");
-    }
-    Ok(CorePlan { relay, generator, available: available.len() })
 }
 
 #[cfg(test)]

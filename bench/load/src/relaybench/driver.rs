@@ -5,10 +5,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::paired;
+use crate::paired::cell::Timing;
 use crate::relaybench::capacity::{START_PPS, STREAMS, Search};
-use crate::relaybench::cell::{self, Timing};
+use crate::relaybench::cell;
 use crate::relaybench::cli::{Plan, RelayArgs};
-use crate::relaybench::cpu::{Meter, Spent};
+use crate::relaybench::cpu::Meter;
 use crate::relaybench::lab::{Lab, Topology, UdpHash};
 use crate::relaybench::report::{
     Figures, RELAY_REPORT_VERSION, Ratios, RelayReport, SetUpReport, Step, WorkloadReport,
@@ -25,9 +27,6 @@ const LONG_ROUNDS_MAX: u32 = 3;
 /// Steps of a search for the highest rate are no longer than this: there are many.
 const STEP_MAX: Timing =
     Timing { warm_up: Duration::from_millis(500), measured: Duration::from_millis(1_500) };
-
-/// How long the empty core is watched at the start of each round.
-const BACKGROUND: Duration = Duration::from_secs(1);
 
 /// How much more than its highest rate an overloaded system is sent, in percent.
 const OVERLOAD_PERCENT: u32 = 130;
@@ -55,7 +54,7 @@ impl Driver {
     /// It cannot be made.
     pub(crate) fn new(args: &RelayArgs, mut plan: Plan, stop: Stop) -> Result<Driver> {
         let this = std::env::current_exe().context("the path of this program")?;
-        let ringfarm = args.ringfarm.clone().unwrap_or_else(|| this.clone());
+        let ringfarm = args.run.ringfarm.clone().unwrap_or_else(|| this.clone());
         let programs = Programs { this, ringfarm, rtpengine: args.rtpengine.clone() };
         let lab = Lab::make(plan.topology, plan.cores.clone(), plan.udp_hash)?;
         let is_apart = |load: &Workload| load.purpose == Purpose::SystemHash;
@@ -115,7 +114,7 @@ impl Driver {
 
     fn rounds(&mut self) {
         for round in 1..=self.plan.rounds {
-            match self.background() {
+            match paired::background(self.plan.cores.relay, self.plan.timing.measured, &self.stop) {
                 Ok(share) => self.report.background_core_share.push(share),
                 Err(error) => {
                     eprintln!("round {round}: {error:#}");
@@ -131,15 +130,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    /// How busy the relay's core is without any system under test.
-    fn background(&self) -> Result<f64> {
-        let meter = Meter::new(self.plan.cores.relay, None)?;
-        let before = meter.read()?;
-        self.stop.sleep(BACKGROUND.min(self.plan.timing.measured))?;
-        let spent = Spent::between(&before, &meter.read()?);
-        Ok(spent.busy_ns as f64 / spent.wall_ns.max(1) as f64)
     }
 
     fn round_of(&mut self, round: u32, at: usize, system: System) {
@@ -343,10 +333,10 @@ fn middle(mut rounds: Vec<SetUpReport>) -> Option<SetUpReport> {
 }
 
 fn line_of(figures: &Figures) -> String {
-    let Figures { us_per_packet, loss, latency_us, core_busy_share, relayed_pps, .. } = figures;
+    let Figures { us_per_packet, loss, latency_us, core, relayed_pps, .. } = figures;
     let mut line = format!(
         "{us_per_packet:.2} us/packet at {relayed_pps:.0}/s, core {:.0} % busy, lost {:.3} %, latency p50 {:.0} p99 {:.0} us, set-up p50 {:.0} us",
-        core_busy_share * 100.0,
+        core.busy_share * 100.0,
         loss * 100.0,
         latency_us.p50,
         latency_us.p99,

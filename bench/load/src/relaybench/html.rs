@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::paired::page::{document, notes, put, quotients};
+use crate::paired::page::{
+    NOT_COMPLETE, NOT_QUIET, document, measured_on, notes, put, quotients, warnings,
+};
 use crate::relaybench::plot::{Plot, Scale, Series, escape};
 use crate::relaybench::report::{RelayReport, Row, WorkloadReport};
 use crate::relaybench::statistics::Range;
@@ -25,29 +27,11 @@ pub(crate) fn page(report: &RelayReport) -> Result<String> {
 }
 
 fn head(report: &RelayReport, page: &mut String) {
-    let machine = &report.machine;
-    put!(
-        page,
-        "<p class=\"pale\">{}, {} cores (relay on core {}, generator on {:?}), {:.0} GB, Linux {}. {} rounds of {} s a cell; median, minimum and maximum over the rounds.</p>",
-        escape(&machine.processor),
-        machine.cores,
-        machine.relay_core,
-        machine.generator_cores,
-        machine.memory_bytes as f64 / 1e9,
-        escape(&machine.kernel),
-        report.rounds,
-        report.seconds
-    );
-    if report.quick {
-        *page +=
-            "<p class=\"bad\">A quick run: it shows that things work, not how fast they are.</p>";
-    }
-    if !report.quiet {
-        *page += "<p class=\"bad\">The machine was not quiet: other programs ran, and the costs hold theirs.</p>";
-    }
-    if !report.complete {
-        *page += "<p class=\"bad\">Not complete: the run was ended early.</p>";
-    }
+    measured_on(&report.machine, "relay", (report.rounds, report.seconds), page);
+    let quick = "A quick run: it shows that things work, not how fast they are.";
+    let known =
+        [(report.quick, quick), (!report.quiet, NOT_QUIET), (!report.complete, NOT_COMPLETE)];
+    warnings(known, page);
 }
 
 /// The G.711 loads that are rows of their own, by number of streams.

@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::os;
+use crate::paired::report::{Machine, Method};
 use crate::relaybench::cpu::{self, Precision};
 use crate::relaybench::lab::{CorePlan, Lab, Topology};
-use crate::relaybench::report::{Machine, Method};
 
 pub(crate) fn machine(cores: &CorePlan) -> Machine {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();

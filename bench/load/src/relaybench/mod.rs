@@ -46,7 +46,7 @@ pub use report::RelayReport;
 pub use stranger::StrangerArgs;
 pub use systems::System;
 
-use crate::paired::{self, Outlet};
+use crate::paired;
 use crate::relaybench::driver::Driver;
 
 /// Runs the benchmark as the arguments say: progress on standard error, the report on standard
@@ -56,12 +56,11 @@ use crate::relaybench::driver::Driver;
 /// # Errors
 /// The benchmark could not be made at all.
 pub fn execute(args: &RelayArgs) -> Result<ExitCode> {
-    let stop = paired::stop_after(args.minutes_max)?;
+    let stop = paired::stop_after(args.run.minutes_max)?;
     let plan = args.plan()?;
     let cores = plan.cores.generator.clone();
     let report = paired::on_own_thread(&cores, || Driver::new(args, plan, stop)?.run())?;
-    let outlet = Outlet { html: args.html.as_ref(), json: args.json };
-    outlet.write(&report, html::page, table::Table(&report))?;
+    args.run.outlet().write(&report, html::page, table::Table(&report))?;
     let good = report.complete && report.content_is_true(System::Ringfarm);
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -4,23 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use crate::paired::LatencyRange;
-use crate::relaybench::lab::Topology;
+pub use crate::paired::cell::{CoreFigures, GeneratorFigures};
+pub use crate::paired::report::{LatencyRange, Machine, Method};
+use crate::paired::report::{note, note_round};
 use crate::relaybench::statistics::{Range, paired};
 use crate::relaybench::systems::System;
 use crate::report::Quantiles;
 
 /// The version of the report's shape; grows when a field changes its meaning.
 pub const RELAY_REPORT_VERSION: u32 = 2;
-
-/// With more of the busy time of the relay's core than this known to be of other programs or of the
-/// hypervisor, the machine is not quiet: the cost of a packet may be theirs by that share, at any
-/// rate of packets.
-const FOREIGN_SHARE_MAX: f64 = 0.03;
-
-/// Nor with more than this taken on all cores together. The generator goes before them where they
-/// share its core, but caches and memory are everybody's.
-const FOREIGN_CORES_MAX: f64 = 0.1;
 
 /// What became of the packets of a cell, warm-up included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -59,17 +51,6 @@ impl Content {
     }
 }
 
-/// How the generator fared.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct GeneratorFigures {
-    /// Busy share of its busiest thread.
-    pub busy_share: f64,
-    /// How late it sent after its own schedule, 99th percentile.
-    pub late_us_p99: f64,
-    /// Why loss and latency may be its own; empty if it kept up.
-    pub saturated_because: Vec<String>,
-}
-
 /// What one system did with one load in one round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Figures {
@@ -79,15 +60,9 @@ pub struct Figures {
     pub us_per_packet_process: f64,
     /// The part that the kernel charged to the core's ksoftirqd.
     pub us_per_packet_ksoftirqd: f64,
-    /// Share of the time that the relay's core was busy.
-    pub core_busy_share: f64,
-    /// Share of the time that the hypervisor took away from the core.
-    pub steal_share: f64,
-    /// Processor time of everything else on the machine, in cores: how quiet it was.
-    pub foreign_cores: f64,
-    /// The part of the relay's core's busy time that other programs, as far as they are still there,
-    /// and the hypervisor took.
-    pub foreign_share: f64,
+    /// How the relay's core fared.
+    #[serde(flatten)]
+    pub core: CoreFigures,
     /// Packets a second that were sent to the system.
     pub sent_pps: f64,
     /// Packets a second that it relayed.
@@ -102,19 +77,6 @@ pub struct Figures {
     pub setup_us: Quantiles,
     /// How the generator fared.
     pub generator: GeneratorFigures,
-}
-
-impl Figures {
-    /// Whether the figures are the system's own.
-    fn is_quiet(&self) -> bool {
-        is_quiet(self.foreign_cores, self.foreign_share)
-    }
-}
-
-/// Whether figures are a system's own: what others took of all cores, in cores, and the share that
-/// they took of what the system's core was busy.
-pub(crate) fn is_quiet(foreign_cores: f64, foreign_share: f64) -> bool {
-    foreign_cores <= FOREIGN_CORES_MAX && foreign_share <= FOREIGN_SHARE_MAX
 }
 
 /// One system under one load, all rounds.
@@ -144,16 +106,7 @@ impl Row {
     /// Adds a round.
     pub fn add(&mut self, round: u32, figures: Figures) {
         self.content.add(&figures.content);
-        for why in &figures.generator.saturated_because {
-            self.note(format!("round {round}: the generator was at its limit: {why}"));
-        }
-        if !figures.is_quiet() {
-            self.note(format!(
-                "round {round}: others took {:.2} cores, and {:.0} % of what the relay's core was busy: not quiet",
-                figures.foreign_cores,
-                figures.foreign_share * 100.0
-            ));
-        }
+        note_round(&mut self.why, round, "relay", &figures.core, &figures.generator);
         if !figures.content.is_true() {
             self.note(format!("round {round}: the content was not what was sent"));
         }
@@ -163,24 +116,18 @@ impl Row {
 
     /// Adds to [`Row::why`] what is not there yet.
     pub fn note(&mut self, why: String) {
-        if !self.why.contains(&why) {
-            self.why.push(why);
-        }
+        note(&mut self.why, why);
     }
 
     fn summarize(&mut self) {
         let of = |value: fn(&Figures) -> f64| {
             Range::of(self.rounds.values().map(value)).unwrap_or_default()
         };
-        let latency_us = LatencyRange {
-            p50: of(|figures| figures.latency_us.p50),
-            p99: of(|figures| figures.latency_us.p99),
-            p999: of(|figures| figures.latency_us.p999),
-            max: of(|figures| figures.latency_us.max),
-        };
+        let rounds = self.rounds.values();
+        let latency_us = LatencyRange::of(rounds.map(|figures| &figures.latency_us));
         let us_per_packet = of(|figures| figures.us_per_packet);
         let us_per_packet_process = of(|figures| figures.us_per_packet_process);
-        let core_busy_share = of(|figures| figures.core_busy_share);
+        let core_busy_share = of(|figures| figures.core.busy_share);
         let relayed_pps = of(|figures| figures.relayed_pps);
         let loss = of(|figures| figures.loss);
         self.latency_us = latency_us;
@@ -275,34 +222,6 @@ pub struct Ratios {
     pub ranges: BTreeMap<String, Range>,
 }
 
-/// The machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Machine {
-    /// Its processor's name.
-    pub processor: String,
-    /// Cores that may be used.
-    pub cores: usize,
-    /// The core of the system under test.
-    pub relay_core: usize,
-    /// The cores of generator and sink.
-    pub generator_cores: Vec<usize>,
-    /// Main memory.
-    pub memory_bytes: u64,
-    /// The kernel's release.
-    pub kernel: String,
-    /// Open descriptors that a process may have.
-    pub descriptors_max: u64,
-}
-
-/// How it was measured.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Method {
-    /// What the packets passed.
-    pub topology: Topology,
-    /// Sentences, for people.
-    pub notes: Vec<String>,
-}
-
 /// One cell of the order in which was measured.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
@@ -378,7 +297,7 @@ impl RelayReport {
     pub fn conclude(&mut self) {
         let rows = self.workloads.iter().flat_map(|load| load.systems.values());
         let mut figures = rows.flat_map(|row| row.rounds.values());
-        self.quiet = figures.all(Figures::is_quiet);
+        self.quiet = figures.all(|figures| figures.core.is_quiet());
         let mut ratios = Ratios::default();
         for load in self.workloads.iter().filter(|load| load.name.starts_with("g711-")) {
             if load.name != format!("g711-{}", load.streams) {
@@ -484,17 +403,6 @@ mod tests {
         assert_eq!(ratios.cost_16000_vs_100_system_hash, Some(1.5));
         assert_eq!(ratios.cost_16000_vs_100, Some(1.25));
         assert_eq!(ratios.cost_16000_vs_100_native, Some(0.625));
-    }
-
-    /// 0.02 cores are nothing beside a busy core, and all of an idle one's cost.
-    #[test]
-    fn quiet_is_what_leaves_the_cost_to_the_system() {
-        let quiet = |foreign_cores, foreign_share| {
-            Figures { foreign_cores, foreign_share, ..Figures::default() }.is_quiet()
-        };
-        assert!(quiet(0.05, 0.01));
-        assert!(!quiet(0.02, 0.2), "most of what ran on the core was not the system");
-        assert!(!quiet(0.5, 0.0), "half of the other core");
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::paired::table;
 use crate::relaybench::report::{RelayReport, Row};
-use crate::relaybench::statistics::Range;
 use crate::relaybench::systems::System;
 
 pub(crate) struct Table<'a>(pub(crate) &'a RelayReport);
@@ -16,33 +16,13 @@ impl fmt::Display for Table<'_> {
         ratios(report, f)?;
         set_up(report, f)?;
         capacity(report, f)?;
-        if !report.quiet {
-            writeln!(
-                f,
-                "\nThe machine was NOT QUIET: other programs ran, and the costs hold theirs."
-            )?;
-        }
-        if report.quick {
-            writeln!(
-                f,
-                "\nThis was a --quick run: it shows that things work, not how fast they are."
-            )?;
-        }
-        Ok(())
+        table::quiet(report.quiet, f)?;
+        if report.quick { table::tiny("--quick", f) } else { Ok(()) }
     }
 }
 
 fn head(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let machine = &report.machine;
-    writeln!(
-        f,
-        "{}, {} cores (relay on {}, generator on {:?}), Linux {}",
-        machine.processor,
-        machine.cores,
-        machine.relay_core,
-        machine.generator_cores,
-        machine.kernel
-    )?;
+    table::machine(&report.machine, "relay", f)?;
     writeln!(
         f,
         "{} rounds of {} s a cell, {:.0} s in all{}",
@@ -51,10 +31,7 @@ fn head(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         report.elapsed_seconds,
         if report.complete { "" } else { ", NOT COMPLETE" }
     )?;
-    if let Some(share) = Range::of(report.background_core_share.iter().copied()) {
-        let (median, max) = (share.median * 100.0, share.max * 100.0);
-        writeln!(f, "the relay's core without load: {median:.2} % busy (at most {max:.2} %)")?;
-    }
+    table::background(&report.background_core_share, "relay", f)?;
     for (system, version) in &report.versions {
         writeln!(f, "{:<10} {version}", system.name())?;
     }
@@ -113,10 +90,7 @@ fn ratios(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         return Ok(());
     }
     writeln!(f, "\nringfarm compared, median of the rounds' quotients (min..max)")?;
-    for (path, range) in &ratios.ranges {
-        writeln!(f, "  {path:<34} {:.3} ({:.3}..{:.3})", range.median, range.min, range.max)?;
-    }
-    Ok(())
+    table::quotients(&ratios.ranges, 34, f)
 }
 
 fn set_up(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {

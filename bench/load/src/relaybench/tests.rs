@@ -11,7 +11,8 @@ use anyhow::Result;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::os;
-use crate::relaybench::cell::{self, Timing};
+use crate::paired::cell::Timing;
+use crate::relaybench::cell;
 use crate::relaybench::control::{Control, Ends, Remotes, remote_at};
 use crate::relaybench::lab::{CorePlan, Lab, Topology, UdpHash};
 use crate::relaybench::report::{Figures, Row};

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::paired::cell::{CoreFigures, Effort, GeneratorFigures, Timing, Words, share};
 use crate::relaybench::cpu::{Meter, Spent};
 use crate::relaybench::lab::Lab;
 use crate::relaybench::stop::Stop;
@@ -14,7 +15,7 @@ use crate::sipbench::ends::Transport;
 use crate::sipbench::engine::{Told, Work};
 use crate::sipbench::generator::{Generator, Shape};
 use crate::sipbench::registrations::Habit;
-use crate::sipbench::report::{Figures, GeneratorFigures};
+use crate::sipbench::report::Figures;
 use crate::sipbench::systems::Running;
 use crate::sipbench::tally::Interval;
 use crate::sipbench::workload::{Kind, Workload};
@@ -30,22 +31,8 @@ pub(crate) const CALLS_MAX: u32 = 1 << 17;
 /// For calls that go on when no more begin: beyond the time that the generator waits for anything.
 pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 
-/// The generator was at its limit if one start in a hundred was later than this.
-const LATE_US_P99_MAX: f64 = 2_500.0;
-
-/// Or if its thread was busy for more than this share of the time: real-time threads are throttled
-/// at 0.95.
-const BUSY_SHARE_MAX: f64 = 0.93;
-
-/// Or if it began less than this share of what was to begin.
-const STARTED_SHARE_MIN: f64 = 0.98;
-
-/// How long the parts of a cell take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Timing {
-    pub(crate) warm_up: Duration,
-    pub(crate) measured: Duration,
-}
+/// What the generator is judged by.
+const WORDS: Words = Words { begun: "starts", did: "began", carried: "messages" };
 
 pub(crate) fn server_of(running: &Running, transport: Transport) -> SocketAddrV4 {
     match transport {
@@ -138,9 +125,12 @@ impl Window {
             [&self.base, &self.before, &self.after, &self.end].map(|told| &told.tally.counts);
         let seconds = (self.after.at_ns - self.before.at_ns) as f64 / 1e9;
         let completed_per_second = (after.completed - before.completed) as f64 / seconds;
-        let share = |ns: u64| ns as f64 / spent.wall_ns.max(1) as f64;
         let us_each = |ns: u64| {
-            if completed_per_second > 0.0 { share(ns) * 1e6 / completed_per_second } else { 0.0 }
+            if completed_per_second > 0.0 {
+                share(spent, ns) * 1e6 / completed_per_second
+            } else {
+                0.0
+            }
         };
         let latency = Interval::ALL
             .into_iter()
@@ -154,11 +144,7 @@ impl Window {
             cpu_us_per_call: us_each(spent.busy_ns),
             cpu_us_per_transaction: us_each(spent.busy_ns) / load.kind.transactions(),
             cpu_us_per_call_processes: us_each(spent.process_ns),
-            core_busy_share: share(spent.busy_ns),
-            steal_share: share(spent.steal_ns),
-            foreign_cores: share(spent.foreign_ns),
-            foreign_share: (spent.foreign_on_core_ns + spent.steal_ns) as f64
-                / spent.busy_ns.max(1) as f64,
+            core: CoreFigures::of(spent),
             offered_per_second: load.per_second,
             completed_per_second,
             started: end.started - base.started,
@@ -176,27 +162,16 @@ impl Window {
 
     fn generator(&self, load: &Workload, seconds: f64) -> GeneratorFigures {
         let (before, after) = (&self.before.tally, &self.after.tally);
-        let busy_share = after.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1e9 / seconds;
-        let late_us_p99 = Quantiles::of_ns(&after.late_ns).p99;
         let started = (after.counts.started - before.counts.started) as f64 / seconds;
-        let mut saturated_because = Vec::new();
-        if late_us_p99 > LATE_US_P99_MAX {
-            saturated_because.push(format!("1 % of starts were over {late_us_p99:.0} us late"));
-        }
-        if busy_share > BUSY_SHARE_MAX {
-            saturated_because.push(format!("it was busy {:.0} % of the time", busy_share * 100.0));
-        }
-        let started_share = started / load.per_second;
-        if started_share < STARTED_SHARE_MIN {
-            saturated_because.push(format!("it began {:.0} % of the load", started_share * 100.0));
-        }
         let end = &self.end.tally;
-        if end.receive_drops > 0 {
-            saturated_because.push(format!("its sockets dropped {} messages", end.receive_drops));
-        }
-        if end.send_failures > 0 && load.transport == Transport::Udp {
-            saturated_because.push(format!("{} messages could not be sent", end.send_failures));
-        }
-        GeneratorFigures { busy_share, late_us_p99, saturated_because }
+        let effort = Effort {
+            busy_share: after.cpu_ns.saturating_sub(before.cpu_ns) as f64 / 1e9 / seconds,
+            late_us_p99: Quantiles::of_ns(&after.late_ns).p99,
+            done_share: started / load.per_second,
+            receive_drops: end.receive_drops,
+            // A connection has its own failures, which are those of calls.
+            send_failures: if load.transport == Transport::Udp { end.send_failures } else { 0 },
+        };
+        effort.judge(WORDS)
     }
 }

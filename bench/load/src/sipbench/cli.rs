@@ -6,16 +6,13 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
 
-use crate::relaybench::cli::core_plan;
+use crate::paired::args::{self, RunArgs};
+use crate::paired::cell::Timing;
 use crate::relaybench::lab::{CorePlan, Topology};
-use crate::sipbench::cell::Timing;
 use crate::sipbench::ends::Transport;
 use crate::sipbench::memory::{LINGER, Steps, What};
 use crate::sipbench::systems::Server;
 use crate::sipbench::workload::{Kind, Workload};
-
-/// Most rounds: a day of them.
-const ROUNDS_MAX: u32 = 1_000;
 
 /// Before the figures count. The transactions of the first calls have ended by then (RFC 3261: 64 T1,
 /// whatever the transport; Kamailio: 5 s), so that as many end as begin, and memory that was used once
@@ -120,21 +117,9 @@ pub struct SipArgs {
     #[arg(long, value_name = "N")]
     pub dialogs: Option<u32>,
 
-    /// What lies between generator and server.
-    #[arg(long, value_enum, default_value_t = Topology::Auto)]
-    pub topology: Topology,
-
     /// The core of the server under test [default: the first].
     #[arg(long, value_name = "N")]
     pub server_core: Option<usize>,
-
-    /// The cores of the generator [default: one that is not the server's].
-    #[arg(long, value_delimiter = ',', value_name = "LIST")]
-    pub generator_cores: Vec<usize>,
-
-    /// The ringfarm to measure [default: this program].
-    #[arg(long, value_name = "FILE")]
-    pub ringfarm: Option<PathBuf>,
 
     /// The Kamailio to measure.
     #[arg(long, value_name = "FILE", default_value = "kamailio")]
@@ -153,17 +138,9 @@ pub struct SipArgs {
     #[arg(long)]
     pub smoke: bool,
 
-    /// Minutes after which the run ends with what it has.
-    #[arg(long, value_name = "T", default_value_t = 120)]
-    pub minutes_max: u32,
-
-    /// Write the report as JSON instead of a table.
-    #[arg(long)]
-    pub json: bool,
-
-    /// Also write the report as a web page with plots.
-    #[arg(long, value_name = "FILE")]
-    pub html: Option<PathBuf>,
+    /// How it is run, and where the report goes.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Arguments that have been checked.
@@ -192,22 +169,16 @@ impl SipArgs {
     /// # Errors
     /// Names the option and what it may be.
     pub(crate) fn plan(&self) -> Result<Plan> {
-        let rounds = self.rounds.unwrap_or(if self.smoke { 2 } else { 6 });
-        ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: give 1 to {ROUNDS_MAX}");
+        let rounds = args::rounds(self.rounds, if self.smoke { 2 } else { 6 })?;
         let (warm_up, measured) = match (self.smoke, self.quick) {
             (true, _) => (SMOKE, SMOKE),
             (false, true) => (QUICK_WARM_UP, QUICK_MEASURED),
             (false, false) => (WARM_UP, MEASURED),
         };
-        let measured = self.seconds.unwrap_or(measured.as_secs_f64());
-        ensure!((0.1..=600.0).contains(&measured), "--seconds {measured}: give 0.1 to 600");
+        let measured = args::measured(self.seconds, measured.as_secs_f64())?;
         let warm_up = self.warm_up.unwrap_or(warm_up.as_secs_f64());
         ensure!((0.0..=600.0).contains(&warm_up), "--warm-up {warm_up}: give 0 to 600");
-        ensure!(!self.systems.is_empty(), "--systems: none given");
-        for (at, server) in self.systems.iter().enumerate() {
-            let twice = self.systems[..at].contains(server);
-            ensure!(!twice, "--systems: {} is there twice", server.name());
-        }
+        args::each_once(&self.systems, |server| server.name())?;
         ensure!((1..=10_000).contains(&self.phones), "--phones {}: give 1 to 10000", self.phones);
         let connections = self.connections;
         ensure!((1..=5_000).contains(&connections), "--connections {connections}: give 1 to 5000");
@@ -217,10 +188,7 @@ impl SipArgs {
         Ok(Plan {
             servers: self.systems.clone(),
             rounds,
-            timing: Timing {
-                warm_up: Duration::from_secs_f64(warm_up),
-                measured: Duration::from_secs_f64(measured),
-            },
+            timing: Timing { warm_up: Duration::from_secs_f64(warm_up), measured },
             workloads: self.workloads()?,
             capacity,
             memory: self.memory()?,
@@ -228,8 +196,8 @@ impl SipArgs {
                 count: if self.smoke || self.quick { STEPS_FEW } else { STEPS },
                 linger: if self.smoke { SMOKE } else { LINGER },
             },
-            cores: core_plan(self.server_core, self.generator_cores.clone())?,
-            topology: self.topology,
+            cores: self.run.cores(self.server_core)?,
+            topology: self.run.topology,
             phones: self.phones,
             connections,
             smoke: self.smoke,

@@ -5,14 +5,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use crate::paired;
+use crate::paired::cell::Timing;
+use crate::paired::report::Method;
 use crate::relaybench::capacity::Search;
-use crate::relaybench::cpu::{Meter, Precision, Spent};
+use crate::relaybench::cpu::{Meter, Precision};
 use crate::relaybench::lab::{Lab, Topology, UdpHash};
 use crate::relaybench::machine;
-use crate::relaybench::report::Method;
 use crate::relaybench::statistics::Range;
 use crate::relaybench::stop::Stop;
-use crate::sipbench::cell::{self, Timing};
+use crate::sipbench::cell;
 use crate::sipbench::cli::{Plan, SipArgs};
 use crate::sipbench::ends::Transport;
 use crate::sipbench::memory::{self, What};
@@ -28,9 +30,6 @@ const LONG_ROUNDS_MAX: u32 = 3;
 /// Steps of a search are no longer than this: there are many.
 const STEP_MAX: Timing =
     Timing { warm_up: Duration::from_millis(2_500), measured: Duration::from_millis(2_000) };
-
-/// How long the empty core is watched at the start of each round.
-const BACKGROUND: Duration = Duration::from_secs(1);
 
 /// Where a search starts and where it ends at the latest, in calls a second.
 const SEARCH: (u32, u32) = (1_000, 60_000);
@@ -60,7 +59,7 @@ impl Driver {
     pub(crate) fn new(args: &SipArgs, plan: Plan, stop: Stop) -> Result<Driver> {
         let this = std::env::current_exe().context("the path of this program")?;
         let programs = Programs {
-            ringfarm: args.ringfarm.clone().unwrap_or(this),
+            ringfarm: args.run.ringfarm.clone().unwrap_or(this),
             kamailio: args.kamailio.clone(),
             kamailio_children: args.kamailio_children,
         };
@@ -120,7 +119,7 @@ impl Driver {
 
     fn rounds(&mut self) {
         for round in 1..=self.plan.rounds {
-            match self.background() {
+            match paired::background(self.plan.cores.relay, self.plan.timing.measured, &self.stop) {
                 Ok(share) => self.report.background_core_share.push(share),
                 Err(error) => return eprintln!("round {round}: {error:#}"),
             }
@@ -133,15 +132,6 @@ impl Driver {
                 }
             }
         }
-    }
-
-    /// How busy the server's core is without any server.
-    fn background(&self) -> Result<f64> {
-        let meter = Meter::new(self.plan.cores.relay, None)?;
-        let before = meter.read()?;
-        self.stop.sleep(BACKGROUND.min(self.plan.timing.measured))?;
-        let spent = Spent::between(&before, &meter.read()?);
-        Ok(spent.busy_ns as f64 / spent.wall_ns.max(1) as f64)
     }
 
     fn round_of(&mut self, round: u32, load: &Workload, server: Server) {
@@ -309,7 +299,7 @@ fn why_too_much(figures: &Figures) -> Option<String> {
     if let Some(why) = figures.generator.saturated_because.first() {
         return Some(format!("the generator was at its limit: {why}"));
     }
-    let busy = figures.core_busy_share * 100.0;
+    let busy = figures.core.busy_share * 100.0;
     if figures.failed_share() >= FAILED_SHARE_MAX {
         let failed = figures.failed_share() * 100.0;
         return Some(format!("{failed:.2} % failed, core busy {busy:.0} %"));
@@ -325,7 +315,7 @@ fn line_of(figures: &Figures, kind: Kind) -> String {
         kind.unit(),
         figures.cpu_us_per_call_processes,
         figures.completed_per_second,
-        figures.core_busy_share * 100.0,
+        figures.core.busy_share * 100.0,
         figures.failures,
         figures.retransmissions,
         figures.generator.busy_share * 100.0,

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 
-use crate::paired::page::{document, notes, put, quotients};
+use crate::paired::page::{
+    NOT_COMPLETE, NOT_QUIET, document, measured_on, notes, put, quotients, warnings,
+};
 use crate::relaybench::plot::{Plot, Scale, Series, escape};
 use crate::relaybench::statistics::Range;
 use crate::sipbench::report::{Row, RowReport, SipReport};
@@ -35,28 +37,16 @@ pub(crate) fn page(report: &SipReport) -> Result<String> {
 }
 
 fn head(report: &SipReport, page: &mut String) {
-    let machine = &report.machine;
-    put!(
-        page,
-        "<p class=\"pale\">{}, {} cores (server on core {}, generator on {:?}), {:.0} GB, Linux {}. {} rounds of {} s a cell; median, minimum and maximum over the rounds.</p>",
-        escape(&machine.processor),
-        machine.cores,
-        machine.relay_core,
-        machine.generator_cores,
-        machine.memory_bytes as f64 / 1e9,
-        escape(&machine.kernel),
-        report.rounds,
-        report.seconds
-    );
-    let mut bad = |is: bool, words: &str| {
-        if is {
-            put!(page, "<p class=\"bad\">{words}</p>");
-        }
-    };
-    bad(report.smoke, "A smoke run: it shows that things work, not how fast they are.");
-    bad(report.quick, "A quick run: short rounds, before the first transactions end (32 s).");
-    bad(!report.quiet, "The machine was not quiet: other programs ran, and the costs hold theirs.");
-    bad(!report.complete, "Not complete: the run was ended early.");
+    measured_on(&report.machine, "server", (report.rounds, report.seconds), page);
+    let smoke = "A smoke run: it shows that things work, not how fast they are.";
+    let quick = "A quick run: short rounds, before the first transactions end (32 s).";
+    let known = [
+        (report.smoke, smoke),
+        (report.quick, quick),
+        (!report.quiet, NOT_QUIET),
+        (!report.complete, NOT_COMPLETE),
+    ];
+    warnings(known, page);
 }
 
 const SERVERS: [(Server, &str); 2] =

@@ -43,7 +43,7 @@ pub use systems::Server;
 pub use tally::Interval;
 pub use workload::Kind;
 
-use crate::paired::{self, Outlet};
+use crate::paired;
 use crate::sipbench::driver::Driver;
 
 /// Runs the benchmark as the arguments say: progress on standard error, the report on standard
@@ -53,12 +53,11 @@ use crate::sipbench::driver::Driver;
 /// # Errors
 /// The benchmark could not be made at all.
 pub fn execute(args: &SipArgs) -> Result<ExitCode> {
-    let stop = paired::stop_after(args.minutes_max)?;
+    let stop = paired::stop_after(args.run.minutes_max)?;
     let plan = args.plan()?;
     let cores = plan.cores.generator.clone();
     let report = paired::on_own_thread(&cores, || Ok(Driver::new(args, plan, stop)?.run()))?;
-    let outlet = Outlet { html: args.html.as_ref(), json: args.json };
-    outlet.write(&report, html::page, table::Table(&report))?;
+    args.run.outlet().write(&report, html::page, table::Table(&report))?;
     let good = report.complete && report.failures == 0 && report.misjudged == 0;
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

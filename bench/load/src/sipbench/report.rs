@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use crate::paired::LatencyRange;
-use crate::relaybench::report::{Machine, Method, is_quiet};
+pub use crate::paired::cell::{CoreFigures, GeneratorFigures};
+pub use crate::paired::report::{LatencyRange, Machine, Method};
+use crate::paired::report::{note, note_round};
 use crate::relaybench::statistics::{Range, paired};
 use crate::report::{Quantiles, Reasons};
 use crate::sipbench::ends::Transport;
@@ -14,17 +15,6 @@ use crate::sipbench::workload::Kind;
 
 /// The version of the report's shape; grows when a field changes its meaning.
 pub const SIP_REPORT_VERSION: u32 = 1;
-
-/// How the generator fared.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct GeneratorFigures {
-    /// Busy share of its thread.
-    pub busy_share: f64,
-    /// How late it began what was due, 99th percentile.
-    pub late_us_p99: f64,
-    /// Why failures and latency may be its own; empty if it kept up.
-    pub saturated_because: Vec<String>,
-}
 
 /// What one server did with one load in one round.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -36,14 +26,9 @@ pub struct Figures {
     pub cpu_us_per_transaction: f64,
     /// The part that the kernel charged to the server's processes.
     pub cpu_us_per_call_processes: f64,
-    /// Share of the time that the server's core was busy.
-    pub core_busy_share: f64,
-    /// Share of the time that the hypervisor took away from the core.
-    pub steal_share: f64,
-    /// Processor time of everything else on the machine, in cores.
-    pub foreign_cores: f64,
-    /// The part of the core's busy time that others took.
-    pub foreign_share: f64,
+    /// How the server's core fared.
+    #[serde(flatten)]
+    pub core: CoreFigures,
     /// What was asked for.
     pub offered_per_second: f64,
     /// What was completed while it was measured.
@@ -71,10 +56,6 @@ pub struct Figures {
 }
 
 impl Figures {
-    fn is_quiet(&self) -> bool {
-        is_quiet(self.foreign_cores, self.foreign_share)
-    }
-
     /// The failed share of what began.
     pub(crate) fn failed_share(&self) -> f64 {
         self.failures as f64 / self.started.max(1) as f64
@@ -122,16 +103,7 @@ impl Row {
         self.retransmissions += figures.retransmissions;
         self.judged += figures.judged;
         self.misjudged += figures.misjudged;
-        for why in &figures.generator.saturated_because {
-            self.note(format!("round {round}: the generator was at its limit: {why}"));
-        }
-        if !figures.is_quiet() {
-            self.note(format!(
-                "round {round}: others took {:.2} cores, and {:.0} % of what the server's core was busy: not quiet",
-                figures.foreign_cores,
-                figures.foreign_share * 100.0
-            ));
-        }
+        note_round(&mut self.why, round, "server", &figures.core, &figures.generator);
         for (reason, count) in &figures.reasons {
             self.note(format!("round {round}: {reason}: {count}"));
         }
@@ -141,9 +113,7 @@ impl Row {
 
     /// Adds to [`Row::why`] what is not there yet.
     pub fn note(&mut self, why: String) {
-        if !self.why.contains(&why) {
-            self.why.push(why);
-        }
+        note(&mut self.why, why);
     }
 
     fn summarize(&mut self) {
@@ -153,27 +123,17 @@ impl Row {
         let cpu_us_per_call = of(|figures| figures.cpu_us_per_call);
         let cpu_us_per_transaction = of(|figures| figures.cpu_us_per_transaction);
         let cpu_us_per_call_processes = of(|figures| figures.cpu_us_per_call_processes);
-        let core_busy_share = of(|figures| figures.core_busy_share);
+        let core_busy_share = of(|figures| figures.core.busy_share);
         let completed_per_second = of(|figures| figures.completed_per_second);
         let generator_busy_share = of(|figures| figures.generator.busy_share);
         let intervals = self.rounds.values().flat_map(|figures| figures.latency_us.keys());
         let intervals: std::collections::BTreeSet<String> = intervals.cloned().collect();
-        let latency = |name: &str, value: fn(&Quantiles) -> f64| {
-            let times = self.rounds.values().filter_map(|figures| figures.latency_us.get(name));
-            Range::of(times.map(value)).unwrap_or_default()
+        let latency = |name: String| {
+            let times = self.rounds.values().filter_map(|figures| figures.latency_us.get(&name));
+            let range = LatencyRange::of(times);
+            (name, range)
         };
-        let latency_us = intervals
-            .into_iter()
-            .map(|name| {
-                let range = LatencyRange {
-                    p50: latency(&name, |times| times.p50),
-                    p99: latency(&name, |times| times.p99),
-                    p999: latency(&name, |times| times.p999),
-                    max: latency(&name, |times| times.max),
-                };
-                (name, range)
-            })
-            .collect();
+        let latency_us = intervals.into_iter().map(latency).collect();
         self.cpu_us_per_call = cpu_us_per_call;
         self.cpu_us_per_transaction = cpu_us_per_transaction;
         self.cpu_us_per_call_processes = cpu_us_per_call_processes;
@@ -321,7 +281,8 @@ impl SipReport {
         self.retransmissions = rows.iter().map(|row| row.retransmissions).sum();
         self.misjudged = rows.iter().map(|row| row.misjudged).sum();
         let all = || self.rows.values().flat_map(|report| report.systems.values());
-        self.quiet = all().flat_map(|row| row.rounds.values()).all(Figures::is_quiet);
+        self.quiet =
+            all().flat_map(|row| row.rounds.values()).all(|figures| figures.core.is_quiet());
         let mut ratios = Ratios::default();
         for (name, report) in &self.rows {
             let quotient = |value: fn(&Figures) -> f64| {

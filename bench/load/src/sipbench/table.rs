@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::relaybench::statistics::Range;
+use crate::paired::table;
 use crate::sipbench::report::{Row, SipReport};
 
 pub(crate) struct Table<'a>(pub(crate) &'a SipReport);
@@ -21,17 +21,9 @@ impl fmt::Display for Table<'_> {
         ratios(report, f)?;
         capacity(report, f)?;
         memory(report, f)?;
-        if !report.quiet {
-            writeln!(
-                f,
-                "\nThe machine was NOT QUIET: other programs ran, and the costs hold theirs."
-            )?;
-        }
+        table::quiet(report.quiet, f)?;
         if report.smoke {
-            writeln!(
-                f,
-                "\nThis was a --smoke run: it shows that things work, not how fast they are."
-            )?;
+            table::tiny("--smoke", f)?;
         }
         if report.quick {
             writeln!(
@@ -45,16 +37,7 @@ impl fmt::Display for Table<'_> {
 }
 
 fn head(report: &SipReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let machine = &report.machine;
-    writeln!(
-        f,
-        "{}, {} cores (server on {}, generator on {:?}), Linux {}",
-        machine.processor,
-        machine.cores,
-        machine.relay_core,
-        machine.generator_cores,
-        machine.kernel
-    )?;
+    table::machine(&report.machine, "server", f)?;
     writeln!(
         f,
         "{} rounds of {} s a cell after {} s, {:.0} s in all{}",
@@ -64,10 +47,7 @@ fn head(report: &SipReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         report.elapsed_seconds,
         if report.complete { "" } else { ", NOT COMPLETE" }
     )?;
-    if let Some(share) = Range::of(report.background_core_share.iter().copied()) {
-        let (median, max) = (share.median * 100.0, share.max * 100.0);
-        writeln!(f, "the server's core without load: {median:.2} % busy (at most {max:.2} %)")?;
-    }
+    table::background(&report.background_core_share, "server", f)?;
     for (server, version) in &report.versions {
         writeln!(f, "{:<10} {version}", server.name())?;
     }
@@ -117,9 +97,7 @@ fn ratios(report: &SipReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if !report.ratios.ranges.is_empty() {
         writeln!(f, "\nringfarm to kamailio, rounds in pairs: median (min..max)")?;
     }
-    for (path, range) in &report.ratios.ranges {
-        writeln!(f, "  {path:<32} {:.3} ({:.3}..{:.3})", range.median, range.min, range.max)?;
-    }
+    table::quotients(&report.ratios.ranges, 32, f)?;
     for (transport, ratio) in &report.ratios.highest_rate {
         writeln!(f, "  {:<32} {ratio:.3}", format!("highest_rate.{transport}"))?;
     }

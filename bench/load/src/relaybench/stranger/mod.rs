@@ -21,7 +21,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
 
 use crate::os;
-use crate::relaybench::cli::core_plan;
+use crate::paired::args::core_plan;
 use crate::relaybench::lab::{Lab, Topology, UdpHash};
 use crate::relaybench::machine;
 use crate::relaybench::stop::Stop;

@@ -1,0 +1,93 @@
+//! What the reports of paired benchmarks have in common.
+
+use serde::Serialize;
+
+use crate::paired::cell::{CoreFigures, GeneratorFigures};
+use crate::relaybench::lab::Topology;
+use crate::relaybench::statistics::Range;
+use crate::report::Quantiles;
+
+/// Latency over the rounds, in microseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct LatencyRange {
+    /// Median.
+    pub p50: Range,
+    /// 99th percentile.
+    pub p99: Range,
+    /// 99.9th percentile.
+    pub p999: Range,
+    /// Largest.
+    pub max: Range,
+}
+
+impl LatencyRange {
+    /// Of what each round measured.
+    pub(crate) fn of<'q>(rounds: impl Iterator<Item = &'q Quantiles> + Clone) -> LatencyRange {
+        let of =
+            |value: fn(&Quantiles) -> f64| Range::of(rounds.clone().map(value)).unwrap_or_default();
+        LatencyRange {
+            p50: of(|times| times.p50),
+            p99: of(|times| times.p99),
+            p999: of(|times| times.p999),
+            max: of(|times| times.max),
+        }
+    }
+}
+
+/// The machine.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    /// Its processor's name.
+    pub processor: String,
+    /// Cores that may be used.
+    pub cores: usize,
+    /// The core of the system under test.
+    pub relay_core: usize,
+    /// The cores of the generator.
+    pub generator_cores: Vec<usize>,
+    /// Main memory.
+    pub memory_bytes: u64,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Open descriptors that a process may have.
+    pub descriptors_max: u64,
+}
+
+/// How it was measured.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Method {
+    /// What lay between generator and system.
+    pub topology: Topology,
+    /// Sentences, for people.
+    pub notes: Vec<String>,
+}
+
+/// Adds a sentence that is not there yet.
+pub(crate) fn note(why: &mut Vec<String>, sentence: String) {
+    if !why.contains(&sentence) {
+        why.push(sentence);
+    }
+}
+
+/// Adds what keeps the figures of a round from being those of the system, which is called `system`.
+pub(crate) fn note_round(
+    why: &mut Vec<String>,
+    round: u32,
+    system: &str,
+    core: &CoreFigures,
+    generator: &GeneratorFigures,
+) {
+    for limit in &generator.saturated_because {
+        note(why, format!("round {round}: the generator was at its limit: {limit}"));
+    }
+    if !core.is_quiet() {
+        note(
+            why,
+            format!(
+                "round {round}: others took {:.2} cores, and {:.0} % of what the {system}'s core was busy: not quiet",
+                core.foreign_cores,
+                core.foreign_share * 100.0
+            ),
+        );
+    }
+}
