@@ -10,6 +10,7 @@ mod control;
 mod demo;
 mod exit;
 mod logging;
+mod memory;
 mod node;
 mod output;
 mod refresh;

@@ -11,6 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::exit::Stop;
 use crate::logging;
+use crate::memory;
 use crate::node::{LOOK_EVERY, Node};
 
 /// How often the node is asked whether its parts still work.
@@ -19,6 +20,7 @@ const HEALTH_EVERY: Duration = Duration::from_millis(500);
 /// Runs a node with these settings, which have been checked and fit this machine.
 pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
     logging::start(&settings.node.log)?;
+    memory::set_up();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
