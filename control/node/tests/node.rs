@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -83,9 +84,12 @@ fn a_node_stops_cleanly_when_it_is_told_to() {
 
 /// OPTIONS to the node at `address`, to be sent from `socket`.
 fn ping(address: &str, socket: &UdpSocket) -> String {
-    let local = socket.local_addr().expect("an address");
+    ping_from(address, "UDP", &socket.local_addr().expect("an address").to_string())
+}
+
+fn ping_from(address: &str, transport: &str, local: &str) -> String {
     format!(
-        "OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/UDP {local};branch=z9hG4bKping;rport\r\n\
+        "OPTIONS sip:{address} SIP/2.0\r\nVia: SIP/2.0/{transport} {local};branch=z9hG4bKping;rport\r\n\
          Route: <sip:{address};lr>\r\nMax-Forwards: 70\r\nFrom: <sip:ping@{local}>;tag=p\r\n\
          To: <sip:{address}>\r\nCall-ID: ping\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
     )
@@ -289,6 +293,80 @@ fn a_node_is_told_to_refresh_by_its_control_socket() {
     let output = refresh().expect("the binary runs");
     assert_eq!(output.status.code(), Some(1));
     assert!(stderr(&output).contains("cannot reach a node at"), "{}", stderr(&output));
+}
+
+/// While datagrams keep coming they are received without looking at anything else in most turns; what
+/// else there is, is looked at all the same.
+#[test]
+fn datagrams_that_keep_coming_keep_out_neither_connections_nor_commands() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (control, settings) = (dir.path().join("control.sock"), dir.path().join("x.toml"));
+    let text = format!(
+        "[control]\nsocket = \"{}\"\n[defence]\nenabled = false\n[overload]\nenabled = false\n",
+        control.display()
+    );
+    std::fs::write(&settings, text).expect("it is written");
+    let mut command = ringfarm();
+    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    let mut node = Node { child, stdout };
+    let mut ready = String::new();
+    node.stdout.read_line(&mut ready).expect("it is ready");
+    let listener = |transport: &str| {
+        let found = ready.split_whitespace().find_map(|word| word.strip_prefix(transport));
+        found.unwrap_or_else(|| panic!("{ready:?} names no address of {transport}")).to_owned()
+    };
+    let (udp, tcp) = (listener("udp:"), listener("tcp:"));
+
+    let enough = AtomicBool::new(false);
+    let flooded = AtomicUsize::new(0);
+    let flood = || {
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
+        let request = ping(&udp, &socket);
+        // So many are always on their way: enough for messages to be let come together.
+        const AT_ONCE: usize = 16;
+        for _ in 0..AT_ONCE {
+            socket.send_to(request.as_bytes(), &udp).expect("it is sent");
+        }
+        while !enough.load(Ordering::Relaxed) {
+            let _ = socket.recv(&mut [0; 2048]);
+            flooded.fetch_add(1, Ordering::Relaxed);
+            socket.send_to(request.as_bytes(), &udp).expect("it is sent");
+        }
+    };
+    std::thread::scope(|scope| {
+        // However this ends, the flood does.
+        let stop = StopAtEnd(&enough);
+        scope.spawn(flood);
+        let end = Instant::now() + PATIENCE;
+        while flooded.load(Ordering::Relaxed) < 2_000 && Instant::now() < end {
+            std::thread::yield_now();
+        }
+        let mut phone = TcpStream::connect(&tcp).expect("it is connected");
+        phone.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let local = phone.local_addr().expect("an address");
+        let request = ping_from(&tcp, "TCP", &local.to_string());
+        phone.write_all(request.as_bytes()).expect("it is sent");
+        let mut answer = [0; 12];
+        phone.read_exact(&mut answer).expect("an answer");
+        assert_eq!(&answer, b"SIP/2.0 200 ");
+        let bans = ringfarm().args(["bans", "--socket"]).arg(&control).output();
+        assert_eq!(bans.expect("the binary runs").status.code(), Some(0));
+        node.signal(Signal::SIGTERM);
+        assert_eq!(node.ended(), 0);
+        drop(stop);
+    });
+}
+
+/// Sets its flag when it goes.
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// The list of bans: made, shown, lifted, and refused where it makes no sense.

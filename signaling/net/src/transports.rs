@@ -19,7 +19,7 @@ use crate::udp::{Backlog, Block, Scratch, UdpListener};
 
 /// Every SIP socket of a node.
 ///
-/// *Input*: [`recv_batch`](Transports::recv_batch). *Output*: [`send`](Transports::send),
+/// *Input*: [`recv_batch`](Transports::recv_batch), [`recv_now`](Transports::recv_now). *Output*: [`send`](Transports::send),
 /// [`flush`](Transports::flush), [`close`](Transports::close). *Getters*:
 /// [`bound`](Transports::bound), [`counters`](Transports::counters),
 /// [`has_connections`](Transports::has_connections), [`has_input`](Transports::has_input). The end:
@@ -189,6 +189,28 @@ impl Transports {
         }
         self.queue.found_empty = true;
         Poll::Pending
+    }
+
+    /// Appends to `out` the datagrams that are there, and what came of sending, without waiting: for
+    /// whoever has slept and expects some, as it leaves out to ask the runtime whether a socket is ready.
+    /// `false` if there is nothing, or if something is left to do that the runtime has to know of
+    /// (connections, datagrams for which there is no room): then it is for
+    /// [`recv_batch`](Transports::recv_batch). New connections and ICMP reports are seen by that alone, so
+    /// it has to be called now and then, too.
+    pub fn recv_now(&mut self, out: &mut Vec<Input>) -> bool {
+        if self.has_connections() || self.udp.iter().any(|listener| listener.unsent() > 0) {
+            return false;
+        }
+        let before = out.len();
+        out.append(&mut self.outcomes);
+        for listener in &mut self.udp {
+            listener.receive_now(&mut self.scratch, &mut self.block, &mut self.counters, out);
+        }
+        let found = out.len() > before;
+        if found {
+            self.queue.found(self.udp.iter().any(UdpListener::has_more));
+        }
+        found
     }
 
     /// How long the oldest message of the last batch has waited, at most: since the queues were last

@@ -357,6 +357,37 @@ async fn receiving_is_cancel_safe() {
     assert_eq!(distinct.len(), 200);
 }
 
+/// What is there is received without waiting and without the runtime, in order; and afterwards waiting
+/// works as before.
+#[tokio::test]
+async fn what_is_there_is_received_at_once() {
+    let (mut transports, bound) = bind_one(udp("127.0.0.1:0"), Limits::default());
+    let (phone, phone_address) = peer("127.0.0.1:0").await;
+    let mut out = Vec::new();
+    assert!(!transports.recv_now(&mut out), "nothing is there");
+    for round in 0..3 {
+        // Over loopback a datagram is there when its sender goes on.
+        for number in 0..40 {
+            phone.send_to(&request(number, round), bound).await.unwrap();
+        }
+        assert!(transports.recv_now(&mut out) && transports.recv_now(&mut out));
+        assert!(!transports.recv_now(&mut out), "all of it was received");
+        let received = out.drain(..).map(|input| match input {
+            Input::Message { bytes, .. } => bytes,
+            Input::Closed { .. } | Input::SendFailed { .. } => panic!("{input:?}"),
+        });
+        let sent = (0..40).map(|number| request(number, round));
+        assert!(received.eq(sent));
+    }
+    phone.send_to(b"OPTIONS", bound).await.unwrap();
+    assert_eq!(message(&mut transports).await.1, "OPTIONS");
+    let waits = transports.recv_batch(&mut out);
+    tokio::time::timeout(Duration::from_millis(20), waits).await.expect_err("nothing is left");
+    transports.send(transmit(target(Transport::Udp, bound, phone_address), "waits to be sent"));
+    phone.send_to(b"OPTIONS", bound).await.unwrap();
+    assert!(!transports.recv_now(&mut out), "it does not keep back what is to be sent");
+}
+
 /// What waits is sent before the transports end.
 #[tokio::test]
 async fn a_shutdown_sends_the_datagrams_that_wait() {

@@ -38,6 +38,14 @@ const CLOSES_WAITING_MAX: usize = 1 << 20;
 /// Closes tried again each time round, so that a full queue of them does not hold up messages.
 const CLOSES_AT_ONCE: usize = 256;
 
+/// The longest that the runtime is not asked what is ready, while datagrams keep coming and are received
+/// without it: a new connection waits for that long, an ICMP report, a look-up that has just ended. To ask it
+/// costs as much as to receive; this makes it the fifth part of turns under load, or less.
+const ASKED_EVERY: Duration = Duration::from_millis(5);
+
+/// How old the figures may be that others read while there is always something to do.
+const FIGURES_EVERY: Duration = Duration::from_millis(10);
+
 pub(super) struct EventLoop {
     proxy: Proxy,
     ng: Option<NgSide>,
@@ -56,6 +64,11 @@ pub(super) struct EventLoop {
     pressure: Pressure,
     strain: Strain,
     tally: Tally,
+    /// When the runtime was asked last what is ready.
+    asked: Instant,
+    /// When the figures were handed over last, and whether something was done since.
+    told: Instant,
+    untold: bool,
 }
 
 impl EventLoop {
@@ -68,7 +81,8 @@ impl EventLoop {
         let transports_of = parts.listeners.iter().map(|l| l.transport).collect();
         let mut transports = Transports::bind_secure(parts.listeners, parts.limits, parts.tls)?;
         transports.set_origins(parts.ws_origins);
-        let proxy = (parts.proxy)(Instant::now(), &transports.bound());
+        let now = Instant::now();
+        let proxy = (parts.proxy)(now, &transports.bound());
         let last = u16::try_from(transports.bound().len().saturating_sub(1)).unwrap_or(u16::MAX);
         let ng = parts.ng.map(|core| NgSide { listener: ListenerId(last), core: core() });
         Ok(EventLoop {
@@ -82,11 +96,14 @@ impl EventLoop {
             closes_waiting: VecDeque::new(),
             answers: VecDeque::new(),
             alarm: Alarm::default(),
-            gather: Gather::new(Instant::now(), parts.gather),
+            gather: Gather::new(now, parts.gather),
             notices: Notices::default(),
             pressure: Pressure::default(),
-            strain: Strain::new(Instant::now()),
+            strain: Strain::new(now),
             tally: Tally::default(),
+            asked: now,
+            told: now,
+            untold: false,
         })
     }
 
@@ -205,9 +222,13 @@ impl EventLoop {
                 break;
             }
             self.answer_asks();
-            let watch = self.proxy.overload().is_on().then(|| self.strain.due());
-            let due = [self.due(), stopping, watch].into_iter().flatten().min();
-            self.wait(now, due, &mut inputs).await;
+            if !self.receive_now(now, &mut inputs) {
+                let watch = self.proxy.overload().is_on().then(|| self.strain.due());
+                let due = [self.due(), stopping, watch].into_iter().flatten().min();
+                self.tell_figures(now);
+                self.wait(now, due, &mut inputs).await;
+                self.asked = Instant::now();
+            }
             let now = Instant::now();
             self.look_at_load(now);
             let handled = inputs.len();
@@ -226,8 +247,19 @@ impl EventLoop {
         let now = Instant::now();
         self.proxy.handle_stopped(now);
         self.deliver(now);
+        self.tell_figures(now);
         self.transports.shutdown(super::STOP_WITHIN).await;
         Ok(())
+    }
+
+    /// Receives the datagrams that have come together, if there are any and nothing else can have happened
+    /// that matters: what the relay tells, commands and deadlines are looked at in every turn, and whatever
+    /// only the runtime knows of is asked for every [`ASKED_EVERY`].
+    fn receive_now(&mut self, now: Instant, inputs: &mut Vec<Input>) -> bool {
+        self.gather.is_on()
+            && now.saturating_duration_since(self.asked) < ASKED_EVERY
+            && self.resolver.is_idle()
+            && self.transports.recv_now(inputs)
     }
 
     /// Lets messages come together.
@@ -249,6 +281,10 @@ impl EventLoop {
 
     /// Waits for something to do; what DNS has found is taken at once.
     async fn wait(&mut self, now: Instant, due: Option<Instant>, inputs: &mut Vec<Input>) {
+        if now.saturating_duration_since(self.asked) >= ASKED_EVERY && self.gather.is_on() {
+            // Datagrams that are there would end the wait before the runtime has looked at anything.
+            tokio::task::yield_now().await;
+        }
         self.alarm.set(now, due);
         tokio::select! {
             () = self.transports.recv_batch(inputs) => {}
@@ -325,6 +361,18 @@ impl EventLoop {
             self.handle_media(now, answer);
         }
         self.transports.flush();
+        self.untold = true;
+        if !self.gather.is_on() || now.saturating_duration_since(self.told) >= FIGURES_EVERY {
+            self.tell_figures(now);
+        }
+    }
+
+    /// Hands the figures over if they may have changed.
+    fn tell_figures(&mut self, now: Instant) {
+        if !std::mem::replace(&mut self.untold, false) {
+            return;
+        }
+        self.told = now;
         let figures = Figures {
             load: self.proxy.load(),
             net: self.transports.counters(),

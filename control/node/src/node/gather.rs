@@ -51,6 +51,11 @@ impl Gather {
         Gather { longest, window: None, since: now, messages: 0, rest: REST_MIN }
     }
 
+    /// Whether messages come so fast that they are let come together.
+    pub(super) const fn is_on(&self) -> bool {
+        self.window.is_some()
+    }
+
     /// A turn has handled so many messages. How long to sleep before the next; `None`: not at all.
     pub(super) fn after(&mut self, now: Instant, handled: usize) -> Option<Duration> {
         // A turn without messages was for something else, and messages may be waiting.

@@ -140,6 +140,12 @@ impl Resolver {
         self.waiting.len()
     }
 
+    /// Whether [`Resolver::next`] has nothing to wait for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty() && self.ready.is_empty()
+    }
+
     /// The next outcome, with the tokens of all who asked. Waits for ever if nothing is being looked
     /// up. Cancel-safe.
     pub async fn next(&mut self) -> (Vec<u64>, Outcome) {

@@ -138,6 +138,22 @@ impl UdpListener {
         }
     }
 
+    /// Receives one batch into `out` if there is one, without asking the runtime. Whatever readiness it holds
+    /// stays: at worst [`UdpListener::poll_receive`] looks once in vain. So does an error, which is for it to tell.
+    pub(crate) fn receive_now(
+        &mut self,
+        scratch: &mut Scratch,
+        block: &mut Block,
+        counters: &mut Counters,
+        out: &mut Vec<Input>,
+    ) {
+        let count = scratch.receive(self.socket.get_ref().as_fd()).unwrap_or(0);
+        self.more = count == BATCH_MAX;
+        if self.hand_on(scratch, count, block, counters, out) {
+            self.flush(counters, out);
+        }
+    }
+
     /// Hands messages on and answers STUN; whether it has answered any.
     fn hand_on(
         &mut self,
