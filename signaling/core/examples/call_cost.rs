@@ -99,6 +99,7 @@ fn pass(
             | Output::Media(_)
             | Output::Resolve(_)
             | Output::Close(_)
+            | Output::Farm(_)
             | Output::Notice(_) => {
                 panic!("unexpected: {output:?}")
             }

@@ -91,6 +91,7 @@ fn pass(proxy: &mut Proxy, now: Instant, text: String) -> Option<Bytes> {
             | Output::Alias { .. }
             | Output::Resolve(_)
             | Output::Close(_)
+            | Output::Farm(_)
             | Output::Notice(_) => {
                 panic!("unexpected: {output:?}")
             }

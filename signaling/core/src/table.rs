@@ -19,6 +19,12 @@ impl Key {
     pub(crate) const fn number(self) -> u64 {
         (self.index as u64) << 32 | self.generation as u64
     }
+
+    /// From [`Key::number`].
+    #[must_use]
+    pub(crate) const fn from_number(number: u64) -> Key {
+        Key { index: (number >> 32) as u32, generation: number as u32 }
+    }
 }
 
 impl fmt::Display for Key {

@@ -127,6 +127,27 @@ pub struct ListenerId(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u64);
 
+impl ConnectionId {
+    /// The connection of that number among those of a member in one of its lives. A node that is no member
+    /// numbers its own from 1, which are those of member 0.
+    #[must_use]
+    pub const fn of_member(member: u16, incarnation: u32, number: u32) -> ConnectionId {
+        ConnectionId((member as u64) << 48 | (incarnation as u64 & 0xffff) << 32 | number as u64)
+    }
+
+    /// The member that has the connection; 0: this node, which is no member.
+    #[must_use]
+    pub const fn member(self) -> u16 {
+        (self.0 >> 48) as u16
+    }
+
+    /// The low 16 bits of the life of its member that it belongs to.
+    #[must_use]
+    pub const fn life(self) -> u16 {
+        (self.0 >> 32) as u16
+    }
+}
+
 /// Where a message came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Arrival {

@@ -254,6 +254,8 @@ impl Node {
                 Output::Alias { .. } => {}
                 Output::Resolve(ask) => self.push(now, Work::Unresolved(ask.token)),
                 Output::Record(record) => self.effects.push(Effect::Record(record)),
+                // Each node is alone.
+                Output::Farm(_) => {}
                 // Nobody is banned in this world, and it knows no connections.
                 Output::Close(_) => {}
                 Output::Notice(notice) => self.effects.push(Effect::Notice(notice)),

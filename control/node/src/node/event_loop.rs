@@ -335,6 +335,8 @@ impl EventLoop {
                     }
                     Output::Media(command) => self.submit(*command),
                     Output::Alias { connection, port } => self.transports.alias(connection, port),
+                    // This node is no member of a farm.
+                    Output::Farm(_) => {}
                     Output::Resolve(ask) => self.resolver.ask(ask.token, ask.query, ask.seed),
                     Output::Record(record) => {
                         self.tally.ended(record.end);

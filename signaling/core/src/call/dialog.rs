@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use relay_core::api::Leg;
 
-use super::CallId;
 use crate::wire::{Contact, HeaderName, Message};
 
 /// Most bytes that are kept of the ways to both parties: those of phones take some 100, and each hop
@@ -71,7 +70,8 @@ impl Dialog {
     }
 
     /// Keeps what the INVITE as it came and its 2xx tell of both parties, once.
-    pub fn confirm(&mut self, call: CallId, invite: &Message, ok: &Message) {
+    /// `mark` is the parameter by which our Record-Route names the call, with its value.
+    pub fn confirm(&mut self, mark: &str, invite: &Message, ok: &Message) {
         self.note_cseq(Leg::Caller, invite.cseq().number);
         if self.ways.is_some() {
             return;
@@ -84,7 +84,7 @@ impl Dialog {
         ways.push_str(target_of(ok).unwrap_or_default());
         ways.push('\n');
         let routes = routes_of(ok);
-        let own = routes.iter().position(|route| names(route, call)).unwrap_or_default();
+        let own = routes.iter().position(|route| names(route, mark)).unwrap_or_default();
         push_routes(&mut ways, routes[..own].iter().rev());
         self.keep(ways);
     }
@@ -127,9 +127,11 @@ fn routes_of(message: &Message) -> Vec<&str> {
 }
 
 /// Whether this Record-Route is the one that this node gave the call.
-fn names(route: &str, call: CallId) -> bool {
+fn names(route: &str, mark: &str) -> bool {
     let uri = crate::wire::Uri::parse(route).ok();
-    uri.and_then(|uri| uri.params().get("rf")?.parse().ok()) == Some(call.0)
+    let own =
+        mark.split_once('=').and_then(|(name, value)| Some((uri?.params().get(name)?, value)));
+    own.is_some_and(|(value, own)| value.eq_ignore_ascii_case(own))
 }
 
 fn push_routes<'r>(ways: &mut String, routes: impl Iterator<Item = &'r &'r str>) {

@@ -48,6 +48,12 @@ impl Spread {
         }
     }
 
+    /// The hash of what each repetition of a request has in common.
+    #[must_use]
+    pub(crate) fn of_transaction(&self, message: &Message) -> u64 {
+        self.hash(1, message.top_via().as_bytes())
+    }
+
     /// `kind` keeps keys of one kind apart from those of another.
     fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
         let mut state = Sip::new(self.secret);

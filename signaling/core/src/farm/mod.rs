@@ -20,7 +20,7 @@ use std::num::NonZeroU16;
 
 pub use key::Spread;
 pub use membership::{Member, Membership, Mode, PeerState, View};
-pub use router::{Decision, Dropped, Facts, Home, Refusal, Why, decide};
+pub use router::{Decision, Dropped, Errand, Facts, Home, Refusal, Why, decide};
 pub use token::{Lasting, Owner, Purpose, Secrets, TokenKey, Tokens};
 
 /// The number of a member, which is given to no other as long as the cluster lives.

@@ -28,18 +28,27 @@ pub const FLOW: &str = "ft";
 pub struct Facts {
     /// Over a transport that retransmits by itself: no request comes twice (RFC 3261 17.1.1.1).
     pub reliable: bool,
-    /// Another member has sent it, for this reason.
+    /// Another member has sent it, for this reason; `None` for what has come back to this one.
     pub relayed: Option<Why>,
     /// So many members have been asked and do not know it.
+    pub asked: u8,
+}
+
+/// What members tell each other with a message that one sends to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errand {
+    /// Why.
+    pub why: Why,
+    /// So many members have been asked before and do not know it.
     pub asked: u8,
 }
 
 /// What this member knows besides the members.
 pub trait Home {
     /// Whether a transaction of this member's has the message: it comes again, or is the ACK or CANCEL of one.
-    fn knows(&self, message: &Message) -> bool;
+    fn knows(&mut self, message: &Message) -> bool;
     /// Whether `uri` is of a domain that is served here.
-    fn serves(&self, uri: &Uri<'_>) -> bool;
+    fn serves(&mut self, uri: &Uri<'_>) -> bool;
 }
 
 /// Why a message is sent to another member.
@@ -53,11 +62,32 @@ pub enum Why {
     Spread,
     /// That member may have begun what it belongs to; it returns what it does not know.
     Asked,
+    /// That member has asked, and it is not known here.
+    Returned,
 }
 
 impl Why {
     /// Every reason, in a fixed order.
-    pub const ALL: [Why; 4] = [Why::Pinned, Why::Named, Why::Spread, Why::Asked];
+    pub const ALL: [Why; 5] = [Why::Pinned, Why::Named, Why::Spread, Why::Asked, Why::Returned];
+
+    /// As members tell each other; the same in each version.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Why::Pinned => 0,
+            Why::Named => 1,
+            Why::Spread => 2,
+            Why::Asked => 3,
+            Why::Returned => 4,
+        }
+    }
+
+    /// The reason of that number; one that this version does not know is as good as
+    /// [`Why::Spread`]: the message is this member's to handle.
+    #[must_use]
+    pub fn from_number(number: u8) -> Why {
+        Why::ALL.into_iter().find(|why| why.number() == number).unwrap_or(Why::Spread)
+    }
 
     /// As counters name it.
     #[must_use]
@@ -67,6 +97,7 @@ impl Why {
             Why::Named => "named",
             Why::Spread => "spread",
             Why::Asked => "asked",
+            Why::Returned => "returned",
         }
     }
 }
@@ -123,7 +154,7 @@ pub enum Decision {
 pub fn decide(
     now: Instant,
     farm: &Farm,
-    home: &impl Home,
+    home: &mut impl Home,
     facts: Facts,
     message: &Message,
 ) -> Decision {
@@ -173,7 +204,7 @@ fn first_route(request: &Message) -> Option<NameAddr<'_>> {
 /// Another member has sent it: whatever it is, nobody else gets it (B2).
 fn relayed(
     farm: &Farm,
-    home: &impl Home,
+    home: &mut impl Home,
     message: &Message,
     why: Why,
     owner: Option<Owner>,
@@ -213,7 +244,7 @@ fn has_no_answer(message: &Message) -> bool {
 fn unpinned(
     now: Instant,
     farm: &Farm,
-    home: &impl Home,
+    home: &mut impl Home,
     facts: Facts,
     request: &Message,
 ) -> Decision {
@@ -344,7 +375,7 @@ fn address_of(uri: &Uri<'_>) -> Option<SocketAddr> {
 }
 
 /// OPTIONS to this member by its own address, about nobody: what load balancers send (B4).
-fn is_ping(farm: &Farm, home: &impl Home, request: &Message) -> bool {
+fn is_ping(farm: &Farm, home: &mut impl Home, request: &Message) -> bool {
     if *request.method() != Method::Options || request.to().tag().is_some() {
         return false;
     }

@@ -60,11 +60,11 @@ struct Own {
 }
 
 impl Home for Own {
-    fn knows(&self, _message: &Message) -> bool {
+    fn knows(&mut self, _message: &Message) -> bool {
         self.knows
     }
 
-    fn serves(&self, uri: &Uri<'_>) -> bool {
+    fn serves(&mut self, uri: &Uri<'_>) -> bool {
         uri.as_str().contains("example.test")
     }
 }
@@ -379,8 +379,8 @@ fn every_kind_of_message_in_every_state_of_the_members_has_the_decision_of_the_t
             let farm = farm(now, state);
             let Kind { message, knows, reliable, relayed, asked } = &kind;
             let facts = Facts { reliable: *reliable, relayed: *relayed, asked: *asked };
-            let own = Own { knows: *knows };
-            let decision = decide(now + age(state.0), &farm, &own, facts, message);
+            let mut own = Own { knows: *knows };
+            let decision = decide(now + age(state.0), &farm, &mut own, facts, message);
             row += &format!("{:<11}", code(decision));
         }
         table += "\n";
@@ -405,8 +405,8 @@ fn all_that_took_a_key_lately_are_asked_one_after_another() {
     let asked_by = |farm: &Farm, after: u64, asked| {
         let message = request("INVITE", BOB, "", "", &call_of(2));
         let facts = Facts { reliable: false, relayed: None, asked };
-        let own = Own { knows: false };
-        code(decide(now + Duration::from_secs(after), farm, &own, facts, &message))
+        let mut own = Own { knows: false };
+        code(decide(now + Duration::from_secs(after), farm, &mut own, facts, &message))
     };
     assert_eq!(asked_by(&farm, 0, 0), "spread:2");
     farm.membership.update(now + Duration::from_secs(10), of([member, disabled, member]));
@@ -463,5 +463,5 @@ fn a_member_that_is_on_no_list_handles_what_comes_itself() {
     assert_eq!(farm.membership.mode(), Mode::Disabled);
     let facts = Facts { reliable: false, relayed: None, asked: 0 };
     let message = request("INVITE", BOB, "", "", &call_of(2));
-    assert_eq!(decide(now, &farm, &Own { knows: false }, facts, &message), Decision::Here);
+    assert_eq!(decide(now, &farm, &mut Own { knows: false }, facts, &message), Decision::Here);
 }

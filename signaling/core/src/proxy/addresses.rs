@@ -26,17 +26,43 @@ pub trait LocalAddresses: Send {
 pub(super) struct Addresses {
     local: Box<dyn LocalAddresses>,
     seen: HashSet<IpAddr>,
+    /// Those of all members of the farm.
+    cluster: HashSet<SocketAddr>,
 }
 
 impl Addresses {
     pub(super) fn new(local: Box<dyn LocalAddresses>, config: &Config) -> Self {
-        Addresses { local, seen: own(config) }
+        Addresses { local, seen: own(config), cluster: HashSet::new() }
     }
 
     /// These are the host's addresses now (S50): what it had before is no longer this node.
     pub(super) fn set_host(&mut self, config: &Config, host: &[IpAddr]) {
         self.seen = own(config);
         host.iter().for_each(|ip| self.note(*ip));
+    }
+
+    /// The addresses of all members of the farm: what is written there means any of them.
+    pub(super) fn set_cluster(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
+        self.cluster = addresses.collect();
+    }
+
+    /// The listener that sends from this address over this transport; `None` if this host has it not.
+    pub(super) fn listener_at(
+        &self,
+        config: &Config,
+        transport: Transport,
+        local: SocketAddr,
+    ) -> Option<ListenerId> {
+        let is_at = |listener: &Listener| {
+            let bound = listener.bound;
+            listener.transport == transport
+                && bound.is_ipv4() == local.is_ipv4()
+                && bound.port() == local.port()
+                && (bound.ip().is_unspecified() || bound.ip() == local.ip())
+        };
+        let index = config.listeners.iter().position(is_at)?;
+        let id = u16::try_from(index).ok().map(ListenerId);
+        id.filter(|_| self.seen.contains(&local.ip()))
     }
 
     /// A message came to this address, so it is ours.
@@ -73,11 +99,14 @@ impl Addresses {
     }
 
     fn is_listener(&self, config: &Config, ip: IpAddr, port: u16) -> bool {
-        self.seen.contains(&ip)
-            && config.listeners.iter().any(|listener| {
-                listener.bound.port() == port
-                    || listener.advertised.is_some_and(|a| a.ip() == ip && a.port() == port)
-            })
+        let is_of_cluster =
+            !self.cluster.is_empty() && self.cluster.contains(&SocketAddr::new(ip, port));
+        is_of_cluster
+            || self.seen.contains(&ip)
+                && config.listeners.iter().any(|listener| {
+                    listener.bound.port() == port
+                        || listener.advertised.is_some_and(|a| a.ip() == ip && a.port() == port)
+                })
     }
 
     /// Whether `uri` is in a domain that this node serves: a configured one or its own address.

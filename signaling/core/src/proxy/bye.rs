@@ -274,7 +274,7 @@ impl Proxy {
     fn send_bye_to(&mut self, now: Instant, bye: &Bye, target: Target) {
         // Where a forwarded request says what decides its way: this one is never taken for a loop.
         let unlike = format!("{:012x}", self.rng.next_u64() >> 16);
-        let via = self.via_with(&unlike, &target);
+        let via = self.via_with(&unlike, &target, &bye.call_id);
         let Some(message) = bye.message(&via) else { return };
         let bytes = message.raw().clone();
         match self.transactions.send(now, message, target) {

@@ -171,12 +171,13 @@ impl Proxy {
         request: &Message,
         outcome: &Outcome,
     ) {
-        let own = self.new_tag();
+        let own = self.new_tag_for(request);
         let mut response = ResponseBuilder::new(request, outcome.status, outcome.reason);
         response.to_tag(outcome.tag.as_deref().unwrap_or(&own));
         if outcome.tag.is_some() {
             response.copy_record_route();
-            response.header(HeaderName::Contact, self.own_contact(&arrival.reply()));
+            response
+                .header(HeaderName::Contact, self.own_contact(&arrival.reply(), request.call_id()));
         }
         for (name, value) in &outcome.headers {
             response.header(*name, value);
@@ -209,9 +210,11 @@ impl Proxy {
     }
 
     /// What a subscriber sends its next request to.
-    fn own_contact(&self, to: &Target) -> String {
+    fn own_contact(&self, to: &Target, call_id: &str) -> String {
         let address = advertised(&self.config, to.listener, to.local);
-        format!("<sip:{address};transport={}>", to.transport.uri_name())
+        let mut contact = format!("<sip:{address};transport={}", to.transport.uri_name());
+        self.mark_contact(&mut contact, call_id);
+        contact + ">"
     }
 
     /// Tells the event server what the registrar has seen, and subscribers what is due.
@@ -296,8 +299,8 @@ impl Proxy {
         let id = outgoing.notify.subscription;
         // Where a forwarded request says what decides its way: this one is never taken for a loop.
         let unlike = format!("{:012x}", self.rng.next_u64() >> 16);
-        let via = self.via_with(&unlike, &target);
-        let contact = self.own_contact(&target);
+        let via = self.via_with(&unlike, &target, &outgoing.notify.call_id);
+        let contact = self.own_contact(&target, &outgoing.notify.call_id);
         let Some(message) = outgoing.message(&via, &contact, &self.config.server_name) else {
             self.notify_done(now, id, Answered::Silence);
             return None;

@@ -121,8 +121,9 @@ impl Proxy {
         reason: &str,
         more: Option<(HeaderName, &str)>,
     ) -> Option<Message> {
-        let tag = self.new_tag();
+        let unique = self.new_unique();
         let context = self.contexts.get(key)?;
+        let tag = self.tag_of(&context.request, unique);
         let mut response = ResponseBuilder::new(&context.request, status, reason);
         response.to_tag(&tag).header(HeaderName::Server, &self.config.server_name);
         if status == 503 {

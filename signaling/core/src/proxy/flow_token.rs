@@ -6,6 +6,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::farm::{Identity, Secrets, TokenKey};
 use crate::token::{Body, Tokens};
 use crate::transport::{ConnectionId, ListenerId, PeerName, Target, Transport};
 
@@ -22,8 +23,12 @@ const TRANSPORT: u8 = 0x0f;
 #[derive(Clone, Debug)]
 pub(super) struct FlowTokens {
     tokens: Tokens,
+    /// Those of the key before.
+    previous: Option<Tokens>,
     /// Of this life of the process: numbers of connections and names mean nothing in another.
     life: [u8; 4],
+    /// Other members of a farm make them, too.
+    is_shared: bool,
 }
 
 /// What a token is good for.
@@ -42,7 +47,13 @@ pub(super) enum Flow {
     To(Target),
     /// It has been made in an earlier life of the node, which alone knew the connection.
     Gone,
+    /// Another member of the farm has made it, or an earlier life of this one: listener, local address
+    /// and name are that one's. The connection says itself whose it is.
+    Elsewhere(Target),
 }
+
+/// What flow tokens are for.
+const PURPOSE: &str = "flow";
 
 impl Use<'_> {
     fn context(&self) -> Vec<u8> {
@@ -57,7 +68,20 @@ impl FlowTokens {
     /// Under `secret`, which has to be as good as random and is good for other purposes as well. `life`
     /// tells one run of the process from all others that have had the secret.
     pub(super) fn new(secret: &[u8; 32], life: [u8; 4]) -> Self {
-        FlowTokens { tokens: Tokens::new(secret, "flow"), life }
+        FlowTokens { tokens: Tokens::new(secret, PURPOSE), previous: None, life, is_shared: false }
+    }
+
+    /// Those of a member of a farm.
+    pub(super) fn of_farm(own: Identity, secrets: &Secrets) -> Self {
+        let [m0, m1] = own.member.get().to_be_bytes();
+        let [.., i0, i1] = own.incarnation.0.to_be_bytes();
+        let tokens = |key: &TokenKey| Tokens::new(&key.secret, PURPOSE);
+        FlowTokens {
+            tokens: tokens(&secrets.current),
+            previous: secrets.previous.as_ref().map(tokens),
+            life: [m0, m1, i0, i1],
+            is_shared: true,
+        }
     }
 
     /// The token of a flow: at most 100 letters, digits, `-` and `_`. The same flow has the same token
@@ -87,7 +111,9 @@ impl FlowTokens {
 
     /// The flow that a token names; `None` for a text that this node has not made for this use.
     pub(super) fn read(&self, purpose: Use<'_>, text: &str) -> Option<Flow> {
-        let body = self.tokens.open(&purpose.context(), text)?;
+        let context = purpose.context();
+        let before = || self.previous.as_ref()?.open(&context, text);
+        let body = self.tokens.open(&context, text).or_else(before)?;
         let (&kind, rest) = body.split_first()?;
         let (life, rest) = rest.split_first_chunk::<4>()?;
         let (listener, rest) = rest.split_first_chunk()?;
@@ -105,7 +131,12 @@ impl FlowTokens {
         };
         let is_of_this_life = *life == self.life;
         let is_bound_to_it = flow.connection.is_some() || flow.name.is_some();
-        Some(if is_of_this_life || !is_bound_to_it { Flow::To(flow) } else { Flow::Gone })
+        Some(match (is_of_this_life, self.is_shared) {
+            (true, _) => Flow::To(flow),
+            (false, true) => Flow::Elsewhere(flow),
+            (false, false) if is_bound_to_it => Flow::Gone,
+            (false, false) => Flow::To(flow),
+        })
     }
 }
 

@@ -92,11 +92,12 @@ impl Proxy {
             return None;
         }
         let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+        let mark = self.flow_mark(request.call_id());
         let value = |flow: &Target, is_adjacent: bool| {
             let purpose = Use::Dialog(request.call_id());
             let token = is_adjacent.then(|| self.flow_tokens.issue(purpose, flow));
             let address = advertised(&self.config, flow.listener, flow.local);
-            own_uri(flow.transport, address, is_sips, token.as_deref(), MARK)
+            own_uri(flow.transport, address, is_sips, token.as_deref(), &mark)
         };
         let from = routing::party_of(arrival, request);
         Some([value(&from.flow, from.adjacent), value(to, to_adjacent)])
@@ -147,6 +148,11 @@ impl Proxy {
         let flow = of_dialog
             .or_else(|| self.flow_tokens.read(Use::Path, token))
             .ok_or_else(|| Answer::new(403, FORBIDDEN))?;
+        let flow = match flow {
+            Flow::To(flow) if self.has_listener_of(&flow) => Some(flow),
+            Flow::Elsewhere(flow) => self.take_over(flow),
+            Flow::To(_) | Flow::Gone => None,
+        };
         let sender = if is_vouched_for {
             self.sender_in_call(arrival)
         } else {
@@ -154,7 +160,7 @@ impl Proxy {
         };
         let destination = match (self.registered(now, request, &uri), flow) {
             (Some(registered), _) => return Ok((registered, sender)),
-            (None, Flow::To(flow)) if self.has_listener_of(&flow) => {
+            (None, Some(flow)) => {
                 let party = Party { flow, adjacent: true, pinned_to_flow: true };
                 Destination {
                     uri: None,
@@ -166,7 +172,7 @@ impl Proxy {
                     q: 0,
                 }
             }
-            (None, Flow::To(_) | Flow::Gone) => return Err(flow_failed()),
+            (None, None) => return Err(flow_failed()),
         };
         if matches!(uri.scheme(), Scheme::Sips) && !destination.is_secure() {
             return Err(Answer::new(416, "No Secure Way To Destination"));

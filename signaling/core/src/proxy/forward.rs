@@ -4,7 +4,6 @@ use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Instant;
 
-use rand::RngCore;
 use smallvec::{SmallVec, smallvec};
 
 use super::Proxy;
@@ -20,12 +19,14 @@ use super::output::Notice;
 use super::routing::Destination;
 use crate::call::session_timer::refreshes;
 use crate::call::{CallBranch, CallId};
+use crate::farm::Farm;
+use crate::farm::router::read_branch;
+use crate::farm::token::TOKEN_LEN;
 use crate::table::Key;
 use crate::transport::{Arrival, Target, Transport};
 use crate::wire::digits::{into_text, push_hex, push_socket};
 use crate::wire::{
-    AuthValue, BRANCH_MAGIC, Edit, FieldName, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method,
-    Scheme, Via,
+    AuthValue, Edit, FieldName, HeaderName, MAX_FORWARDS_DEFAULT, Message, Method, Scheme, Via,
 };
 
 /// What decides where this node sends a request: if one comes back with the same, it loops
@@ -53,12 +54,27 @@ fn loop_hash(request: &Message) -> String {
 const LOOP_DIGITS: usize = 12;
 
 /// Whether the request has passed this node before with nothing changed that decides its way.
-pub(super) fn is_loop(config: &Config, addresses: &Addresses, request: &Message) -> bool {
+///
+/// In a farm: or another member, under whichever address.
+pub(super) fn is_loop(
+    config: &Config,
+    addresses: &Addresses,
+    farm: Option<&Farm>,
+    request: &Message,
+) -> bool {
     let mut hash = None;
     let mut is_ours = |via: &Via<'_>| {
         let Some(branch) = via.unique_branch() else { return false };
-        addresses.is_own_sent_by(config, via)
-            && branch.ends_with(hash.get_or_insert_with(|| loop_hash(request)).as_str())
+        let mut repeats =
+            || branch.ends_with(hash.get_or_insert_with(|| loop_hash(request)).as_str());
+        if addresses.is_own_sent_by(config, via) {
+            return repeats();
+        }
+        farm.is_some_and(|farm| {
+            branch.len() == TOKEN_LEN + LOOP_DIGITS
+                && repeats()
+                && read_branch(farm, branch, request.call_id()).is_some()
+        })
     };
     // The top one has been read already, and most requests have no other.
     is_ours(&request.top_via())
@@ -107,7 +123,7 @@ struct Onto<'d> {
 }
 
 /// The parameter of our Record-Route that names a call.
-fn call_mark(call: CallId) -> String {
+pub(super) fn call_mark(call: CallId) -> String {
     let mut mark = Vec::with_capacity(24);
     mark.extend_from_slice(b"rf=");
     push_hex::<16>(&mut mark, call.0.number());
@@ -314,11 +330,12 @@ impl Proxy {
 
     /// Our Via on the way to `target` (RFC 3261 16.6 step 8, RFC 3581).
     pub(super) fn via(&mut self, request: &Message, target: &Target) -> String {
-        self.via_with(&loop_hash(request), target)
+        self.via_with(&loop_hash(request), target, request.call_id())
     }
 
-    /// As [`Proxy::via`], with these twelve digits in the place of the loop's hash.
-    pub(super) fn via_with(&mut self, hash: &str, target: &Target) -> String {
+    /// As [`Proxy::via`], with these twelve digits in the place of the loop's hash, for a message with this
+    /// Call-ID.
+    pub(super) fn via_with(&mut self, hash: &str, target: &Target, call_id: &str) -> String {
         let sent_by = advertised(&self.config, target.listener, target.local);
         let mut via = Vec::with_capacity(VIA_BYTES);
         via.extend_from_slice(b"SIP/2.0/");
@@ -326,8 +343,7 @@ impl Proxy {
         via.push(b' ');
         push_socket(&mut via, sent_by);
         via.extend_from_slice(b";branch=");
-        via.extend_from_slice(BRANCH_MAGIC.as_bytes());
-        push_hex::<16>(&mut via, self.rng.next_u64());
+        self.push_branch(&mut via, call_id);
         via.extend_from_slice(hash.as_bytes());
         via.extend_from_slice(b";rport");
         into_text(via)
@@ -344,7 +360,7 @@ impl Proxy {
     ) -> SmallVec<[String; 2]> {
         // RFC 3261 16.6 step 4.
         let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
-        let mark = call_mark(call);
+        let mark = self.call_mark(call, request.call_id());
         let route =
             |transport: Transport, address| own_uri(transport, address, is_sips, None, &mark);
         let inside =

@@ -90,8 +90,9 @@ impl Proxy {
     ) {
         self.note_alias(&arrival, &request);
         if let Err(answer) = self.take_request(now, tx, &arrival, &request)
-            && let Some(tag) = self.transactions.tag(tx)
+            && let Some(unique) = self.transactions.tag(tx)
         {
+            let tag = self.tag_of(&request, unique);
             let response = self.response(&request, &answer, &tag);
             self.refuse_request(now, tx, &arrival, &request, response);
         }
@@ -122,7 +123,7 @@ impl Proxy {
             return;
         }
         let via = request.top_via();
-        if let Some(connection) = arrival.connection
+        if let Some(connection) = arrival.connection.filter(|id| self.is_own_connection(*id))
             && via.params().has("alias")
         {
             let port = via.port().unwrap_or(Transport::Tls.default_port());
@@ -200,7 +201,7 @@ impl Proxy {
         if request.max_forwards() == Some(0) {
             return Err(Answer::new(483, "Too Many Hops"));
         }
-        if forward::is_loop(&self.config, &self.addresses, request) {
+        if forward::is_loop(&self.config, &self.addresses, self.farm.as_deref(), request) {
             return Err(Answer::new(482, "Loop Detected"));
         }
         // No option tag needs a proxy's help here (RFC 3261 20.29).
@@ -221,6 +222,7 @@ impl Proxy {
 
     /// RFC 3261 16.4.
     pub(super) fn take_own_routes(&self, request: &Message) -> Result<Routed, Answer> {
+        let call_id = request.call_id();
         let mut routes = Vec::new();
         for route in request.routes() {
             routes.push(route.map_err(|_| Answer::new(400, "Bad Route Header"))?);
@@ -236,20 +238,22 @@ impl Proxy {
         };
         if let Some(uri) = request.uri()
             && (uri.user().is_none() && uri.params().has("rf") || uri.params().has(flows::MARK))
-            && self.addresses.is_own(&self.config, &uri)
+            && (self.addresses.is_own(&self.config, &uri) || self.is_of_farm(&uri, call_id))
             && let Some(last) = routes.pop()
         {
-            routed.call = call_of(&uri);
+            routed.call = self.call_of(&uri, call_id);
             routed.token = token_of(&uri);
             routed.uri = last.uri_text().to_owned();
             routed.last_route_is_uri = true;
         }
         for route in &routes {
             let uri = route.uri().map_err(|_| Answer::new(400, "Bad Route Header"))?;
-            let call = call_of(&uri);
+            let call = self.call_of(&uri, call_id);
             // A request may pass here twice, as two calls: each takes its own Record-Routes off.
             let is_other_call = call.is_some() && routed.call.is_some() && call != routed.call;
-            if is_other_call || !self.addresses.is_this_node(&self.config, &uri) {
+            let is_own =
+                self.addresses.is_this_node(&self.config, &uri) || self.is_of_farm(&uri, call_id);
+            if is_other_call || !is_own {
                 routed.next_route = Some(route.uri_text().to_owned());
                 routed.next_is_strict = !uri.params().has("lr");
                 break;
@@ -335,7 +339,7 @@ impl Proxy {
         request: &Message,
         answer: &Answer,
     ) {
-        let tag = self.new_tag();
+        let tag = self.new_tag_for(request);
         let response = self.response(request, answer, &tag);
         self.transactions.respond(now, tx, response);
     }
@@ -399,9 +403,4 @@ pub(super) fn stopping() -> Answer {
 /// The flow token of one of our Record-Route or Path URIs.
 fn token_of(uri: &Uri<'_>) -> Option<String> {
     uri.user().filter(|_| uri.params().has(flows::MARK)).map(str::to_owned)
-}
-
-/// The call that one of our Record-Route URIs names.
-fn call_of(uri: &Uri<'_>) -> Option<CallId> {
-    uri.params().get("rf")?.parse().ok().map(CallId)
 }

@@ -17,6 +17,7 @@ mod early;
 mod end;
 mod events;
 mod failures;
+pub mod farm;
 mod flow_token;
 mod flows;
 mod forward;
@@ -25,6 +26,7 @@ mod identity;
 mod in_call;
 mod inbound;
 mod large;
+mod marks;
 mod media;
 mod moved;
 mod orphan;
@@ -54,6 +56,7 @@ use relay_core::api::SessionId;
 use crate::auth::Authenticator;
 use crate::call::{Call, Owner, SessionIds};
 use crate::events::Events;
+use crate::farm::Farm;
 use crate::guard::Guard;
 use crate::names::Names;
 use crate::overload::Overload;
@@ -116,6 +119,8 @@ pub struct Proxy {
     /// ones, by which responses and requests are believed.
     rng: ChaCha8Rng,
     overload: Overload,
+    /// Of a node that is a member of a farm.
+    farm: Option<Box<Farm>>,
     sessions: SessionIds,
     last_token: u64,
     /// The node stops: nothing new is taken.
@@ -206,6 +211,7 @@ impl Proxy {
             resting: Resting::default(),
             names: Names::default(),
             rng,
+            farm: None,
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
             stopping: false,
@@ -223,7 +229,7 @@ impl Proxy {
         let length = bytes.len();
         match Message::parse_datagram(bytes) {
             Ok(message) if self.is_unwanted(now, &arrival, &message) => {}
-            Ok(message) => self.admit(now, arrival, message),
+            Ok(message) => self.take_message(now, arrival, message),
             Err(malformed) => self.refuse_malformed(now, &arrival, &malformed, length),
         }
         self.process_events(now);

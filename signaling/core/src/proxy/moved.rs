@@ -179,7 +179,8 @@ impl Proxy {
         if uri.params().has("gr") {
             return self.found_by_gruu(now, uri, known);
         }
-        if !self.closed.has(&known.flow) {
+        let is_open = |connection| self.may_be_open(connection);
+        if !self.closed.has(&known.flow) && known.flow.connection.is_none_or(is_open) {
             return None;
         }
         let to = request.to();

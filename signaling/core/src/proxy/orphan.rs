@@ -60,7 +60,7 @@ impl Proxy {
         (method, cseq): (Method, u32),
     ) -> Option<Message> {
         let mut dialog = Dialog::new(response.to().tag()?, true);
-        dialog.confirm(call, invite, response);
+        dialog.confirm(&self.mark_in(call, response), invite, response);
         let remote = dialog.remote(Leg::Callee)?;
         let via = self.via(invite, target);
         let mut request = RequestBuilder::new(&method, remote.target);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use relay_core::api::{Command, SessionReport};
 
+use super::farm::FarmOutput;
 use crate::call::Unserved;
 use crate::guard;
 use crate::overload;
@@ -32,6 +33,8 @@ pub enum Output {
     Resolve(Box<Ask>),
     /// Close this connection: its sender is not listened to, and shall not wait for answers.
     Close(ConnectionId),
+    /// What only a member of a farm wants done.
+    Farm(Box<FarmOutput>),
     /// A call has ended.
     Record(Box<CallRecord>),
     /// Something that an operator should see.

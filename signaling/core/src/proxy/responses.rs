@@ -168,6 +168,7 @@ impl Proxy {
         };
         let is_success = response.status().is_some_and(|status| status >= 200);
         let expires = self.session_end(now, response);
+        let mark = if is_success { self.mark_in(id, response) } else { String::new() };
         let Some(call) = self.calls.get_mut(id.0).filter(|call| call.ended.is_none()) else {
             return;
         };
@@ -184,7 +185,7 @@ impl Proxy {
                 branch.note_dialog(tag, is_success);
             }
             if let Some(dialog) = branch.dialog_mut(tag).filter(|_| is_success) {
-                dialog.confirm(id, &context.request, response);
+                dialog.confirm(&mark, &context.request, response);
                 dialog.expires = expires;
             }
         }

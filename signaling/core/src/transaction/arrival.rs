@@ -15,7 +15,7 @@ pub(super) fn stamped(arrival: &Arrival, request: Message) -> Message {
 /// Where responses to `request` go: always to the address that it came from, whatever maddr says,
 /// since anybody can write one. With rport (over UDP) to the port it came from, else to that of
 /// sent-by; a stream's own connection is used while it lasts.
-pub(super) fn reply_target(arrival: &Arrival, request: &Message) -> Target {
+pub(crate) fn reply_target(arrival: &Arrival, request: &Message) -> Target {
     let via = request.top_via();
     let mut target = arrival.reply();
     if arrival.transport.is_reliable() || via.rport() == Rport::Absent {

@@ -102,6 +102,11 @@ impl Transactions {
         }
     }
 
+    /// Whether a request comes again, or is the ACK or CANCEL of one that there is a transaction of.
+    pub fn knows(&mut self, request: &Message) -> bool {
+        self.servers.knows(&mut self.shared, request)
+    }
+
     /// Something is due, see [`Transactions::poll_timeout`].
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(due) = self.shared.wheel.pop_expired(now) {
@@ -150,10 +155,10 @@ impl Transactions {
         self.servers.respond_once(&mut self.shared, now, tx, response.into())
     }
 
-    /// A To tag that is the same for each repetition of the request, even if nothing is kept of it
+    /// What makes a To tag that is the same for each repetition of the request, even if nothing is kept of it
     /// (RFC 3261 8.2.7); `None` once the transaction is over.
     #[must_use]
-    pub fn tag(&self, tx: ServerTx) -> Option<String> {
+    pub fn tag(&self, tx: ServerTx) -> Option<u64> {
         self.servers.tag(tx)
     }
 

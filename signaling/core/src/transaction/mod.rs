@@ -10,7 +10,7 @@
 //! [`Transactions::poll_event`] until they are empty: one input puts few things there,
 //! [`Transactions::handle_timeout`] at most four a transaction that was due.
 
-mod arrival;
+pub(crate) mod arrival;
 mod build;
 mod client;
 pub(crate) mod hash;

@@ -211,6 +211,19 @@ impl Servers {
         }
     }
 
+    pub(super) fn knows(&self, shared: &mut Shared, request: &Message) -> bool {
+        let refers = matches!(request.method(), Method::Ack | Method::Cancel);
+        shared.keys.server(request, if refers { &Method::Invite } else { request.method() });
+        if self.find(shared, request).is_some() {
+            return true;
+        }
+        if *request.method() != Method::Cancel {
+            return false;
+        }
+        shared.keys.server(request, request.method());
+        self.find(shared, request).is_some()
+    }
+
     /// The transaction with the key last made, if `request` belongs to it.
     fn find(&self, shared: &Shared, request: &Message) -> Option<Key> {
         let wanted = shared.keys.bytes();
@@ -319,8 +332,8 @@ impl Servers {
         responded
     }
 
-    pub(super) fn tag(&self, tx: ServerTx) -> Option<String> {
-        self.table.get(tx.0).map(|server| format!("{:016x}", server.hash))
+    pub(super) fn tag(&self, tx: ServerTx) -> Option<u64> {
+        self.table.get(tx.0).map(|server| server.hash)
     }
 
     /// Responds as one does who keeps no state.

@@ -18,6 +18,7 @@ use crate::overload;
 use crate::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Place, Redirects, Route,
 };
+use crate::proxy::farm::FarmOutput;
 use crate::proxy::output::{Ask, CallRecord, Notice, Output};
 use crate::proxy::{LocalAddresses, Parts, Proxy};
 use crate::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -168,6 +169,8 @@ pub(super) struct Bench {
     pub(super) relay_refuses: bool,
     pub(super) asked: Vec<Ask>,
     pub(super) aliases: Vec<(ConnectionId, u16)>,
+    /// What other members are to get.
+    pub(super) farm: VecDeque<FarmOutput>,
 }
 
 impl Bench {
@@ -237,6 +240,7 @@ impl Bench {
             relay_refuses: false,
             asked: Vec::new(),
             aliases: Vec::new(),
+            farm: VecDeque::new(),
         }
     }
 
@@ -348,6 +352,7 @@ impl Bench {
                 }
                 Output::Resolve(ask) => self.asked.push(*ask),
                 Output::Alias { connection, port } => self.aliases.push((connection, port)),
+                Output::Farm(output) => self.farm.push_back(*output),
                 Output::Record(record) => self.records.push(*record),
                 Output::Close(connection) => self.closed.push(connection),
                 Output::Notice(notice) => self.notices.push(notice),

@@ -1,0 +1,267 @@
+//! This node as a member of a farm: whose a message is, and what members send each other.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Proxy;
+use super::addresses::Addresses;
+use super::config::Config;
+use super::failures::RETRY_AFTER;
+use super::flow_token::FlowTokens;
+use super::inbound::{ALLOW, Answer};
+use super::output::Output;
+use crate::farm::membership::Standing;
+use crate::farm::{
+    Decision, Errand, Facts, Farm, Home, Identity, Incarnation, MemberId, Refusal, Secrets, View,
+    Why, decide,
+};
+use crate::transaction::Transactions;
+use crate::transaction::arrival::reply_target;
+use crate::transport::{Arrival, ConnectionId, ListenerId, Target};
+use crate::wire::{HeaderName, Message, ResponseBuilder, Uri};
+
+/// What a member of a farm wants done besides.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FarmOutput {
+    /// Give this message to another member, whose [`Proxy::handle_relayed`] it is for.
+    Relay(Relay),
+}
+
+/// A message for another member.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Relay {
+    /// Who gets it.
+    pub to: Identity,
+    /// What it is to do with it.
+    pub errand: Errand,
+    /// How it came to this node.
+    pub arrival: Arrival,
+    /// The message as it came.
+    pub bytes: Bytes,
+}
+
+/// A listener that there is not: of what only another member's socket leads to.
+const NO_LISTENER: ListenerId = ListenerId(u16::MAX);
+
+/// What the router asks of this node.
+struct Own<'p> {
+    transactions: &'p mut Transactions,
+    addresses: &'p Addresses,
+    config: &'p Config,
+}
+
+impl Home for Own<'_> {
+    fn knows(&mut self, message: &Message) -> bool {
+        message.is_request() && self.transactions.knows(message)
+    }
+
+    fn serves(&mut self, uri: &Uri<'_>) -> bool {
+        self.addresses.is_served(self.config, uri)
+    }
+}
+
+impl Proxy {
+    /// This node becomes a member of a farm, in this life of it, or gets other secrets. Nothing that it wrote
+    /// before it was one is known again. Without this nothing of a farm is done.
+    pub fn set_farm(&mut self, own: Identity, secrets: &Secrets) {
+        let mut farm = Farm::new(own, secrets);
+        if let Some(before) = self.farm.take().filter(|before| before.membership.own() == own) {
+            farm.membership = before.membership;
+        }
+        self.flow_tokens = FlowTokens::of_farm(own, secrets);
+        self.farm = Some(Box::new(farm));
+    }
+
+    /// The members as they are now. Does nothing for a node that is none.
+    pub fn set_membership(&mut self, now: Instant, view: View) {
+        let Some(farm) = &mut self.farm else { return };
+        farm.membership.update(now, view);
+        let members = farm.membership.members();
+        self.addresses.set_cluster(members.iter().flat_map(|member| &member.addresses).copied());
+    }
+
+    /// What the router knows; `None`: this node is no member of a farm.
+    #[must_use]
+    pub fn farm(&self) -> Option<&Farm> {
+        self.farm.as_deref()
+    }
+
+    /// A message has come from outside and may be taken, as far as the guard is concerned.
+    pub(super) fn take_message(&mut self, now: Instant, arrival: Arrival, message: Message) {
+        if self.farm.is_none() {
+            return self.admit(now, arrival, message);
+        }
+        self.route_message(now, arrival, message, None, 0);
+    }
+
+    /// A message from another member, which it has sent for this reason.
+    pub fn handle_relayed(
+        &mut self,
+        now: Instant,
+        from: Identity,
+        errand: Errand,
+        arrival: Arrival,
+        bytes: Bytes,
+    ) {
+        let arrival = self.adopt_arrival(arrival);
+        // It has been read where it came from: only another version could read it otherwise.
+        if let Ok(message) = Message::parse_datagram(bytes) {
+            match errand.why {
+                Why::Returned => {
+                    self.route_message(now, arrival, message, None, errand.asked);
+                }
+                Why::Pinned | Why::Named | Why::Spread | Why::Asked => {
+                    self.route_message(now, arrival, message, Some((from, errand)), 0);
+                }
+            }
+        }
+        self.process_events(now);
+    }
+
+    fn route_message(
+        &mut self,
+        now: Instant,
+        arrival: Arrival,
+        message: Message,
+        relayed: Option<(Identity, Errand)>,
+        asked: u8,
+    ) {
+        let Some(farm) = &self.farm else { return };
+        let (transactions, addresses) = (&mut self.transactions, &self.addresses);
+        let mut own = Own { transactions, addresses, config: &self.config };
+        let facts = Facts {
+            reliable: arrival.transport.is_reliable(),
+            relayed: relayed.map(|(_, errand)| errand.why),
+            asked,
+        };
+        match decide(now, farm, &mut own, facts, &message) {
+            Decision::Here => self.admit(now, arrival, message),
+            Decision::Relay { to, why } => {
+                self.relay_to(to, Errand { why, asked }, arrival, &message);
+            }
+            Decision::Return => {
+                if let Some((from, errand)) = relayed {
+                    let asked = errand.asked.saturating_add(1);
+                    let errand = Errand { why: Why::Returned, asked };
+                    self.relay_to(from, errand, arrival, &message);
+                }
+            }
+            Decision::Refuse(refusal) => {
+                self.refuse_at_once(now, &arrival, &message, &refused(refusal));
+            }
+            Decision::Ping { ready } => {
+                let answer = if ready {
+                    Answer::new(200, "OK").with(HeaderName::Allow, ALLOW)
+                } else {
+                    nothing_new()
+                };
+                self.refuse_at_once(now, &arrival, &message, &answer);
+            }
+            Decision::Drop(_) => {}
+        }
+    }
+
+    fn relay_to(&mut self, to: Identity, errand: Errand, arrival: Arrival, message: &Message) {
+        let bytes = message.raw().clone();
+        let relay = FarmOutput::Relay(Relay { to, errand, arrival, bytes });
+        self.outputs.push_back(Output::Farm(Box::new(relay)));
+    }
+
+    /// Answers without a trace, as far as the guard allows.
+    fn refuse_at_once(
+        &mut self,
+        now: Instant,
+        arrival: &Arrival,
+        request: &Message,
+        answer: &Answer,
+    ) {
+        let Some(farm) = &self.farm else { return };
+        let tag = format!("{:016x}", farm.spread.of_transaction(request));
+        let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
+        response.source(arrival.remote).to_tag(&tag);
+        for (name, value) in &answer.headers {
+            response.header(*name, value);
+        }
+        response.header(HeaderName::Server, &self.config.server_name);
+        let bytes = response.finish();
+        if self.may_answer(now, arrival, request.raw().len(), bytes.len()) {
+            self.transmit(reply_target(arrival, request), bytes);
+        }
+    }
+
+    /// How a message that came to another member is answered from here: from the same local address where
+    /// this host has it, else by a listener of the same transport (S38).
+    fn adopt_arrival(&mut self, arrival: Arrival) -> Arrival {
+        let target = self.adopt(arrival.reply());
+        Arrival { listener: target.listener, local: target.local, ..arrival }
+    }
+
+    /// The way that another member has to a peer, as one of this node's. What is on a connection stays so.
+    pub(super) fn adopt(&mut self, target: Target) -> Target {
+        if target.connection.is_some_and(|connection| self.is_own_connection(connection)) {
+            return target;
+        }
+        let own = self.addresses.listener_at(&self.config, target.transport, target.local);
+        let (listener, local) = match own {
+            Some(listener) => (listener, target.local),
+            None => self
+                .addresses
+                .target(&self.config, target.transport, target.remote, None)
+                .map_or((NO_LISTENER, target.local), |own| (own.listener, own.local)),
+        };
+        Target { listener, local, ..target }
+    }
+
+    /// The way that a flow token of another member names; `None` if it leads nowhere any more.
+    pub(super) fn take_over(&mut self, flow: Target) -> Option<Target> {
+        match flow.connection {
+            Some(connection) if !self.may_be_open(connection) => None,
+            // The number of the name is the other's: nothing can be opened by it, and nothing need be.
+            Some(_) => Some(self.adopt(Target { name: None, ..flow })),
+            None if flow.name.is_some() => None,
+            None => Some(self.adopt(flow)).filter(|flow| flow.listener != NO_LISTENER),
+        }
+    }
+
+    /// Whether a connection is of this node's own transports.
+    pub(super) fn is_own_connection(&self, connection: ConnectionId) -> bool {
+        let own = self.farm.as_ref().map(|farm| farm.membership.own());
+        let own = own.map_or(0, |own| own.member.get());
+        connection.member() == own || connection.member() == 0
+    }
+
+    /// Whether a connection may be there still: it is this node's, or that of a life of a member that
+    /// goes on.
+    pub(super) fn may_be_open(&self, connection: ConnectionId) -> bool {
+        let (Some(farm), Some(id)) = (&self.farm, MemberId::new(connection.member())) else {
+            return true;
+        };
+        let membership = &farm.membership;
+        let own = membership.own();
+        let incarnation = if id == own.member {
+            Some(own.incarnation)
+        } else {
+            membership.member(id).map(|member| member.identity.incarnation)
+        };
+        incarnation.is_some_and(|Incarnation(number)| {
+            let identity = Identity { member: id, incarnation: Incarnation(number) };
+            let is_there =
+                matches!(membership.standing(identity), Standing::Own | Standing::Reachable);
+            number as u16 == connection.life() && is_there
+        })
+    }
+}
+
+fn refused(refusal: Refusal) -> Answer {
+    match refusal {
+        Refusal::Gone => Answer::new(481, "Call/Transaction Does Not Exist"),
+        Refusal::Unreachable => Answer::new(503, "Owner Of Dialog Not Reachable")
+            .with(HeaderName::RetryAfter, RETRY_AFTER),
+        Refusal::NobodyTakes => nothing_new(),
+    }
+}
+
+fn nothing_new() -> Answer {
+    Answer::new(503, "No Member Takes New Requests").with(HeaderName::RetryAfter, RETRY_AFTER)
+}
