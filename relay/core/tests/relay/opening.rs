@@ -160,3 +160,25 @@ fn every_socket_of_a_stream_is_marked_as_the_stream_is() {
         }
     }
 }
+
+/// Calls of many streams, which meet many of the ports that others have, leave none of one stream
+/// without a port: neither now nor when those ports are tried again.
+#[test]
+fn a_call_finds_ports_however_many_of_others_those_before_it_have_met() {
+    const CALLS: u64 = 100;
+    let mut rig = Rig::with(config(10_000, 10_999, 1_000));
+    // One pair in 16 is another program's.
+    rig.taken = (10_000..=10_999).filter(|port| (port / 2) % 16 == 0).collect();
+    let mut many = call();
+    many.streams.resize(16, many.streams[0].clone());
+    for number in 0..CALLS {
+        let mut wide: Vec<u64> = (0..4).map(|more| number * 8 + more).collect();
+        wide.retain(|id| rig.try_apply(*id, &many).is_ok());
+        let plain = rig.try_apply(number * 8 + 7, &call());
+        assert!(plain.is_ok(), "call {number}: {plain:?}");
+        for id in wide.into_iter().chain([number * 8 + 7]) {
+            rig.close(id);
+        }
+        rig.wait(REST / 8);
+    }
+}
