@@ -1,5 +1,7 @@
 //! What the reports of paired benchmarks have in common.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::paired::cell::{CoreFigures, GeneratorFigures};
@@ -31,6 +33,44 @@ impl LatencyRange {
             p999: of(|times| times.p999),
             max: of(|times| times.max),
         }
+    }
+}
+
+/// What was measured of one system under one load, by the number of the round.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Rounds<F>(BTreeMap<u32, F>);
+
+impl<F> Default for Rounds<F> {
+    fn default() -> Rounds<F> {
+        Rounds(BTreeMap::new())
+    }
+}
+
+impl<F> Rounds<F> {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The rounds, in their order.
+    pub fn values(&self) -> impl Iterator<Item = &F> + Clone {
+        self.0.values()
+    }
+
+    pub(crate) fn insert(&mut self, round: u32, figures: F) {
+        self.0.insert(round, figures);
+    }
+
+    /// A figure over the rounds; 0 if there is none.
+    pub(crate) fn range(&self, figure: fn(&F) -> f64) -> Range {
+        Range::of(self.values().map(figure)).unwrap_or_default()
+    }
+
+    /// A figure by the number of the round, to be paired with that of another system.
+    pub(crate) fn by_number(&self, figure: fn(&F) -> f64) -> Vec<(u32, f64)> {
+        self.0.iter().map(|(round, figures)| (*round, figure(figures))).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 pub use crate::paired::cell::{CoreFigures, GeneratorFigures};
-pub use crate::paired::report::{LatencyRange, Machine, Method};
+pub use crate::paired::report::{LatencyRange, Machine, Method, Rounds};
 use crate::paired::report::{note, note_round};
 use crate::relaybench::statistics::{Range, paired};
 use crate::relaybench::systems::System;
@@ -99,7 +99,7 @@ pub struct Row {
     /// Why there are no figures, or not those that were asked for.
     pub why: Vec<String>,
     /// The rounds, by number.
-    pub rounds: BTreeMap<u32, Figures>,
+    pub rounds: Rounds<Figures>,
 }
 
 impl Row {
@@ -120,26 +120,13 @@ impl Row {
     }
 
     fn summarize(&mut self) {
-        let of = |value: fn(&Figures) -> f64| {
-            Range::of(self.rounds.values().map(value)).unwrap_or_default()
-        };
-        let rounds = self.rounds.values();
-        let latency_us = LatencyRange::of(rounds.map(|figures| &figures.latency_us));
-        let us_per_packet = of(|figures| figures.us_per_packet);
-        let us_per_packet_process = of(|figures| figures.us_per_packet_process);
-        let core_busy_share = of(|figures| figures.core.busy_share);
-        let relayed_pps = of(|figures| figures.relayed_pps);
-        let loss = of(|figures| figures.loss);
-        self.latency_us = latency_us;
-        self.us_per_packet = us_per_packet;
-        self.us_per_packet_process = us_per_packet_process;
-        self.core_busy_share = core_busy_share;
-        self.relayed_pps = relayed_pps;
-        self.loss = loss;
-    }
-
-    fn values(&self, value: fn(&Figures) -> f64) -> Vec<(u32, f64)> {
-        self.rounds.iter().map(|(round, figures)| (*round, value(figures))).collect()
+        let rounds = &self.rounds;
+        self.latency_us = LatencyRange::of(rounds.values().map(|figures| &figures.latency_us));
+        self.us_per_packet = rounds.range(|figures| figures.us_per_packet);
+        self.us_per_packet_process = rounds.range(|figures| figures.us_per_packet_process);
+        self.core_busy_share = rounds.range(|figures| figures.core.busy_share);
+        self.relayed_pps = rounds.range(|figures| figures.relayed_pps);
+        self.loss = rounds.range(|figures| figures.loss);
     }
 }
 
@@ -332,7 +319,9 @@ impl Ratios {
         let Some(ours) = load.systems.get(&OURS) else { return };
         for (name, system, value, map) in maps {
             let Some(theirs) = load.systems.get(&system) else { continue };
-            if let Some(range) = paired(&ours.values(value), &theirs.values(value)) {
+            if let Some(range) =
+                paired(&ours.rounds.by_number(value), &theirs.rounds.by_number(value))
+            {
                 map.insert(load.streams, range.median);
                 self.ranges.insert(format!("{name}.{}", load.streams), range);
             }
@@ -342,7 +331,7 @@ impl Ratios {
     fn add_scale(&mut self, workloads: &[WorkloadReport]) {
         let ours = |name: &str| {
             let load = workloads.iter().find(|load| load.name == name)?;
-            Some(load.systems.get(&OURS)?.values(|figures| figures.us_per_packet))
+            Some(load.systems.get(&OURS)?.rounds.by_number(|figures| figures.us_per_packet))
         };
         let Some(many) = ours("g711-16000") else { return };
         let mut scale = |path: &str, many: &[(u32, f64)], few: &str| {

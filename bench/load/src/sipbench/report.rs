@@ -1,11 +1,11 @@
 //! The outcome of a benchmark of SIP servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
 pub use crate::paired::cell::{CoreFigures, GeneratorFigures};
-pub use crate::paired::report::{LatencyRange, Machine, Method};
+pub use crate::paired::report::{LatencyRange, Machine, Method, Rounds};
 use crate::paired::report::{note, note_round};
 use crate::relaybench::statistics::{Range, paired};
 use crate::report::{Quantiles, Reasons};
@@ -92,7 +92,7 @@ pub struct Row {
     /// Why there are no figures, or not those that were asked for.
     pub why: Vec<String>,
     /// The rounds, by number.
-    pub rounds: BTreeMap<u32, Figures>,
+    pub rounds: Rounds<Figures>,
 }
 
 impl Row {
@@ -117,34 +117,21 @@ impl Row {
     }
 
     fn summarize(&mut self) {
-        let of = |value: fn(&Figures) -> f64| {
-            Range::of(self.rounds.values().map(value)).unwrap_or_default()
-        };
-        let cpu_us_per_call = of(|figures| figures.cpu_us_per_call);
-        let cpu_us_per_transaction = of(|figures| figures.cpu_us_per_transaction);
-        let cpu_us_per_call_processes = of(|figures| figures.cpu_us_per_call_processes);
-        let core_busy_share = of(|figures| figures.core.busy_share);
-        let completed_per_second = of(|figures| figures.completed_per_second);
-        let generator_busy_share = of(|figures| figures.generator.busy_share);
-        let intervals = self.rounds.values().flat_map(|figures| figures.latency_us.keys());
-        let intervals: std::collections::BTreeSet<String> = intervals.cloned().collect();
+        let rounds = &self.rounds;
+        let intervals = rounds.values().flat_map(|figures| figures.latency_us.keys());
+        let intervals: BTreeSet<String> = intervals.cloned().collect();
         let latency = |name: String| {
-            let times = self.rounds.values().filter_map(|figures| figures.latency_us.get(&name));
+            let times = rounds.values().filter_map(|figures| figures.latency_us.get(&name));
             let range = LatencyRange::of(times);
             (name, range)
         };
-        let latency_us = intervals.into_iter().map(latency).collect();
-        self.cpu_us_per_call = cpu_us_per_call;
-        self.cpu_us_per_transaction = cpu_us_per_transaction;
-        self.cpu_us_per_call_processes = cpu_us_per_call_processes;
-        self.core_busy_share = core_busy_share;
-        self.completed_per_second = completed_per_second;
-        self.generator_busy_share = generator_busy_share;
-        self.latency_us = latency_us;
-    }
-
-    fn costs(&self, value: fn(&Figures) -> f64) -> Vec<(u32, f64)> {
-        self.rounds.iter().map(|(round, figures)| (*round, value(figures))).collect()
+        self.latency_us = intervals.into_iter().map(latency).collect();
+        self.cpu_us_per_call = rounds.range(|figures| figures.cpu_us_per_call);
+        self.cpu_us_per_transaction = rounds.range(|figures| figures.cpu_us_per_transaction);
+        self.cpu_us_per_call_processes = rounds.range(|figures| figures.cpu_us_per_call_processes);
+        self.core_busy_share = rounds.range(|figures| figures.core.busy_share);
+        self.completed_per_second = rounds.range(|figures| figures.completed_per_second);
+        self.generator_busy_share = rounds.range(|figures| figures.generator.busy_share);
     }
 }
 
@@ -286,7 +273,8 @@ impl SipReport {
         let mut ratios = Ratios::default();
         for (name, report) in &self.rows {
             let quotient = |value: fn(&Figures) -> f64| {
-                let of = |server| report.systems.get(&server).map(|row| row.costs(value));
+                let of =
+                    |server| report.systems.get(&server).map(|row| row.rounds.by_number(value));
                 paired(&of(Server::Ringfarm)?, &of(Server::Kamailio)?)
             };
             if let Some(range) = quotient(|figures| figures.cpu_us_per_call) {
