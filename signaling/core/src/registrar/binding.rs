@@ -11,6 +11,9 @@ use crate::wire::{NameAddr, Uri};
 /// q of a Contact that names none (RFC 3261 16.6 step 2 leaves the order to us: as if it were 1).
 const Q_DEFAULT: u16 = 1000;
 
+/// What stands behind the URI in the Contact of a 200 whose device names no instance.
+const PARAMETERS_BYTES: usize = 32;
+
 /// A Contact that a user has registered, and the way to it.
 #[derive(Clone, Debug)]
 pub struct Binding {
@@ -71,9 +74,12 @@ impl Binding {
         if let (Some(own), Some(theirs)) = (self.flow(), other.flow()) {
             return own == theirs;
         }
+        if self.uri == other.uri {
+            return true;
+        }
         match (Uri::parse(&self.uri), Uri::parse(&other.uri)) {
             (Ok(own), Ok(theirs)) => own.equivalent(&theirs),
-            (Ok(_) | Err(_), Ok(_) | Err(_)) => self.uri == other.uri,
+            (Ok(_) | Err(_), Ok(_) | Err(_)) => false,
         }
     }
 
@@ -96,8 +102,12 @@ impl Binding {
 
     /// The Contact value for a 200 (RFC 3261 10.3 step 8).
     pub(super) fn contact(&self, now: Instant) -> String {
-        let mut value = format!("<{}>;expires={}", self.uri, self.remaining_secs(now));
+        let mut value = String::with_capacity(self.uri.len() + PARAMETERS_BYTES);
+        value.push('<');
+        value.push_str(&self.uri);
+        value.push_str(">;expires=");
         // Writing to a String cannot fail.
+        let _ = write!(value, "{}", self.remaining_secs(now));
         if self.q_thousandths != Q_DEFAULT {
             let _ = write!(value, ";q=0.{:03}", self.q_thousandths);
         }

@@ -24,7 +24,7 @@ enum Wanted<'m> {
     Nothing,
     /// `*`: no bindings any more.
     RemoveAll,
-    Update(Vec<NameAddr<'m>>),
+    Update(SmallVec<[NameAddr<'m>; 1]>),
 }
 
 /// The bindings of a user as they will be, if all goes well.
@@ -60,7 +60,13 @@ impl Registrar {
             Wanted::RemoveAll => self.remove_all(aor, request)?,
             Wanted::Update(contacts) => {
                 let new = |contact: &NameAddr<'_>| Binding::new(contact, arrival, &extensions, now);
-                self.update(now, aor, request, &contacts, new)?;
+                let refreshed = match contacts.as_slice() {
+                    [contact] => self.refresh(now, aor, request, contact, new)?,
+                    [] | [_, _, ..] => false,
+                };
+                if !refreshed {
+                    self.update(now, aor, request, &contacts, new)?;
+                }
             }
         }
         Ok(self.ok(now, aor, request, &extensions))
@@ -68,8 +74,8 @@ impl Registrar {
 
     fn ok(&self, now: Instant, aor: &str, request: &Message, extensions: &Extensions) -> Outcome {
         let bindings = self.records.get(aor).map(|record| record.bindings.as_slice());
-        let to = request.to();
-        let public = to.uri().ok().filter(|_| extensions.gruu).map(|uri| uri.address_of_record());
+        let public = extensions.gruu.then(|| request.to().uri().ok()).flatten();
+        let public = public.map(|uri| uri.address_of_record());
         let contact = |binding: &Binding| {
             let mut contact = binding.contact(now);
             if let Some(public) = &public {
@@ -92,6 +98,56 @@ impl Registrar {
         }
         self.replace(aor, Bindings::new());
         Ok(())
+    }
+
+    /// What nearly every REGISTER does: the device that it names has a binding, which lasts on. Does it in
+    /// place, to the same effect as [`Registrar::update`]; `false`, and nothing done, if it is anything else.
+    fn refresh(
+        &mut self,
+        now: Instant,
+        aor: &str,
+        request: &Message,
+        contact: &NameAddr<'_>,
+        new: impl Fn(&NameAddr<'_>) -> Binding,
+    ) -> Result<bool, Outcome> {
+        let lasts = self.lasts(contact, request)?;
+        let (call_id, cseq) = self.order(request);
+        let is_over = self.len > self.config.bindings_max;
+        let Some(record) = self.records.get_mut(aor).filter(|_| !is_over && !lasts.is_zero())
+        else {
+            return Ok(false);
+        };
+        if record.bindings.len() > self.config.bindings_per_user_max {
+            return Ok(false);
+        }
+        let mut binding = new(contact);
+        let old = record.bindings.iter_mut().find(|old| old.is_same_device(&binding));
+        // Which connections bindings came over is in an index, which stays as it is.
+        let is_same_way = |old: &&mut Binding| {
+            !old.flow_lost && old.arrival.connection == binding.arrival.connection
+        };
+        let Some(old) = old.filter(is_same_way) else {
+            return Ok(false);
+        };
+        if !is_newer((call_id, cseq), old) {
+            return Err(out_of_order());
+        }
+        let Some(mut expiry) = old.timer.and_then(|timer| self.expiries.cancel(timer)) else {
+            return Ok(false);
+        };
+        self.last_serial += 1;
+        binding.call_id = call_id;
+        binding.cseq = cseq;
+        binding.serial = self.last_serial;
+        binding.expires = now + lasts;
+        expiry.serial = self.last_serial;
+        if let Some(changes) = &mut self.changes {
+            changes.push_back(expiry.aor.clone());
+        }
+        let timer = self.expiries.schedule(binding.expires, expiry);
+        binding.timer = Some(timer.expect("the wheel has the room that the old timer has left"));
+        *old = binding;
+        Ok(true)
     }
 
     /// RFC 3261 10.3 step 7.
@@ -204,7 +260,7 @@ impl Registrar {
 
 /// Reads the Contacts of a REGISTER.
 fn wanted(request: &Message) -> Result<Wanted<'_>, Outcome> {
-    let mut contacts = Vec::new();
+    let mut contacts = SmallVec::new();
     let mut any = false;
     for contact in request.contacts() {
         match contact {

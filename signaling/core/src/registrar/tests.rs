@@ -215,6 +215,32 @@ fn a_refresh_replaces_time_flow_and_preference() {
 }
 
 /// RFC 3261 19.1.4 decides what is the same Contact.
+/// A phone that repeats a parameter in its Contact writes one device all the same.
+#[test]
+fn a_contact_that_is_written_alike_is_the_same_device() {
+    let mut bench = Bench::new();
+    bench.register("Contact: <sip:alice@10.0.0.5;x=1;x=2>\n");
+    bench.register("Contact: <sip:alice@10.0.0.5;x=1;x=2>\n");
+    assert_eq!(bench.uris(), ["sip:alice@10.0.0.5;x=1;x=2"]);
+}
+
+/// The old time means nothing any more: nothing is due then, and watchers are told of the refresh alone.
+#[test]
+fn a_refresh_leaves_one_timer_and_is_told_once() {
+    let mut bench = Bench::new();
+    bench.registrar.tell_changes(true);
+    bench.register("Contact: <sip:alice@10.0.0.5>;expires=300\n");
+    bench.now += secs(200);
+    bench.register("Contact: <sip:alice@10.0.0.5>;expires=300\n");
+    assert_eq!(bench.registrar.expiries.len(), 1);
+    let told = |registrar: &mut Registrar| std::iter::from_fn(|| registrar.poll_change()).count();
+    assert_eq!(told(&mut bench.registrar), 2);
+    bench.registrar.purge(bench.now + secs(299));
+    assert_eq!((bench.uris().len(), told(&mut bench.registrar)), (1, 0));
+    bench.registrar.purge(bench.now + secs(300));
+    assert_eq!((bench.registrar.len(), told(&mut bench.registrar)), (0, 1));
+}
+
 #[test]
 fn contacts_are_compared_as_uris() {
     let mut bench = Bench::new();
