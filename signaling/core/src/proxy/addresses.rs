@@ -26,18 +26,21 @@ pub trait LocalAddresses: Send {
 pub(super) struct Addresses {
     local: Box<dyn LocalAddresses>,
     seen: HashSet<IpAddr>,
+    /// Noted last: most messages come to one address.
+    last: Option<IpAddr>,
     /// Those of all members of the farm.
     cluster: HashSet<SocketAddr>,
 }
 
 impl Addresses {
     pub(super) fn new(local: Box<dyn LocalAddresses>, config: &Config) -> Self {
-        Addresses { local, seen: own(config), cluster: HashSet::new() }
+        Addresses { local, seen: own(config), last: None, cluster: HashSet::new() }
     }
 
     /// These are the host's addresses now (S50): what it had before is no longer this node.
     pub(super) fn set_host(&mut self, config: &Config, host: &[IpAddr]) {
         self.seen = own(config);
+        self.last = None;
         host.iter().for_each(|ip| self.note(*ip));
     }
 
@@ -67,8 +70,12 @@ impl Addresses {
 
     /// A message came to this address, so it is ours.
     pub(super) fn note(&mut self, local: IpAddr) {
+        if self.last == Some(local) {
+            return;
+        }
         if self.seen.len() < OWN_ADDRESSES_MAX {
             self.seen.insert(local);
+            self.last = Some(local);
         }
     }
 

@@ -178,7 +178,7 @@ impl Proxy {
     ) {
         let Some(farm) = &self.farm else { return };
         let tag = format!("{:016x}", farm.spread.of_transaction(request));
-        let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
+        let mut response = ResponseBuilder::new(request, answer.status, &*answer.reason);
         response.source(arrival.remote).to_tag(&tag);
         for (name, value) in &answer.headers {
             response.header(*name, value);

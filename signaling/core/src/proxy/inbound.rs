@@ -1,5 +1,6 @@
 //! Requests from outside: what RFC 3261 16.3 wants checked, and where each kind goes.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use super::authorise::Caller;
@@ -23,12 +24,12 @@ pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, REGISTER, PRA
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answer {
     pub(super) status: u16,
-    pub(super) reason: String,
+    pub(super) reason: Cow<'static, str>,
     pub(super) headers: Vec<(HeaderName, String)>,
 }
 
 impl Answer {
-    pub(super) fn new(status: u16, reason: impl Into<String>) -> Self {
+    pub(super) fn new(status: u16, reason: impl Into<Cow<'static, str>>) -> Self {
         Answer { status, reason: reason.into(), headers: Vec::new() }
     }
 
@@ -142,7 +143,10 @@ impl Proxy {
         let routed = self.take_own_routes(request)?;
         let uri = Uri::parse(&routed.uri).map_err(|_| Answer::new(400, "Bad Request-URI"))?;
         let for_us = routed.next_route.is_none() && self.addresses.is_served(&self.config, &uri);
-        self.check_uri(arrival, request, for_us)?;
+        match routed.last_route_is_uri {
+            true => self.check_uri(arrival, request.uri(), for_us)?,
+            false => self.check_uri(arrival, Some(uri), for_us)?,
+        }
         if belongs_to_call(request, &routed) {
             return self.in_call_request(now, tx, arrival, request, method, &routed);
         }
@@ -171,8 +175,13 @@ impl Proxy {
     /// What cannot be sent as it asks to be. `sips` goes where TLS is spoken; users' devices may be
     /// reached over a secure WebSocket, too (RFC 3261 26.2.2). It has to have come so, too, but for a
     /// trusted peer: that may be where TLS ends.
-    fn check_uri(&self, arrival: &Arrival, request: &Message, for_us: bool) -> Result<(), Answer> {
-        let uri = request.uri().ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
+    fn check_uri(
+        &self,
+        arrival: &Arrival,
+        uri: Option<Uri<'_>>,
+        for_us: bool,
+    ) -> Result<(), Answer> {
+        let uri = uri.ok_or_else(|| Answer::new(400, "Bad Request-URI"))?;
         match uri.scheme() {
             Scheme::Sip => Ok(()),
             // Whoever is told 416 tries again with `sip` (RFC 3261 8.1.3.5), which gives up what was
@@ -236,7 +245,8 @@ impl Proxy {
             last_route_is_uri: false,
             next_is_strict: false,
         };
-        if let Some(uri) = request.uri()
+        if !routes.is_empty()
+            && let Some(uri) = request.uri()
             && (uri.user().is_none() && uri.params().has("rf") || uri.params().has(flows::MARK))
             && (self.addresses.is_own(&self.config, &uri) || self.is_of_farm(&uri, call_id))
             && let Some(last) = routes.pop()
@@ -345,7 +355,7 @@ impl Proxy {
     }
 
     fn response(&self, request: &Message, answer: &Answer, tag: &str) -> Reply {
-        let mut response = ResponseBuilder::new(request, answer.status, answer.reason.as_str());
+        let mut response = ResponseBuilder::new(request, answer.status, &*answer.reason);
         response.to_tag(tag);
         for (name, value) in &answer.headers {
             response.header(*name, value);

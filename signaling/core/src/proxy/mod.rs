@@ -64,6 +64,7 @@ use crate::registrar::Registrar;
 use crate::resolve::{Offered, Resting};
 use crate::table::{Key, Table};
 use crate::timer::Wheel;
+use crate::transaction::hash::Plain;
 use crate::transaction::{ClientTx, Event, ServerTx, Transactions};
 use crate::transport::{Arrival, ConnectionId, Target, Transmit};
 use crate::wire::Message;
@@ -96,8 +97,8 @@ pub struct Proxy {
     closed: Closed,
     calls: Table<Call>,
     contexts: Table<Context>,
-    by_server: HashMap<ServerTx, Key>,
-    by_client: HashMap<ClientTx, Asker>,
+    by_server: HashMap<ServerTx, Key, Plain>,
+    by_client: HashMap<ClientTx, Asker, Plain>,
     /// How many BYEs of this node's own have no answer yet.
     byes: usize,
     ended: Ended,
@@ -199,8 +200,8 @@ impl Proxy {
             closed: Closed::default(),
             calls: Table::new(limits.calls),
             contexts: Table::new(limits.contexts),
-            by_server: HashMap::new(),
-            by_client: HashMap::new(),
+            by_server: HashMap::default(),
+            by_client: HashMap::default(),
             byes: 0,
             ended: Ended::default(),
             by_session: HashMap::new(),

@@ -45,7 +45,7 @@ impl Proxy {
         let outcome = self.registrar.process(now, &user, *arrival, request);
         let mut answer = Answer {
             status: outcome.status,
-            reason: outcome.reason.to_owned(),
+            reason: outcome.reason.into(),
             headers: outcome.headers,
         };
         if answer.status == 200 {

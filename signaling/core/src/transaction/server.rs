@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::arrival::{reply_target, stamped};
-use super::hash::Keyed;
+use super::hash::Plain;
 use super::index::Index;
 use super::machine::{
     Action, Actions, Class, InviteServer, PlainServer, State, Timer, invite_server, plain_server,
@@ -122,7 +122,7 @@ pub(super) struct Servers {
     table: Table<Server>,
     index: Index,
     /// How many transactions a merged request has something in common with.
-    merges: HashMap<u64, u32, Keyed>,
+    merges: HashMap<u64, u32, Plain>,
     retry_after: Duration,
 }
 
@@ -131,7 +131,7 @@ impl Servers {
         Servers {
             table: Table::new(config.servers_max),
             index: Index::default(),
-            merges: HashMap::with_hasher(Keyed::new(&config.seed)),
+            merges: HashMap::with_hasher(Plain),
             retry_after: config.retry_after,
         }
     }
