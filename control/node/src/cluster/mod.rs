@@ -1,3 +1,7 @@
-//! What makes several nodes one cluster: the engine that holds what the members must agree on.
+//! What makes several nodes one cluster: the engine that holds what the members must agree on, the keys by
+//! which they know each other, and the mesh by which they speak.
 
 pub(crate) mod engine;
+pub(crate) mod keys;
+#[cfg_attr(test, expect(dead_code, reason = "the node that speaks through it comes next"))]
+pub(crate) mod mesh;

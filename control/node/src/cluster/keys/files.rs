@@ -1,0 +1,111 @@
+//! Files that hold secrets: for their owner alone, written once and whole.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+/// Longest file of ours, in bytes: a key or a certificate in PEM.
+const FILE_BYTES_MAX: u64 = 16 << 10;
+
+/// Random bytes of the system's.
+pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).context("the system has no random numbers")?;
+    Ok(bytes)
+}
+
+/// Makes a folder for its owner alone, and those above it.
+pub(super) fn make_dir(path: &Path) -> anyhow::Result<()> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    made.with_context(|| format!("cannot make the folder {}", path.display()))
+}
+
+/// Writes a file that was not there.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut options = OpenOptions::new();
+    let written =
+        options.write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
+            file.write_all(bytes)?;
+            file.sync_all()
+        });
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Reads a file that others may not read.
+pub(super) fn read_private(path: &Path) -> anyhow::Result<String> {
+    let context = || format!("cannot read {}", path.display());
+    let about = fs::metadata(path).with_context(context)?;
+    if about.mode() & 0o077 != 0 {
+        bail!("{}: others may read or change this secret: chmod 600", path.display());
+    }
+    read(path, about.len())
+}
+
+fn read(path: &Path, length: u64) -> anyhow::Result<String> {
+    if length > FILE_BYTES_MAX {
+        bail!("{} is longer than {FILE_BYTES_MAX} bytes", path.display());
+    }
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+pub(super) fn certificate(path: &Path) -> anyhow::Result<CertificateDer<'static>> {
+    let context = || format!("cannot read {}", path.display());
+    let length = fs::metadata(path).with_context(context)?.len();
+    let text = read(path, length)?;
+    CertificateDer::from_pem_slice(text.as_bytes())
+        .with_context(|| format!("{} holds no certificate (PEM)", path.display()))
+}
+
+pub(super) fn private_key(path: &Path) -> anyhow::Result<PrivateKeyDer<'static>> {
+    let text = read_private(path)?;
+    PrivateKeyDer::from_pem_slice(text.as_bytes())
+        .with_context(|| format!("{} holds no private key (PEM)", path.display()))
+}
+
+/// A line of 64 hexadecimal digits.
+pub(super) fn secret(path: &Path) -> anyhow::Result<[u8; 32]> {
+    let text = read_private(path)?;
+    unhex(text.trim())
+        .with_context(|| format!("{} holds no secret: 64 hexadecimal digits", path.display()))
+}
+
+pub(super) fn hex_line(bytes: &[u8]) -> String {
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    digits + "\n"
+}
+
+pub(super) fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    if digits.len() != 2 * N || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+/// RFC 7468.
+pub(super) fn pem(label: &str, der: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = format!("-----BEGIN {label}-----\n");
+    // 48 bytes are a line of 64 characters.
+    for line in der.chunks(48) {
+        for three in line.chunks(3) {
+            let number = three.iter().fold(0, |number, byte| number << 8 | u32::from(*byte));
+            let number = number << (8 * (3 - three.len()));
+            for place in 0..4 {
+                let index = (number >> (18 - 6 * place)) & 63;
+                let is_padding = place > three.len();
+                text.push(if is_padding { '=' } else { char::from(ALPHABET[index as usize]) });
+            }
+        }
+        text.push('\n');
+    }
+    text + &format!("-----END {label}-----\n")
+}
