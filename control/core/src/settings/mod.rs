@@ -3,6 +3,7 @@
 //! Each key is declared once, by [`settings_table`](table): its documentation becomes the comment in
 //! [`default_file`]. [`check`] finds every problem of a text, not just the first.
 
+mod cluster;
 mod control;
 mod defence;
 mod dns;
@@ -32,6 +33,7 @@ use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
+pub use cluster::{Cluster, Engine, EngineServer, EngineUser};
 pub use control::{Control, ControlSocket};
 pub use defence::{Defence, Word};
 pub use dns::Dns;
@@ -91,6 +93,9 @@ settings_table! {
 
         /// Figures and health over HTTP.
         table metrics: Metrics = default(Metrics::default());
+
+        /// Several nodes that act as one.
+        table cluster: Cluster = default(Cluster::default());
 
         /// Commands to the running node, as `ringfarm refresh` gives them.
         table control: Control = default(Control::default());

@@ -1,5 +1,6 @@
 //! What a settings text may say, what it means, and how each mistake in it is reported.
 
+mod cluster;
 mod control;
 mod default_file;
 mod media;

@@ -1,5 +1,6 @@
 //! NATS servers that die, freeze, come back, come back empty, or let nobody in.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -215,6 +216,47 @@ async fn a_server_that_wants_a_password_lets_in_who_has_it_and_nobody_else() {
     assert!(revision > Revision(0));
     assert!(is_lost(*wrong.state().borrow()));
     assert!(wrong.get(&key("view")).await.is_err());
+}
+
+/// A certificate for 127.0.0.1 and its key, in PEM, of an authority of its own: the files' names.
+fn certificate(folder: &Path) -> [PathBuf; 3] {
+    let authority_key = rcgen::KeyPair::generate().expect("a key");
+    let mut params = rcgen::CertificateParams::new(Vec::new()).expect("a name");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&authority_key).expect("a certificate");
+    let issuer = rcgen::Issuer::new(params, authority_key);
+    let key = rcgen::KeyPair::generate().expect("a key");
+    let params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).expect("an address");
+    let chain = params.signed_by(&key, &issuer).expect("a certificate");
+    let files = ["authority.pem", "chain.pem", "key.pem"].map(|name| folder.join(name));
+    for (file, text) in files.iter().zip([authority.pem(), chain.pem(), key.serialize_pem()]) {
+        std::fs::write(file, text).expect("a file");
+    }
+    files
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_with_tls_is_believed_if_the_trusted_authority_vouches_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [authority, chain, key_file] = certificate(folder.path());
+    let [other, ..] = {
+        let folder = folder.path().join("other");
+        std::fs::create_dir(&folder).expect("a folder");
+        certificate(&folder)
+    };
+    let tls = format!("tls {{ cert_file: {chain:?}, key_file: {key_file:?} }}");
+    let servers = Servers::start_with(1, &tls);
+    let connect = async |ca_file: PathBuf| {
+        let mut setup = servers.setup("tls");
+        setup.servers = setup.servers.iter().map(|server| format!("tls://{server}")).collect();
+        setup.ca_file = Some(ca_file);
+        Coord::Nats(Nats::connect(&setup).await.expect("a fit setup"))
+    };
+    let deceived = connect(other).await;
+    let coord = connect(authority).await;
+    until(&coord, ELECTED_WITHIN, is_connected).await;
+    put(&coord, &key("view"), "v").await;
+    assert!(is_lost(*deceived.state().borrow()));
 }
 
 #[tokio::test]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+pub(crate) use control_core::cluster::Revision;
 
-/// Longest value, bytes. A view of 500 members is about 50 KB; NATS's default bound is 1 MB.
-pub(crate) const VALUE_MAX: usize = 64 * 1024;
+/// Longest value, bytes: that of the longest document. NATS's servers take 1 MiB unless told otherwise.
+pub(crate) const VALUE_MAX: usize = control_core::cluster::DOCUMENT_BYTES_MAX;
 
 /// Longest key, bytes: `settings.member.` and a member's name of 63, with room to spare.
 pub(crate) const KEY_MAX: usize = 128;
@@ -106,10 +107,6 @@ fn unfit(text: &str) -> Option<&'static str> {
 fn shortened(text: &str) -> String {
     text.chars().take(KEY_MAX).collect()
 }
-
-/// Which write a value is of. Revisions of one engine grow; those of one key strictly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Revision(pub(crate) u64);
 
 /// A key with its value.
 #[derive(Clone, Debug, PartialEq, Eq)]

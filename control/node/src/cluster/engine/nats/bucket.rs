@@ -10,9 +10,9 @@ use crate::cluster::engine::types::{Key, Prefix, Unavailable, VALUE_MAX};
 
 /// A bucket is kept by as many servers as there are, up to this: with three, one may die.
 const REPLICAS_MAX: usize = 3;
-/// Most bytes of a bucket: as many values of the largest size as the embedded engine holds keys
-/// would be 512 MiB, and values are a hundredth of that. At the bound NATS refuses writes.
-const BYTES_MAX: i64 = 64 * 1024 * 1024;
+/// Most bytes of a bucket: a hundred documents of the largest size, of which a cluster has the view
+/// and a few more, and 1,000 small ones. At the bound NATS refuses writes.
+const BYTES_MAX: i64 = 64 << 20;
 /// Room for the headers of a message beside its value.
 const HEADERS_MAX: usize = 1024;
 

@@ -36,8 +36,9 @@ const PING_EVERY: Duration = Duration::from_millis(500);
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Longest pause between two rounds over the servers while none lets us in.
 const RECONNECT_MAX: Duration = Duration::from_secs(1);
-/// Messages that wait for one watch; past this NATS's client drops some, which the watch notices.
-const MESSAGES_MAX: usize = 1024;
+/// Messages that wait for one watch, a sign of life of every member among them; past this NATS's
+/// client drops some, which the watch notices.
+const MESSAGES_MAX: usize = 512;
 
 /// A connection to the servers. Cheap to clone; the last clone closes it.
 #[derive(Clone)]

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use async_nats::{Client, ConnectOptions, ServerAddr};
+use control_core::settings::{Engine, FilePath};
 
 /// Longest name of a cluster; it is part of the bucket's name.
 const CLUSTER_NAME_MAX: usize = 63;
@@ -50,6 +51,25 @@ impl fmt::Display for BadSetup {
 impl std::error::Error for BadSetup {}
 
 impl NatsSetup {
+    /// As the settings say, for the cluster of that name. `None`: they name no servers, so that the
+    /// node is a cluster of its own.
+    pub(crate) fn new(cluster: &str, settings: &Engine) -> Option<Self> {
+        let path = |file: &FilePath| file.as_path().to_owned();
+        let access = match (&settings.credentials, &settings.user, &settings.password_file) {
+            (Some(file), _, _) => Access::Credentials(path(file)),
+            (None, Some(user), Some(file)) => {
+                Access::Password { user: user.to_string(), password_file: path(file) }
+            }
+            (None, _, _) => Access::Open,
+        };
+        (!settings.servers.is_empty()).then(|| Self {
+            cluster: cluster.to_owned(),
+            servers: settings.servers.iter().map(ToString::to_string).collect(),
+            access,
+            ca_file: settings.trust.as_ref().map(path),
+        })
+    }
+
     /// Everything but what `Nats::connect` decides by itself.
     pub(super) fn options(&self) -> Result<ConnectOptions, BadSetup> {
         let name_fits =
@@ -94,4 +114,29 @@ impl NatsSetup {
 
 fn read(file: &Path) -> Result<String, BadSetup> {
     std::fs::read_to_string(file).map_err(|error| BadSetup(format!("{}: {error}", file.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setup_is_what_the_settings_say() {
+        let read = |text: &str| {
+            let settings = control_core::settings::check(text).expect("good settings");
+            NatsSetup::new("prod", &settings.cluster.engine)
+        };
+        assert!(read("").is_none());
+        let servers = "[cluster.engine]\nservers = [\"tls://n1:4223\", \"10.0.0.1:4222\"]\n";
+        let open = read(servers).expect("servers are named");
+        assert_eq!(open.servers, ["tls://n1:4223", "nats://10.0.0.1:4222"]);
+        assert!(matches!(open.access, Access::Open) && open.ca_file.is_none());
+        let user =
+            read(&format!("{servers}user = \"u\"\npassword_file = \"/p\"\ntrust = \"/ca\"\n"));
+        let user = user.expect("servers are named");
+        assert_eq!(user.ca_file, Some(PathBuf::from("/ca")));
+        assert!(matches!(user.access, Access::Password { user, .. } if user == "u"));
+        let file = read(&format!("{servers}credentials = \"/c\"\n")).expect("servers are named");
+        assert!(matches!(file.access, Access::Credentials(file) if file == Path::new("/c")));
+    }
 }
