@@ -6,7 +6,6 @@ use relay_core::api::{CloseCause, Event};
 
 use super::calls::{ALICE, BOB, from_alice, from_bob, invite, set_up};
 use super::harness::{Bench, Plan, reply, sdp, show};
-use crate::proxy::Load;
 use crate::transaction;
 use crate::wire::{HeaderName, Message};
 
@@ -19,13 +18,6 @@ fn close(bench: &mut Bench, cause: CloseCause) {
 
 fn header(message: &Message, name: HeaderName) -> String {
     String::from_utf8_lossy(message.first(name).unwrap_or_default()).into_owned()
-}
-
-#[track_caller]
-fn expect_all_forgotten(bench: &mut Bench) {
-    bench.pass(Duration::from_secs(64));
-    assert_eq!(bench.proxy.load(), Load::default());
-    bench.proxy.assert_clean();
 }
 
 /// RFC 3261 12.2.1.1, 15.1.1; RFC 3326: each gets a BYE that fits its dialog.
@@ -54,7 +46,7 @@ fn media_that_stays_away_brings_both_parties_a_bye_that_fits_their_dialog() {
     bench.udp(BOB, &reply(&to_bob, 481, "tb", "sip:bob@x", ""));
     assert_eq!(bench.proxy.load().byes, 0);
     bench.expect_silence();
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// What each party's latest Contact says (RFC 3261 12.2.1.2, RFC 3311 5.1), and the numbers that the
@@ -146,7 +138,7 @@ fn a_bye_that_crosses_the_nodes_is_answered_200_and_a_later_one_481() {
     bench.sent.clear();
     bench.udp(ALICE, &from_alice("BYE", 4, &ok, "", ""));
     bench.expect_status(ALICE, 481);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// Nobody answers: what was sent again and again is given up.
@@ -158,7 +150,7 @@ fn parties_that_do_not_answer_the_nodes_bye_are_forgotten() {
     bench.pass(Duration::from_secs(33));
     assert!(bench.sent.len() > 10, "sent again: {}", bench.sent.len());
     assert_eq!(bench.proxy.load().byes, 0);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// A challenge is not answered: whose password could it be?
@@ -173,7 +165,7 @@ fn a_challenged_bye_of_the_nodes_is_given_up() {
     }
     assert_eq!(bench.proxy.load().byes, 0);
     bench.expect_silence();
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// Calls cannot live on without the relay of this node; those whose media passes it by can.
@@ -236,5 +228,5 @@ fn byes_beyond_the_table_of_transactions_go_out_once() {
     assert_eq!(bench.records.len(), 1);
     bench.pass(Duration::from_secs(10));
     bench.expect_silence();
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }

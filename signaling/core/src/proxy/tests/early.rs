@@ -7,7 +7,6 @@ use relay_core::api::{CloseCause, Event};
 use super::calls::{ALICE, BOB, invite};
 use super::forking::DESK;
 use super::harness::{Bench, Plan, reply, sdp};
-use crate::proxy::Load;
 use crate::proxy::output::CallEnd;
 use crate::wire::{HeaderName, Message};
 
@@ -32,13 +31,6 @@ fn refuse(bench: &mut Bench, at: &str, request: &Message, status: u16, tag: &str
     bench.expect_request(at, "ACK");
 }
 
-#[track_caller]
-fn expect_all_forgotten(bench: &mut Bench) {
-    bench.pass(Duration::from_secs(64));
-    assert_eq!(bench.proxy.load(), Load::default());
-    bench.proxy.assert_clean();
-}
-
 /// RFC 6228 6: each early dialog of the branch that has failed, before the next is tried.
 #[test]
 fn a_caller_who_knows_199_hears_of_each_early_dialog_that_is_over() {
@@ -61,7 +53,7 @@ fn a_caller_who_knows_199_hears_of_each_early_dialog_that_is_over() {
     refuse(&mut bench, DESK, &desk, 404, "td");
     bench.expect_status(ALICE, 486);
     bench.expect_silence();
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// RFC 6228 6: who does not know it, who wants it reliable, and who has had it from below.
@@ -161,7 +153,7 @@ fn a_call_that_rings_and_loses_its_media_is_cancelled_and_refused() {
             &invite("bob", "").replacen("INVITE", "ACK", 1).replace("1 INVITE", "1 ACK"),
         );
         bench.expect_silence();
-        expect_all_forgotten(&mut bench);
+        bench.expect_all_forgotten();
     }
 }
 

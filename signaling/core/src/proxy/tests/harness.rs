@@ -20,7 +20,7 @@ use crate::proxy::config::{
 };
 use crate::proxy::farm::FarmOutput;
 use crate::proxy::output::{Ask, CallRecord, Notice, Output};
-use crate::proxy::{LocalAddresses, Parts, Proxy};
+use crate::proxy::{Load, LocalAddresses, Parts, Proxy};
 use crate::registrar::{self, AnyUser, Registrar, UserTable, Users};
 use crate::resolve::{Hop, ResolveError};
 use crate::transaction::{self, Transactions};
@@ -416,6 +416,14 @@ impl Bench {
     #[track_caller]
     pub(super) fn expect_silence(&self) {
         assert!(self.sent.is_empty(), "{:?}", self.sent);
+    }
+
+    /// Once every transaction has ended, nothing is left of what went on.
+    #[track_caller]
+    pub(super) fn expect_all_forgotten(&mut self) {
+        self.pass(Duration::from_secs(64));
+        assert_eq!(self.proxy.load(), Load::default());
+        self.proxy.assert_clean();
     }
 
     /// The last state that the relay was asked for.

@@ -2,7 +2,7 @@
 
 use super::calls::{ALICE, BOB, from_alice, invite, set_up};
 use super::harness::{Bench, Plan, reply, show};
-use super::refusals::{credentials, with_users};
+use super::refusals::{alice_answers, credentials, with_users};
 use crate::proxy::config::{NextHop, Route};
 use crate::wire::{HeaderName, Message};
 
@@ -20,14 +20,7 @@ fn authenticated(bench: &mut Bench, extra: &str, from: &str) -> Message {
     let text = invite_with(extra).replacen("sip:alice@example.test", from, 1);
     bench.udp(ALICE, &text);
     let challenge = bench.expect_status(ALICE, 407);
-    let auth = credentials(
-        &challenge,
-        HeaderName::ProxyAuthenticate,
-        "alice",
-        "wonder",
-        "INVITE",
-        "sip:bob@example.test",
-    );
+    let auth = alice_answers(&challenge, "INVITE", "sip:bob@example.test");
     let extra = format!("Proxy-Authorization: {auth}\r\nContact:");
     let again = text.replacen("Contact:", &extra, 1).replace("CSeq: 1", "CSeq: 2");
     bench.udp(ALICE, &again.replace("z9hG4bKa1", "z9hG4bKa2"));

@@ -1,11 +1,8 @@
 //! Redirections (3xx): followed here, or passed on with what is not.
 
-use std::time::Duration;
-
 use super::calls::{ALICE, BOB, from_alice, invite, set_up};
 use super::forking::{DESK, ring_two};
 use super::harness::{Bench, Plan, reply, sdp};
-use crate::proxy::Load;
 use crate::proxy::config::Redirects;
 use crate::proxy::output::CallEnd;
 use crate::wire::{HeaderName, Message};
@@ -42,13 +39,6 @@ fn contacts(message: &Message) -> Vec<String> {
     values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
-#[track_caller]
-fn expect_all_forgotten(bench: &mut Bench) {
-    bench.pass(Duration::from_secs(64));
-    assert_eq!(bench.proxy.load(), Load::default());
-    bench.proxy.assert_clean();
-}
-
 /// RFC 3261 16.5: the caller hears nothing of it, and the call has its media with whom it has reached.
 #[test]
 fn a_phone_that_forwards_to_another_user_here_is_followed_and_the_call_goes_on() {
@@ -70,7 +60,7 @@ fn a_phone_that_forwards_to_another_user_here_is_followed_and_the_call_goes_on()
     bench.udp(CAROL, &reply(&bye, 200, "tc", "sip:x@x", ""));
     bench.expect_status(ALICE, 200);
     assert_eq!(bench.records[0].end, CallEnd::CallerHungUp);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// `sip.follow_redirects = "never"`, and what is only followed within the node's own domains.
@@ -90,7 +80,7 @@ fn a_redirection_that_is_not_followed_reaches_the_caller_as_it_is() {
         let told = bench.expect_status(ALICE, 302);
         assert_eq!(contacts(&told), [to]);
         assert_eq!(bench.records[0].end, CallEnd::Refused(302));
-        expect_all_forgotten(&mut bench);
+        bench.expect_all_forgotten();
     }
 }
 
@@ -108,7 +98,7 @@ fn a_redirection_to_another_domain_is_followed_for_those_who_may_send_there() {
     bench.udp(FAR, &reply(&ringing, 404, "tf", "sip:x@x", ""));
     bench.expect_request(FAR, "ACK");
     bench.expect_status(ALICE, 404);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// RFC 3261 16.5, 16.6: the best first, and all of them before what the user has registered as worse.
@@ -123,7 +113,7 @@ fn the_contacts_of_a_redirection_are_tried_by_their_q_before_contacts_of_a_lower
     refuse(&mut bench, CAROL, 404);
     refuse(&mut bench, DESK, 480);
     bench.expect_status(ALICE, 486);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// RFC 3261 16.5: no URI twice.
@@ -141,7 +131,7 @@ fn phones_that_forward_to_each_other_are_answered_482() {
             bench.expect_request(CAROL, "ACK");
         }
         bench.expect_status(ALICE, 482);
-        expect_all_forgotten(&mut bench);
+        bench.expect_all_forgotten();
     }
 }
 
@@ -154,7 +144,7 @@ fn a_caller_is_told_only_of_the_contacts_that_were_not_followed() {
     refuse(&mut bench, CAROL, 486);
     let told = bench.expect_status(ALICE, 302);
     assert_eq!(contacts(&told), ["<sip:x@far.test>", "<tel:+358555>;q=0.1"]);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 #[test]
@@ -183,7 +173,7 @@ fn forwarding_to_a_user_who_is_away_or_unknown_is_answered_as_a_call_to_that_use
         bench.udp(BOB, &moved(&ringing, &format!("<sip:{to}@example.test>")));
         bench.expect_request(BOB, "ACK");
         bench.expect_status(ALICE, status);
-        expect_all_forgotten(&mut bench);
+        bench.expect_all_forgotten();
     }
 }
 
@@ -216,7 +206,7 @@ fn a_request_is_led_on_no_more_often_than_it_may_be_forked() {
     }
     let told = bench.expect_status(ALICE, 302);
     assert_eq!(contacts(&told), [format!("<sip:u{limit}@example.test>")]);
-    expect_all_forgotten(&mut bench);
+    bench.expect_all_forgotten();
 }
 
 /// While another phone rings, the one that forwards is replaced at once; the first answer wins.

@@ -40,20 +40,22 @@ pub(super) fn credentials(
     answer(&challenge, user, &Secret::Plain(password.to_owned()), to).unwrap()
 }
 
+/// Those of alice, whose password is right.
+pub(super) fn alice_answers(challenged: &Message, method: &str, uri: &str) -> String {
+    let name = match challenged.status() {
+        Some(407) => HeaderName::ProxyAuthenticate,
+        Some(_) | None => HeaderName::WwwAuthenticate,
+    };
+    credentials(challenged, name, "alice", "wonder", method, uri)
+}
+
 /// RFC 3261 22.2.
 #[test]
 fn a_register_is_challenged_and_then_accepted() {
     let mut bench = Bench::new(with_users());
     bench.udp(ALICE, &register("", "a"));
     let challenge = bench.expect_status(ALICE, 401);
-    let auth = credentials(
-        &challenge,
-        HeaderName::WwwAuthenticate,
-        "alice",
-        "wonder",
-        "REGISTER",
-        "sip:example.test",
-    );
+    let auth = alice_answers(&challenge, "REGISTER", "sip:example.test");
     bench.udp(ALICE, &register(&format!("Authorization: {auth}\r\n"), "aa"));
     let ok = bench.expect_status(ALICE, 200);
     assert_eq!(ok.contacts().count(), 1, "{}", show(&ok));
@@ -90,14 +92,7 @@ fn nobody_registers_somebody_else() {
     };
     bench.udp(ALICE, &forged("", "a"));
     let challenge = bench.expect_status(ALICE, 401);
-    let auth = credentials(
-        &challenge,
-        HeaderName::WwwAuthenticate,
-        "alice",
-        "wonder",
-        "REGISTER",
-        "sip:example.test",
-    );
+    let auth = alice_answers(&challenge, "REGISTER", "sip:example.test");
     bench.udp(ALICE, &forged(&format!("Authorization: {auth}\r\n"), "aa"));
     bench.expect_status(ALICE, 403);
 }
@@ -109,14 +104,7 @@ fn a_call_is_challenged_and_its_credentials_are_not_passed_on() {
     bench.register("bob", BOB);
     bench.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
     let challenge = bench.expect_status(ALICE, 407);
-    let auth = credentials(
-        &challenge,
-        HeaderName::ProxyAuthenticate,
-        "alice",
-        "wonder",
-        "INVITE",
-        "sip:bob@example.test",
-    );
+    let auth = alice_answers(&challenge, "INVITE", "sip:bob@example.test");
     let again = invite("bob", &sdp("198.51.100.10", 4000))
         .replace("z9hG4bKa1", "z9hG4bKa2")
         .replace("CSeq: 1", "CSeq: 2")
@@ -133,14 +121,7 @@ fn an_authenticated_user_may_not_call_in_another_name() {
     let call = invite("bob", "").replace("sip:alice@example.test", "sip:bob@example.test");
     bench.udp(ALICE, &call);
     let challenge = bench.expect_status(ALICE, 407);
-    let auth = credentials(
-        &challenge,
-        HeaderName::ProxyAuthenticate,
-        "alice",
-        "wonder",
-        "INVITE",
-        "sip:bob@example.test",
-    );
+    let auth = alice_answers(&challenge, "INVITE", "sip:bob@example.test");
     let again = call
         .replace("z9hG4bKa1", "z9hG4bKa2")
         .replace("Contact:", &format!("Proxy-Authorization: {auth}\r\nContact:"));
