@@ -150,8 +150,13 @@ impl Membership {
         if takers == self.takers {
             return false;
         }
-        let before = std::mem::replace(&mut self.takers, takers);
-        if !before.is_empty() {
+        let mut before = std::mem::replace(&mut self.takers, takers);
+        if before.is_empty() && self.past.is_empty() {
+            // A member that has just come was not there for what the others have begun.
+            let own = self.own;
+            before = self.takers.iter().filter(|(taker, _)| *taker != own).copied().collect();
+        }
+        if !before.is_empty() && before != self.takers {
             self.past.push_front(Past { takers: before, ended: now });
             self.past.truncate(PAST_MAX);
         }

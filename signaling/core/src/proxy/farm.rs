@@ -1,21 +1,23 @@
 //! This node as a member of a farm: whose a message is, and what members send each other.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::Proxy;
 use super::addresses::Addresses;
 use super::config::Config;
 use super::failures::RETRY_AFTER;
 use super::flow_token::FlowTokens;
 use super::inbound::{ALLOW, Answer};
 use super::output::Output;
+use super::{Load, Proxy};
 use crate::farm::membership::Standing;
 use crate::farm::{
     Decision, Errand, Facts, Farm, Home, Identity, Incarnation, MemberId, Refusal, Secrets, View,
     Why, decide,
 };
+use crate::registrar::Replica;
 use crate::transaction::Transactions;
 use crate::transaction::arrival::reply_target;
 use crate::transport::{Arrival, ConnectionId, ListenerId, Target};
@@ -26,7 +28,22 @@ use crate::wire::{HeaderName, Message, ResponseBuilder, Uri};
 pub enum FarmOutput {
     /// Give this message to another member, whose [`Proxy::handle_relayed`] it is for.
     Relay(Relay),
+    /// Tell all other members: it is for their [`Proxy::handle_replicated`].
+    Replicate(Bytes),
 }
+
+/// A part of all registrations ([`Proxy::registrations_chunk`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// For the other member's [`Proxy::handle_replicated`].
+    pub bytes: Bytes,
+    /// What the next part follows; `None`: this was the last one.
+    pub next: Option<Arc<str>>,
+}
+
+/// Most users of one part. A user has ten bindings of some 3 kB at most unless settings allow more; a
+/// usual one has one or two of 200 bytes, so that a part has some 16 kB.
+const CHUNK_USERS_MAX: usize = 64;
 
 /// A message for another member.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,6 +86,7 @@ impl Proxy {
         if let Some(before) = self.farm.take().filter(|before| before.membership.own() == own) {
             farm.membership = before.membership;
         }
+        self.registrar.share(own.member, &secrets.lasting);
         self.flow_tokens = FlowTokens::of_farm(own, secrets);
         self.farm = Some(Box::new(farm));
     }
@@ -76,15 +94,80 @@ impl Proxy {
     /// The members as they are now. Does nothing for a node that is none.
     pub fn set_membership(&mut self, now: Instant, view: View) {
         let Some(farm) = &mut self.farm else { return };
+        let before: Vec<Identity> =
+            farm.membership.members().iter().map(|member| member.identity).collect();
         farm.membership.update(now, view);
-        let members = farm.membership.members();
+        let membership = &farm.membership;
+        let members = membership.members();
         self.addresses.set_cluster(members.iter().flat_map(|member| &member.addresses).copied());
+        let is_gone = |identity: &Identity| membership.standing(*identity) == Standing::Gone;
+        for Identity { member, incarnation } in before.into_iter().filter(is_gone) {
+            // The low bits of its life are what connections carry.
+            self.registrar.remove_flows_of(member.get(), incarnation.0 as u16);
+        }
+        self.process_events(now);
+    }
+
+    /// Registrations that have changed at another member, or a part of all of them. Says how many users'
+    /// were taken over; the others are known by later ones, or there is no room.
+    pub fn handle_replicated(&mut self, now: Instant, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        let mut taken = 0;
+        while let Some(mut replica) = Replica::read(&mut rest) {
+            replica.adopt(|arrival| self.adopt_arrival(arrival));
+            taken += usize::from(self.registrar.take_copy(now, replica));
+        }
+        self.process_events(now);
+        taken
+    }
+
+    /// The registrations of some users, in order, that follow those of `after`: what a member that has
+    /// just come is told, part by part.
+    #[must_use]
+    pub fn registrations_chunk(&self, now: Instant, after: Option<&str>) -> Chunk {
+        let replicas = self.registrar.copies(now, after, CHUNK_USERS_MAX);
+        let mut bytes = Vec::new();
+        replicas.iter().for_each(|replica| replica.write(&mut bytes));
+        let next = replicas.last().filter(|_| replicas.len() == CHUNK_USERS_MAX);
+        Chunk { bytes: bytes.into(), next: next.map(|last| last.aor.clone()) }
+    }
+
+    /// Tells the other members what has changed of registrations.
+    pub(super) fn tell_members(&mut self, now: Instant) {
+        if self.farm.is_none() {
+            return;
+        }
+        while let Some(replica) = self.registrar.poll_copy(now) {
+            let mut bytes = Vec::with_capacity(256);
+            replica.write(&mut bytes);
+            let output = FarmOutput::Replicate(bytes.into());
+            self.outputs.push_back(Output::Farm(Box::new(output)));
+        }
     }
 
     /// What the router knows; `None`: this node is no member of a farm.
     #[must_use]
     pub fn farm(&self) -> Option<&Farm> {
         self.farm.as_deref()
+    }
+
+    /// The node takes nothing new from now on and goes on with what it has (B4). What is new goes to other
+    /// members of its farm, or is answered 503 where nobody takes it. Subscribers are told to subscribe
+    /// anew, which they do elsewhere.
+    pub fn handle_drain(&mut self, now: Instant) {
+        self.draining = true;
+        if let Some(farm) = &mut self.farm {
+            farm.membership.drain(now);
+        }
+        self.events.stop(now, &self.registrar);
+        self.process_events(now);
+    }
+
+    /// Whether the node drains and has nothing left to do: no call, no transaction that might be asked for
+    /// again, nothing that waits for the relay.
+    #[must_use]
+    pub fn is_drained(&self) -> bool {
+        self.draining && self.load() == Load::default()
     }
 
     /// A message has come from outside and may be taken, as far as the guard is concerned.

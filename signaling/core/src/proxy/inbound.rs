@@ -150,7 +150,8 @@ impl Proxy {
         if belongs_to_call(request, &routed) {
             return self.in_call_request(now, tx, arrival, request, method, &routed);
         }
-        if self.stopping {
+        // In a farm it is the router that keeps new requests from a member that drains.
+        if self.stopping || self.draining && self.farm.is_none() {
             return Err(stopping());
         }
         if method == Method::Register && for_us {

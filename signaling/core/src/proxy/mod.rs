@@ -126,6 +126,8 @@ pub struct Proxy {
     last_token: u64,
     /// The node stops: nothing new is taken.
     stopping: bool,
+    /// The node takes nothing new, and goes on with what it has.
+    draining: bool,
     outputs: VecDeque<Output>,
 }
 
@@ -216,6 +218,7 @@ impl Proxy {
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
             stopping: false,
+            draining: false,
             outputs: VecDeque::new(),
             config,
         }
@@ -351,6 +354,7 @@ impl Proxy {
             self.process_event(now, event);
         }
         self.tell_subscribers(now);
+        self.tell_members(now);
     }
 
     fn process_event(&mut self, now: Instant, event: Event) {

@@ -34,12 +34,32 @@ impl Registrar {
                     changes.push_back(aor.clone());
                 }
             }
-            if record.bindings.is_empty() {
+            let is_empty = record.bindings.is_empty();
+            if is_empty {
                 self.records.remove(&aor);
+            }
+            if let Some(copies) = &mut self.copies {
+                // The end of another's connection is for that one to tell, which has a later version.
+                if copies.has(connection) {
+                    copies.note(&aor, None);
+                }
+                if is_empty {
+                    copies.note_empty(&aor);
+                }
             }
         }
         self.len -= removed;
         removed
+    }
+
+    /// A connection in this range that bindings came over.
+    pub(super) fn flow_within(
+        &self,
+        first: ConnectionId,
+        last: ConnectionId,
+    ) -> Option<ConnectionId> {
+        let (first, end) = ((first, Arc::from("")), (last, Arc::from("")));
+        self.flows.range(first..end).next().map(|(connection, _)| *connection)
     }
 
     /// The next user with a binding that came over `connection`, out of the index.

@@ -74,7 +74,7 @@ impl Registrar {
 
     /// What tells the registrations of one device by one Call-ID from all others of its user.
     fn hashes(&self, binding: &Binding) -> Option<[u8; 16]> {
-        let instance = self.keyed.hash(binding.instance.as_deref()?.as_bytes());
+        let instance = self.orders.hash(binding.instance.as_deref()?.as_bytes());
         Some((u128::from(binding.call_id) << 64 | u128::from(instance)).to_be_bytes())
     }
 }

@@ -6,10 +6,12 @@
 //! Bindings that have expired are never looked up; [`Registrar::purge`] takes them out of memory.
 
 mod binding;
+mod copies;
 mod extensions;
 mod flows;
 mod gruu;
 mod process;
+mod replica;
 #[cfg(test)]
 mod tests;
 mod users;
@@ -28,6 +30,7 @@ use crate::transport::{Arrival, ConnectionId};
 use crate::wire::{HeaderName, Uri};
 
 pub use binding::Binding;
+pub use replica::{Copied, Replica, Version};
 pub use users::{AnyUser, UserTable, Users};
 
 /// How long bindings last and how many there may be.
@@ -105,7 +108,8 @@ struct Expiry {
 pub struct Registrar {
     config: Config,
     users: Box<dyn Users>,
-    keyed: Keyed,
+    /// Hashes Call-IDs and instances: the same at each member of a farm.
+    orders: Keyed,
     gruus: Tokens,
     records: HashMap<Arc<str>, Record, Keyed>,
     /// How many bindings there are in all records.
@@ -117,6 +121,8 @@ pub struct Registrar {
     /// Whose bindings have changed, where that is to be told: at most one entry a binding between
     /// two calls of [`Registrar::poll_change`].
     changes: Option<VecDeque<Arc<str>>>,
+    /// Where bindings are shared with other members of a farm.
+    copies: Option<Box<copies::Copies>>,
 }
 
 impl Registrar {
@@ -128,7 +134,7 @@ impl Registrar {
         Registrar {
             config,
             users,
-            keyed,
+            orders: keyed,
             gruus: Tokens::new(&seed, "gruu"),
             records: HashMap::with_hasher(keyed),
             len: 0,
@@ -137,6 +143,7 @@ impl Registrar {
             flows: BTreeSet::new(),
             last_serial: 0,
             changes: None,
+            copies: None,
         }
     }
 
@@ -262,6 +269,9 @@ impl Registrar {
             }
             if record.bindings.is_empty() {
                 self.records.remove(&aor);
+                if let Some(copies) = &mut self.copies {
+                    copies.note_empty(&aor);
+                }
             }
         }
     }

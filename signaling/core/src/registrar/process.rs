@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::binding::Binding;
 use super::extensions::Extensions;
-use super::{Expiry, Outcome, Registrar};
+use super::{Expiry, Outcome, Registrar, Version};
 use crate::transport::Arrival;
 use crate::wire::{Contact, HeaderName, Message, NameAddr};
 
@@ -28,7 +28,7 @@ enum Wanted<'m> {
 }
 
 /// The bindings of a user as they will be, if all goes well.
-type Bindings = SmallVec<[Binding; 1]>;
+pub(super) type Bindings = SmallVec<[Binding; 1]>;
 
 impl Registrar {
     /// Does what an authenticated REGISTER for `aor` asks, all of it or nothing.
@@ -96,7 +96,7 @@ impl Registrar {
         if bindings.iter().any(|binding| !is_newer(order, binding)) {
             return Err(out_of_order());
         }
-        self.replace(aor, Bindings::new());
+        self.replace(aor, Bindings::new(), None);
         Ok(())
     }
 
@@ -192,7 +192,7 @@ impl Registrar {
             }
         }
         self.check_total(now, aor, bindings.len())?;
-        self.replace(aor, bindings);
+        self.replace(aor, bindings, None);
         Ok(())
     }
 
@@ -204,8 +204,9 @@ impl Registrar {
         Ok(())
     }
 
-    /// Puts `bindings` in the place of those of `aor`, and sets timers for what is new.
-    fn replace(&mut self, aor: &str, mut bindings: Bindings) {
+    /// Puts `bindings` in the place of those of `aor`, and sets timers for what is new. `version`: what
+    /// another member calls the list.
+    pub(super) fn replace(&mut self, aor: &str, mut bindings: Bindings, version: Option<Version>) {
         let aor: Arc<str> = match self.records.get_key_value(aor) {
             Some((aor, _)) => aor.clone(),
             None => aor.into(),
@@ -232,6 +233,12 @@ impl Registrar {
         if let Some(changes) = &mut self.changes {
             changes.push_back(aor.clone());
         }
+        if let Some(copies) = &mut self.copies {
+            copies.note(&aor, version);
+            if bindings.is_empty() {
+                copies.note_empty(&aor);
+            }
+        }
         if !bindings.is_empty() {
             self.records.insert(aor, super::Record { bindings });
         }
@@ -254,7 +261,7 @@ impl Registrar {
 
     /// What orders the requests of one device: Call-ID (its hash) and CSeq.
     fn order(&self, request: &Message) -> (u64, u32) {
-        (self.keyed.hash(request.call_id().as_bytes()), request.cseq().number)
+        (self.orders.hash(request.call_id().as_bytes()), request.cseq().number)
     }
 }
 

@@ -337,7 +337,7 @@ impl Bench {
         self.settle();
     }
 
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         while let Some(output) = self.proxy.poll_output() {
             match output {
                 Output::Transmit(transmit) => self.sent.push_back(transmit),
@@ -484,6 +484,12 @@ pub(super) fn hops_of(servers: &[&str]) -> Result<Vec<Hop>, ResolveError> {
     let hop =
         |at: &&str| Hop { address: address(at), transport: Transport::Udp, server_name: None };
     Ok(servers.iter().map(hop).collect())
+}
+
+/// How a datagram of this peer comes.
+pub(super) fn udp_arrival(remote: &str) -> Arrival {
+    let Target { transport, listener, local, remote, connection, name: _ } = udp_target(remote);
+    Arrival { transport, listener, local, remote, connection }
 }
 
 /// The way to a peer over UDP.

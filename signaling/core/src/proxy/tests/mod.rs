@@ -9,6 +9,7 @@ mod endings;
 mod events;
 mod exchanges;
 mod families;
+mod farm;
 mod forking;
 mod guard;
 mod harness;
