@@ -12,6 +12,7 @@ mod id_table;
 mod ids;
 mod key;
 mod member;
+pub mod membership;
 mod ranges;
 mod role;
 mod settings;

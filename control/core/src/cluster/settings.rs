@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::document::{Document, documents};
 use super::ids::{MemberName, UnixMillis};
-use super::member::{Capacity, Profile, SipAddress, Versions};
+use super::member::{Capacity, Member, Profile, SipAddress, Versions};
 use super::role::{FarmSetting, PlacementSetting, Role};
 use crate::settings::problem::Wrong;
 use crate::settings::read::{Text, quoted};
@@ -300,6 +300,22 @@ impl SettingsDocument {
         let (by, new) = (change.by.clone(), change.value.clone());
         self.audit.push_back(Audit { at: change.at, by, key: name, old, new });
         true
+    }
+
+    /// `member` as it would be under the cluster's WAN IP of this document.
+    pub(crate) fn wan_ip_of(&self, member: &Member) -> Member {
+        let wan_ip = member.profile.own_wan_ip.or(self.pair(SettingKey::ClusterWanIp));
+        let profile = Profile { wan_ip, ..member.profile.clone() };
+        Member { profile, ..member.clone() }
+    }
+
+    /// `member` as it would be with the media ports and WAN IP of this document, its own.
+    pub(crate) fn media_of(&self, member: &Member) -> Member {
+        let now = &member.profile;
+        let media_ports = self.read(SettingKey::MediaPorts, Text::parse);
+        let wan_ip = self.pair(SettingKey::WanIp).or(now.wan_ip);
+        let media_ports = media_ports.unwrap_or(now.media_ports);
+        Member { profile: Profile { media_ports, wan_ip, ..now.clone() }, ..member.clone() }
     }
 
     /// The value of `key`, if it is there and can be read. What somebody has written past all checks

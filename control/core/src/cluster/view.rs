@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::document::documents;
+use super::document::{Document, documents};
 use super::ids::{Epoch, Incarnation, MemberId, MemberName, Term, UnixMillis};
 use super::member::{Member, Profile};
 use super::role::{Farm, Placement, PlacementSetting, Surroundings};
@@ -36,6 +36,19 @@ documents! {
 }
 
 impl View {
+    /// A view of nobody, where there is none.
+    #[must_use]
+    pub(crate) fn nobody(controller: MemberName) -> View {
+        View {
+            version: View::VERSION,
+            epoch: Epoch(0),
+            term: Term(0),
+            controller,
+            published: UnixMillis(0),
+            members: Vec::new(),
+        }
+    }
+
     /// Whether what views promise holds: few enough members, by their numbers, no name twice.
     #[must_use]
     pub fn is_sound(&self) -> bool {

@@ -3,4 +3,5 @@
 mod documents;
 mod farm_settings;
 mod make;
+mod membership;
 mod settings;

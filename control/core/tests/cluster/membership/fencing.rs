@@ -1,0 +1,96 @@
+//! A member that was taken for dead and is not: it is another start of itself before it takes part.
+
+use control_core::cluster::membership::{Fence, Output, Standing};
+use control_core::cluster::{Incarnate, Incarnation, Presence};
+
+use super::world::{World, settled};
+
+fn fences(world: &World, at: usize) -> Vec<(Incarnate, Fence)> {
+    let fence = |output: &Output| {
+        if let Output::Fenced { was, why } = output { Some((*was, *why)) } else { None }
+    };
+    world.processes[at].outputs.iter().filter_map(fence).collect()
+}
+
+/// B5.
+#[test]
+fn a_frozen_member_is_removed_and_comes_back_as_another_start_of_itself() {
+    let mut world = settled(3);
+    let victim = (0..3).find(|at| *at != world.controller()).expect("three members");
+    let member = world.processes[victim].name.to_string();
+    let was = world.record(&member).member.incarnate();
+    world.freeze(victim);
+    world.run(15_000);
+    assert_eq!(world.record(&member).presence, Presence::Removed);
+    assert!(!world.view().holds(was.id, was.incarnation));
+    world.thaw(victim);
+    world.run_until(5_000, "it is back", World::is_settled);
+    assert_eq!(fences(&world, victim).len(), 1);
+    assert_eq!(fences(&world, victim)[0].0, was);
+    let now = world.record(&member).member.incarnate();
+    assert_eq!((now.id, now.incarnation), (was.id, Incarnation(was.incarnation.0 + 1)));
+    assert_eq!(world.processes[victim].membership.standing(), Standing::Part(now));
+}
+
+#[test]
+fn a_member_that_was_frozen_for_less_than_its_lease_is_as_before() {
+    let mut world = settled(3);
+    let victim = (0..3).find(|at| *at != world.controller()).expect("three members");
+    let epoch = world.view().epoch;
+    world.freeze(victim);
+    world.run(7_000);
+    world.thaw(victim);
+    world.run(30_000);
+    assert_eq!(world.view().epoch, epoch);
+    assert_eq!(fences(&world, victim), []);
+}
+
+/// Whoever sleeps has seen nobody move; it must not take the others for dead when it wakes.
+#[test]
+fn a_controller_that_was_frozen_for_a_moment_removes_nobody() {
+    let mut world = settled(3);
+    let controller = world.controller();
+    let epoch = world.view().epoch;
+    world.freeze(controller);
+    world.run(7_000);
+    world.thaw(controller);
+    world.run(30_000);
+    assert_eq!(world.controller(), controller);
+    assert_eq!(world.view().epoch, epoch);
+    for at in 0..3 {
+        assert_eq!(fences(&world, at), []);
+    }
+}
+
+#[test]
+fn a_view_without_a_member_that_was_in_one_fences_it() {
+    let mut world = settled(3);
+    let victim = (0..3).find(|at| *at != world.controller()).expect("three members");
+    let own = world.record(&world.processes[victim].name.to_string()).member.incarnate();
+    world.cut_off(victim);
+    let mut view = world.view();
+    view.epoch = view.epoch.next();
+    view.members.retain(|member| member.incarnate() != own);
+    let (now, from) = (world.now(), view.controller.clone());
+    world.processes[victim].membership.handle_view(&from, view, now);
+    world.take_outputs(victim);
+    assert_eq!(fences(&world, victim), [(own, Fence::NotInView)]);
+    assert_eq!(world.processes[victim].membership.standing(), Standing::Outside);
+}
+
+#[test]
+fn a_frozen_member_whose_name_was_taken_is_fenced_and_refused() {
+    let mut world = settled(3);
+    let victim = (0..3).find(|at| *at != world.controller()).expect("three members");
+    let member = world.processes[victim].name.to_string();
+    let was = world.record(&member).member.incarnate();
+    world.freeze(victim);
+    world.run(15_000);
+    world.start(&member, World::settings(77));
+    world.run(5_000);
+    world.thaw(victim);
+    world.run(15_000);
+    assert_eq!(fences(&world, victim).len(), 1);
+    assert!(world.processes[victim].has(|output| matches!(output, Output::Refused(_))));
+    assert_eq!(world.record(&member).member.incarnation, Incarnation(was.incarnation.0 + 1));
+}

@@ -1,0 +1,133 @@
+//! Settings that are changed in the engine and take effect on members.
+
+use control_core::cluster::membership::{ChangeError, Output, Ticket};
+use control_core::cluster::{
+    Change, FarmSetting, Key, LocalSettings, Scope, SettingKey, SettingsDocument, UnixMillis,
+};
+use control_core::settings::PortRange;
+
+use super::world::{World, settled};
+use crate::make::name;
+
+fn set(world: &mut World, at: usize, scope: Scope, key: SettingKey, value: &str) -> Ticket {
+    let ticket = Ticket(world.now_ms * 100 + world.processes[at].outputs.len() as u64);
+    let change =
+        Change { key, value: Some(value.to_owned()), by: "ann".to_owned(), at: UnixMillis(7) };
+    let now = world.now();
+    world.processes[at].membership.handle_settings_change(ticket, scope, change, now);
+    world.take_outputs(at);
+    ticket
+}
+
+fn answer(world: &World, at: usize, ticket: Ticket) -> Option<Result<(), ChangeError>> {
+    world.processes[at].outputs.iter().find_map(|output| {
+        let Output::SettingChanged { ticket: of, result } = output else { return None };
+        (*of == ticket).then(|| result.clone())
+    })
+}
+
+fn of(member: &str) -> Scope {
+    Scope::Member(name(member))
+}
+
+/// S20-S23: set on one member for another, in force in the next view.
+#[test]
+fn a_farm_setting_that_is_set_anywhere_takes_effect_on_its_member_at_once() {
+    let mut world = settled(3);
+    let ticket = set(&mut world, 2, of("m2"), SettingKey::Farm, "disabled");
+    world.run(100);
+    assert_eq!(answer(&world, 2, ticket), Some(Ok(())));
+    assert_eq!(world.view().members[1].profile.farm, FarmSetting::Disabled);
+    let told = |output: &Output| matches!(output, Output::ProfileChanged(p) if p.farm == FarmSetting::Disabled);
+    assert!(world.processes[1].has(told));
+    let document: SettingsDocument =
+        world.value(&Key::MemberSettings(name("m2"))).expect("it stands there");
+    assert_eq!(document.audit.len(), 1);
+    assert_eq!(document.audit[0].by, "ann");
+}
+
+#[test]
+fn changes_of_two_members_at_once_are_both_made() {
+    let mut world = settled(3);
+    let one = set(&mut world, 0, Scope::Cluster, SettingKey::Capacity, "50");
+    let two = set(&mut world, 1, Scope::Cluster, SettingKey::Farm, "disabled");
+    world.run(3_000);
+    assert_eq!(answer(&world, 0, one), Some(Ok(())));
+    assert_eq!(answer(&world, 1, two), Some(Ok(())));
+    let document: SettingsDocument = world.value(&Key::ClusterSettings).expect("it stands there");
+    assert_eq!(document.audit.len(), 2);
+    assert_eq!(document.values.len(), 2);
+}
+
+#[test]
+fn a_wrong_value_is_refused_before_the_engine_hears_of_it() {
+    let mut world = settled(1);
+    let ticket = set(&mut world, 0, of("m1"), SettingKey::Capacity, "many");
+    assert!(matches!(answer(&world, 0, ticket), Some(Err(ChangeError::Wrong(_)))));
+    let ticket = set(&mut world, 0, Scope::Cluster, SettingKey::WanIp, "192.0.2.1");
+    assert!(matches!(answer(&world, 0, ticket), Some(Err(ChangeError::Wrong(_)))));
+    world.run(100);
+    assert!(world.value::<SettingsDocument>(&Key::ClusterSettings).is_none());
+}
+
+#[test]
+fn without_the_engine_a_change_is_given_up_in_time() {
+    let mut world = settled(1);
+    world.cut_off(0);
+    let ticket = set(&mut world, 0, of("m1"), SettingKey::Capacity, "5");
+    world.run(9_000);
+    assert_eq!(answer(&world, 0, ticket), None);
+    world.run(1_100);
+    assert_eq!(answer(&world, 0, ticket), Some(Err(ChangeError::Unanswered)));
+}
+
+#[test]
+fn changes_beyond_the_bound_are_refused() {
+    let mut world = settled(1);
+    world.cut_off(0);
+    let mut last = Ticket(0);
+    for _ in 0..17 {
+        world.run(1);
+        last = set(&mut world, 0, of("m1"), SettingKey::Capacity, "5");
+    }
+    assert_eq!(answer(&world, 0, last), Some(Err(ChangeError::Busy)));
+}
+
+/// S63: one address for all means ranges of their own (S60).
+#[test]
+fn a_cluster_wan_ip_under_which_ranges_would_overlap_is_refused_with_both_names() {
+    let mut world = settled(2);
+    let ticket = set(&mut world, 0, Scope::Cluster, SettingKey::ClusterWanIp, "203.0.113.5");
+    world.run(100);
+    let Some(Err(ChangeError::Overlap(overlap))) = answer(&world, 0, ticket) else {
+        panic!("{:?}", answer(&world, 0, ticket))
+    };
+    let text = overlap.to_string();
+    assert!(text.contains("m1") && text.contains("m2") && text.contains("203.0.113.5"), "{text}");
+    let ticket = set(&mut world, 0, of("m2"), SettingKey::MediaPorts, "30000-39999");
+    world.run(100);
+    assert_eq!(answer(&world, 0, ticket), Some(Ok(())));
+    let ticket = set(&mut world, 0, Scope::Cluster, SettingKey::ClusterWanIp, "203.0.113.5");
+    world.run(100);
+    assert_eq!(answer(&world, 0, ticket), Some(Ok(())));
+    for member in &world.view().members {
+        assert_eq!(member.profile.wan_ip.v4, Some([203, 0, 113, 5].into()));
+    }
+    let ticket = set(&mut world, 1, of("m1"), SettingKey::MediaPorts, "28000-30001");
+    world.run(100);
+    assert!(matches!(answer(&world, 1, ticket), Some(Err(ChangeError::Overlap(_)))));
+}
+
+#[test]
+fn the_settings_of_a_member_that_is_not_there_yet_wait_for_it() {
+    let mut world = settled(1);
+    set(&mut world, 0, of("m2"), SettingKey::Farm, "relay");
+    set(&mut world, 0, of("m2"), SettingKey::MediaPorts, "40000-40007");
+    world.run(3_000);
+    let file = LocalSettings { farm: Some(FarmSetting::Member), ..World::settings(2) };
+    world.start("m2", file);
+    world.run_until(100, "it joins", World::is_settled);
+    let profile = &world.view().members[1].profile;
+    assert_eq!(profile.farm, FarmSetting::Relay);
+    assert_eq!(profile.media_ports, PortRange::new(40_000, 40_007).expect("a range"));
+}
