@@ -144,6 +144,9 @@ impl Registrar {
         if let Some(changes) = &mut self.changes {
             changes.push_back(expiry.aor.clone());
         }
+        if let Some(copies) = &mut self.copies {
+            copies.note(&expiry.aor, None);
+        }
         let timer = self.expiries.schedule(binding.expires, expiry);
         binding.timer = Some(timer.expect("the wheel has the room that the old timer has left"));
         *old = binding;
