@@ -323,17 +323,12 @@ fn datagrams_that_keep_coming_keep_out_neither_connections_nor_commands() {
     let flooded = AtomicUsize::new(0);
     let flood = || {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(200))).expect("a timeout");
         let request = ping(&udp, &socket);
-        // So many are always on their way: enough for messages to be let come together.
-        const AT_ONCE: usize = 16;
-        for _ in 0..AT_ONCE {
-            socket.send_to(request.as_bytes(), &udp).expect("it is sent");
-        }
+        // Without waiting for answers: the node's queue never becomes empty.
         while !enough.load(Ordering::Relaxed) {
-            let _ = socket.recv(&mut [0; 2048]);
-            flooded.fetch_add(1, Ordering::Relaxed);
-            socket.send_to(request.as_bytes(), &udp).expect("it is sent");
+            if socket.send_to(request.as_bytes(), &udp).is_ok() {
+                flooded.fetch_add(1, Ordering::Relaxed);
+            }
         }
     };
     std::thread::scope(|scope| {
@@ -341,11 +336,12 @@ fn datagrams_that_keep_coming_keep_out_neither_connections_nor_commands() {
         let stop = StopAtEnd(&enough);
         scope.spawn(flood);
         let end = Instant::now() + PATIENCE;
-        while flooded.load(Ordering::Relaxed) < 2_000 && Instant::now() < end {
+        while flooded.load(Ordering::Relaxed) < 20_000 && Instant::now() < end {
             std::thread::yield_now();
         }
         let mut phone = TcpStream::connect(&tcp).expect("it is connected");
-        phone.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        // It takes 2 s on a busy machine; 20, where the runtime is not asked every few milliseconds.
+        phone.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
         let local = phone.local_addr().expect("an address");
         let request = ping_from(&tcp, "TCP", &local.to_string());
         phone.write_all(request.as_bytes()).expect("it is sent");
