@@ -78,6 +78,25 @@ fn a_view_without_a_member_that_was_in_one_fences_it() {
     assert_eq!(world.processes[victim].membership.standing(), Standing::Outside);
 }
 
+/// Neither of two processes with one name and one address takes it back and forth; the one that has
+/// lost it waits until the other is gone.
+#[test]
+fn a_member_whose_name_was_taken_by_a_process_that_died_takes_it_back_after_the_lease() {
+    let mut world = settled(1);
+    let was = world.record("m1").member.incarnate();
+    world.freeze(0);
+    world.run(25_000);
+    let second = world.start("m1", World::settings(1));
+    world.run(100);
+    world.vanish(second);
+    world.thaw(0);
+    world.run(15_000);
+    assert_eq!(fences(&world, 0), [(was, Fence::Replaced)]);
+    assert_eq!(world.processes[0].membership.standing(), Standing::Outside);
+    world.run_until(10_000, "two leases are over", World::is_settled);
+    assert_eq!(world.record("m1").member.incarnation, Incarnation(was.incarnation.0 + 2));
+}
+
 #[test]
 fn a_frozen_member_whose_name_was_taken_is_fenced_and_refused() {
     let mut world = settled(3);

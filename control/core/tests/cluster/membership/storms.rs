@@ -10,7 +10,7 @@ use control_core::settings::{AddressPair, PortRange};
 use super::world::{Trouble, World};
 
 /// How many storms. Each is named by its number when it fails.
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 40;
 
 fn trouble(world: &mut World) -> Trouble {
     Trouble {
