@@ -49,7 +49,7 @@ impl Membership {
     }
 
     /// `ranges` without claims of members that are no more.
-    fn without_the_gone(&self, ranges: &Ranges) -> Ranges {
+    pub(super) fn without_the_gone(&self, ranges: &Ranges) -> Ranges {
         let claims = ranges.claims.iter().filter(|claim| !self.is_gone(&claim.name));
         Ranges { version: ranges.version, claims: claims.cloned().collect() }
     }
@@ -61,8 +61,8 @@ impl Membership {
             Some(record) => record.presence.is_lease(),
             None => !slot.is_absent(),
         });
-        let in_view = self.view.as_ref().is_some_and(|view| view.member(name).is_some());
-        !has_lease && !in_view
+        let in_view = || self.view.as_ref().is_some_and(|view| view.member(name).is_some());
+        !has_lease && !in_view()
     }
 
     fn refuse(&mut self, wanted: Media, overlap: Overlap) {
@@ -126,30 +126,32 @@ impl Membership {
         now: Instant,
     ) {
         let name = self.identity.name.clone();
+        let none = Ranges::default();
         let known = self.store.ranges.keys().copied();
         let addresses: BTreeSet<IpAddr> = known.chain(claims.keys().copied()).collect();
         for address in addresses {
             let wanted = claims.get(&address).map(to_ranges).unwrap_or_default();
-            let slot = self.store.ranges.entry(address).or_insert_with(|| Slot::new(now));
-            if slot.is_unreadable() || !slot.is_free(now) {
+            let slot = self.store.ranges.get(&address);
+            if slot.is_some_and(|slot| slot.is_unreadable() || !slot.is_free(now)) {
                 continue;
             }
-            let ranges = slot.get().cloned().unwrap_or_default();
+            let ranges = slot.and_then(|slot| slot.get()).unwrap_or(&none);
             let is_so = match by {
                 Some(by) => ranges.holds(&name, by, &wanted),
-                None => !self.may_release(&ranges),
+                None => !self.may_release(ranges),
             };
             if is_so || (wanted.is_empty() && ranges.of(&name).next().is_none()) {
                 continue;
             }
-            let mut next = self.without_the_gone(&ranges);
+            let mut next = self.without_the_gone(ranges);
             match by {
                 Some(by) => next.set(&name, by, &wanted),
                 None => next.claims.retain(|claim| claim.name != name),
             }
             let fits = next.claims.len() <= CLAIMS_MAX
                 && wanted.iter().all(|ports| next.conflict(&name, *ports).is_none());
-            if let Some(slot) = self.store.ranges.get_mut(&address).filter(|_| fits) {
+            if fits {
+                let slot = self.store.ranges.entry(address).or_insert_with(|| Slot::new(now));
                 self.store.desk.write(slot, Key::Ranges(address), next, now);
             }
         }

@@ -1,6 +1,7 @@
 //! What the Controller does: it removes members that are gone, publishes views and clears away what
 //! members have left behind.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -83,6 +84,7 @@ impl Membership {
     /// Who should be in the view, by number, and who is kept out of it.
     fn admitted(&self, now: Instant) -> (Vec<&Member>, Vec<Notice>) {
         let mut members: Vec<&Member> = Vec::new();
+        let mut ids = BTreeSet::new();
         let mut kept_out = Vec::new();
         let mut candidates: Vec<(Candidacy, &Member)> = self.candidates(now).collect();
         // Those that are in it come first, so that a newcomer never displaces one.
@@ -99,7 +101,7 @@ impl Membership {
                 kept_out.push(Notice::KeptOut(overlap));
             } else if members.len() >= MEMBERS_MAX {
                 kept_out.push(Notice::Full(member.name.clone()));
-            } else if others().all(|other| other.id != member.id) {
+            } else if ids.insert(member.id) {
                 members.push(member);
             }
         }
@@ -111,14 +113,16 @@ impl Membership {
     /// there may be years old.
     fn candidates(&self, now: Instant) -> impl Iterator<Item = (Candidacy, &Member)> {
         self.store.records.iter().filter_map(move |(name, slot)| {
-            let in_view = self.store.view.get().and_then(|view| view.member(name));
+            let view = self.store.view.get();
             let Some(record) = slot.get() else {
+                let in_view = view.and_then(|view| view.member(name));
                 // Its record cannot be read (newer software's, say) or was lost: as long as it might
                 // come back with it, it stays.
                 let is_dead = self.stood_still(slot, self.timing.lease, now);
                 return in_view.filter(|_| !is_dead).map(|member| (Candidacy::AsBefore, member));
             };
             let member = &record.member;
+            let in_view = view.and_then(|view| view.by_id(member.id));
             let candidacy = match in_view {
                 Some(before) if before == member => Candidacy::AsBefore,
                 Some(before) if before.incarnate() == member.incarnate() => Candidacy::Changed,
@@ -136,10 +140,8 @@ impl Membership {
         let mut cleared: Vec<(std::net::IpAddr, Ranges)> = Vec::new();
         for (address, slot) in &self.store.ranges {
             let Some(ranges) = slot.get().filter(|_| slot.is_free(now)) else { continue };
-            let mut left = ranges.clone();
-            left.claims.retain(|claim| !self.is_gone(&claim.name));
-            if left.claims.len() < ranges.claims.len() {
-                cleared.push((*address, left));
+            if ranges.claims.iter().any(|claim| self.is_gone(&claim.name)) {
+                cleared.push((*address, self.without_the_gone(ranges)));
             }
         }
         for (address, left) in cleared {

@@ -59,6 +59,7 @@ pub struct Membership {
     calendar: (Instant, UnixMillis),
     last_input: Instant,
     engine: EngineLink,
+    had_engine: bool,
     /// When the engine took a write of ours last.
     last_write: Option<Instant>,
     /// When anything in the engine moved last.
@@ -96,6 +97,7 @@ impl Membership {
             calendar: (now, unix),
             last_input: now,
             engine: EngineLink::Lost,
+            had_engine: false,
             last_write: None,
             last_move: now,
             store: Store::new(now),
@@ -158,7 +160,10 @@ impl Membership {
                     self.store.come_back(now);
                     self.last_write = self.own.announced.map(|_| now);
                     self.last_move = now;
-                    self.outputs.notice(Notice::EngineBack);
+                    if self.had_engine {
+                        self.outputs.notice(Notice::EngineBack);
+                    }
+                    self.had_engine = true;
                 }
             }
         }
@@ -188,7 +193,7 @@ impl Membership {
     pub fn handle_view(&mut self, from: &MemberName, view: View, now: Instant) -> ViewVerdict {
         self.wake(now);
         let verdict = if view.controller == *from {
-            self.consider(view, now)
+            self.consider(view)
         } else {
             ViewVerdict::NotTheController
         };
@@ -289,7 +294,7 @@ impl Membership {
 
     /// Compares what is with what should be, and begins what makes it so.
     fn settle(&mut self, now: Instant) {
-        self.take_engine_view(now);
+        self.take_engine_view();
         if self.engine == EngineLink::Back {
             self.store.work(&self.timing, now);
             self.settle_claims(now);

@@ -1,7 +1,6 @@
 //! Which view this member goes by.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use super::Membership;
 use super::api::{Fence, Notice, Output, ViewVerdict};
@@ -14,12 +13,12 @@ pub(super) fn is_by(view: &View, name: &MemberName) -> bool {
 
 impl Membership {
     /// Takes the view that stands in the engine, if it is newer.
-    pub(super) fn take_engine_view(&mut self, now: Instant) {
+    pub(super) fn take_engine_view(&mut self) {
         let here = self.epoch();
         let stored = self.store.view.get();
         let engine = stored.map(|view| view.epoch).unwrap_or_default();
         if let Some(newer) = stored.filter(|_| engine > here).cloned() {
-            self.consider(newer, now);
+            self.consider(newer);
         }
         if engine < self.engine_epoch {
             self.outputs.notice(Notice::EngineWentBack { engine, here });
@@ -28,10 +27,10 @@ impl Membership {
     }
 
     /// Takes `view` if nothing is against it.
-    pub(super) fn consider(&mut self, view: View, now: Instant) -> ViewVerdict {
+    pub(super) fn consider(&mut self, view: View) -> ViewVerdict {
         let verdict = self.verdict(&view);
         if verdict == ViewVerdict::Accepted {
-            self.take(Arc::new(view), now);
+            self.take(Arc::new(view));
         }
         verdict
     }
@@ -52,7 +51,7 @@ impl Membership {
         }
     }
 
-    fn take(&mut self, view: Arc<View>, now: Instant) {
+    fn take(&mut self, view: Arc<View>) {
         self.view = Some(Arc::clone(&view));
         self.outputs.put(Output::ViewChanged(Arc::clone(&view)));
         if self.is_publisher(&view) {
@@ -68,7 +67,6 @@ impl Membership {
         } else if self.own.admitted {
             self.fence(own, Fence::NotInView);
         }
-        self.own.beat_at = self.own.beat_at.min(now + self.timing.beat);
     }
 
     /// The epoch of the view that this member goes by; 0: none.
