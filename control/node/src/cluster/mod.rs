@@ -3,5 +3,6 @@
 
 pub(crate) mod engine;
 pub(crate) mod keys;
+pub(crate) mod membership;
 #[cfg_attr(test, expect(dead_code, reason = "the node that speaks through it comes next"))]
 pub(crate) mod mesh;

@@ -20,13 +20,14 @@ const KEYS_MAX: usize = 8 * 1024;
 #[derive(Clone)]
 pub(crate) struct Embedded {
     shared: Arc<Shared>,
+    /// Connected, but in tests.
+    state: Arc<latest::Sender<EngineState>>,
 }
 
 struct Shared {
     keys: Mutex<Keys>,
     /// The last revision; watchers wait for it to grow.
     last: latest::Sender<u64>,
-    state: latest::Sender<EngineState>,
 }
 
 #[derive(Default)]
@@ -44,12 +45,17 @@ struct Slot {
 impl Embedded {
     /// An engine without keys.
     pub(crate) fn new() -> Self {
-        let shared = Shared {
-            keys: Mutex::default(),
-            last: latest::Sender::new(0),
-            state: latest::Sender::new(EngineState::Connected),
-        };
-        Self { shared: Arc::new(shared) }
+        Self::with(Arc::new(Shared { keys: Mutex::default(), last: latest::Sender::new(0) }))
+    }
+
+    fn with(shared: Arc<Shared>) -> Self {
+        Self { shared, state: Arc::new(latest::Sender::new(EngineState::Connected)) }
+    }
+
+    /// Another way to the same engine, which is lost for itself.
+    #[cfg(test)]
+    pub(crate) fn another_client(&self) -> Self {
+        Self::with(self.shared.clone())
     }
 
     pub(super) fn get(&self, key: &Key) -> Result<Option<Entry>, Unavailable> {
@@ -92,7 +98,7 @@ impl Embedded {
     }
 
     pub(super) fn state(&self) -> latest::Receiver<EngineState> {
-        self.shared.state.subscribe()
+        self.state.subscribe()
     }
 
     /// Makes the engine answer nothing, or answer again, as one whose servers are away.
@@ -100,11 +106,11 @@ impl Embedded {
     pub(crate) fn set_lost(&self, lost: bool) {
         let since = std::time::Instant::now();
         let state = if lost { EngineState::Lost { since } } else { EngineState::Connected };
-        self.shared.state.send_replace(state);
+        self.state.send_replace(state);
     }
 
     fn answers(&self) -> Result<(), Unavailable> {
-        match *self.shared.state.borrow() {
+        match *self.state.borrow() {
             EngineState::Connected => Ok(()),
             EngineState::Lost { .. } => Err(Unavailable::new("the engine is lost")),
         }

@@ -15,7 +15,7 @@ mod conformance;
 #[cfg(test)]
 mod nats_faults;
 #[cfg(test)]
-mod nats_servers;
+pub(crate) mod nats_servers;
 
 use std::time::Duration;
 
