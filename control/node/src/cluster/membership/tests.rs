@@ -4,12 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_core::cluster::membership::{
-    Fence, Notice, PeerState, Standing, Timing, ViewVerdict,
-};
+use control_core::cluster::membership::{Fence, Notice, PeerState, Standing, Timing, ViewVerdict};
 use control_core::cluster::{
-    Capacity, Change, Incarnation, Load, LocalSettings, MemberName, Role, Scope, SettingKey, UnixMillis, Versions,
-    View,
+    Capacity, Change, Incarnation, Load, LocalSettings, MemberName, Role, Scope, SettingKey,
+    UnixMillis, Versions, View,
 };
 use control_core::mesh::{ClusterId, Hello};
 use control_core::settings::{AddressPair, PortRange};
@@ -444,7 +442,8 @@ async fn a_view_that_comes_over_the_mesh_is_taken_without_the_engine() {
     let _fourth = Member::start(Coord::Embedded(shared), 4);
     let is_new = |view: &View| view.member(&name(4)).is_some();
     let is = |news: &News| matches!(news, News::Push { view, .. } if is_new(view));
-    let News::Push { view: pushed, .. } = members[controller].told("a view to push", is).await else {
+    let News::Push { view: pushed, .. } = members[controller].told("a view to push", is).await
+    else {
         panic!("just seen")
     };
     let mut news = MeshNews::default();

@@ -39,7 +39,7 @@ use control_core::mesh::{Body, Frame, Hello, Reply, Request, RequestId};
 use tokio::sync::oneshot;
 
 pub(crate) use figures::{MeshFigures, PeerFigures};
-pub(crate) use inbox::{Inbox, Wake};
+pub(crate) use inbox::{Inbox, MeshEvent, Wake};
 pub(crate) use outgoing::SendError;
 use peer::Peer;
 pub(crate) use requests::Pending;
