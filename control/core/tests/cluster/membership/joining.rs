@@ -80,6 +80,21 @@ fn a_name_whose_process_is_gone_is_taken_elsewhere_once_its_lease_has_run_out() 
     assert_eq!(refused(&world, second), None);
 }
 
+/// What it has not seen move may have moved: it hears first, and acts then.
+#[test]
+fn a_process_that_has_slept_does_not_take_a_name_for_free_before_it_has_heard_what_happened() {
+    let mut world = settled(2);
+    let second = world.start("m2", World::settings(9));
+    world.run(1);
+    world.freeze(second);
+    world.run(25_000);
+    let now = world.now();
+    let membership = &mut world.processes[second].membership;
+    membership.handle_timeout(now);
+    let ops: Vec<_> = std::iter::from_fn(|| membership.poll_output()).collect();
+    assert_eq!(ops, []);
+}
+
 /// With nothing else that moves, an engine that takes no writes cannot be told from a dead member.
 #[test]
 fn a_name_is_taken_after_a_longer_time_where_nothing_else_moves() {
