@@ -44,8 +44,14 @@ impl Spread {
     pub fn of(&self, message: &Message) -> u64 {
         match address_of_record(message) {
             Some(user) => self.hash(1, user.as_bytes()),
-            None => self.hash(0, message.call_id().as_bytes()),
+            None => self.of_call(message.call_id()),
         }
+    }
+
+    /// The hash of a Call-ID.
+    #[must_use]
+    pub fn of_call(&self, call_id: &str) -> u64 {
+        self.hash(0, call_id.as_bytes())
     }
 
     /// The hash of what each repetition of a request has in common.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use smallvec::SmallVec;
 
 use super::{Identity, MemberId, rendezvous};
+use crate::transport::Transport;
 
 /// How long what a request has begun may come again: 64*T1 (RFC 3261 17.1.2.2, B3).
 pub const REPEATS: Duration = Duration::from_secs(32);
@@ -59,8 +60,33 @@ pub struct Member {
     pub draining: bool,
     /// How it looks from here; what is said of this member itself does not count.
     pub state: PeerState,
-    /// Where it is reached over SIP: what its listeners are bound to and what they advertise.
-    pub addresses: Vec<SocketAddr>,
+    /// Where it is reached over SIP: what its listeners advertise first, then what else they are bound to.
+    pub addresses: Vec<SipAddress>,
+}
+
+/// Where a member takes SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SipAddress {
+    /// Over which transport.
+    pub transport: Transport,
+    /// The address.
+    pub address: SocketAddr,
+}
+
+impl Member {
+    /// Whether this is an address of the member.
+    #[must_use]
+    pub fn has(&self, address: SocketAddr) -> bool {
+        self.addresses.iter().any(|own| own.address == address)
+    }
+
+    /// What peers of that family and transport know the member by.
+    #[must_use]
+    pub fn address(&self, transport: Transport, is_ipv4: bool) -> Option<SocketAddr> {
+        let fits =
+            |own: &&SipAddress| own.transport == transport && own.address.is_ipv4() == is_ipv4;
+        self.addresses.iter().find(fits).map(|own| own.address)
+    }
 }
 
 /// The members as they are now: the list that the Controller has published, and how each looks from here.
@@ -68,6 +94,9 @@ pub struct Member {
 pub struct View {
     /// All of them, this one included. Of several entries of one member the first counts.
     pub members: Vec<Member>,
+    /// Whether this member sends by itself when it is to send through farm members and none is there: it is
+    /// set to `Auto` (S23). One that is set to `Relay` refuses then what would have to be sent.
+    pub sends_itself: bool,
 }
 
 /// Those that take what is new.
@@ -109,6 +138,7 @@ pub struct Membership {
     mode: Mode,
     draining: bool,
     minority: bool,
+    sends_itself: bool,
     /// By their numbers.
     members: Vec<Member>,
     addresses: HashMap<SocketAddr, Whose>,
@@ -126,6 +156,7 @@ impl Membership {
             mode: Mode::Disabled,
             draining: false,
             minority: false,
+            sends_itself: true,
             members: Vec::new(),
             addresses: HashMap::new(),
             takers: Takers::new(),
@@ -143,6 +174,7 @@ impl Membership {
         // One that is not on the list is not in the farm: it keeps to itself until it is.
         self.mode = own.map_or(Mode::Disabled, |own| own.mode);
         self.draining = own.map_or(self.draining, |own| own.draining);
+        self.sends_itself = view.sends_itself;
         self.addresses = addresses(&members);
         self.members = members;
         self.minority = self.sees_few();
@@ -165,7 +197,8 @@ impl Membership {
 
     /// This member begins to drain before anybody says so.
     pub fn drain(&mut self, now: Instant) {
-        let mut view = View { members: self.members.clone() };
+        let (members, sends_itself) = (self.members.clone(), self.sends_itself);
+        let mut view = View { members, sends_itself };
         for member in view.members.iter_mut().filter(|member| member.identity == self.own) {
             member.draining = true;
         }
@@ -235,7 +268,13 @@ impl Membership {
     /// Whether it is an address of this member, be it of others as well.
     #[must_use]
     pub fn is_own_address(&self, address: SocketAddr) -> bool {
-        self.member(self.own.member).is_some_and(|own| own.addresses.contains(&address))
+        self.member(self.own.member).is_some_and(|own| own.has(address))
+    }
+
+    /// Whether this member sends by itself if nobody sends for it (S22, S23).
+    #[must_use]
+    pub const fn sends_itself(&self) -> bool {
+        self.sends_itself
     }
 
     /// Who takes what is new and has this hash; `None`: nobody.
@@ -299,7 +338,7 @@ fn addresses(members: &[Member]) -> HashMap<SocketAddr, Whose> {
         let id = member.identity.member;
         for address in &member.addresses {
             addresses
-                .entry(*address)
+                .entry(address.address)
                 .and_modify(|whose| {
                     if *whose != Whose::Of(id) {
                         *whose = Whose::Shared;

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::*;
+use crate::transport::Transport;
 use crate::wire::{Message, Uri};
 
 const OWN: u16 = 1;
@@ -35,15 +36,16 @@ fn forged() -> Secrets {
 }
 
 fn member(number: u16, mode: Mode) -> Member {
-    let own = format!("10.0.0.{number}:5060").parse().unwrap();
-    let shared = "192.0.2.1:5060".parse().unwrap();
+    let own = format!("10.0.0.{number}:5060");
+    let addresses = [own.as_str(), "192.0.2.1:5060"]
+        .map(|address| SipAddress { transport: Transport::Udp, address: address.parse().unwrap() });
     Member {
         identity: identity(number, 5),
         weight: 10,
         mode,
         draining: false,
         state: PeerState::Up,
-        addresses: vec![own, shared],
+        addresses: addresses.to_vec(),
     }
 }
 
@@ -51,7 +53,7 @@ fn member(number: u16, mode: Mode) -> Member {
 fn view() -> View {
     let mut members: Vec<Member> = (1..=3).map(|number| member(number, Mode::Member)).collect();
     members.push(member(4, Mode::Relay));
-    View { members }
+    View { members, sends_itself: false }
 }
 
 /// What this member knows besides.

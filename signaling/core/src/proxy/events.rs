@@ -6,7 +6,6 @@ use std::time::Instant;
 use rand::RngCore;
 
 use super::Proxy;
-use super::addresses::advertised;
 use super::authorise::Caller;
 use super::bye::{Asker, first_route};
 use super::identity;
@@ -211,7 +210,7 @@ impl Proxy {
 
     /// What a subscriber sends its next request to.
     fn own_contact(&self, to: &Target, call_id: &str) -> String {
-        let address = advertised(&self.config, to.listener, to.local);
+        let address = self.sent_by(to, call_id);
         let mut contact = format!("<sip:{address};transport={}", to.transport.uri_name());
         self.mark_contact(&mut contact, call_id);
         contact + ">"

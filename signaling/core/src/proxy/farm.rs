@@ -20,7 +20,7 @@ use crate::farm::{
 use crate::registrar::Replica;
 use crate::transaction::Transactions;
 use crate::transaction::arrival::reply_target;
-use crate::transport::{Arrival, ConnectionId, ListenerId, Target};
+use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit};
 use crate::wire::{HeaderName, Message, ResponseBuilder, Uri};
 
 /// What a member of a farm wants done besides.
@@ -28,6 +28,13 @@ use crate::wire::{HeaderName, Message, ResponseBuilder, Uri};
 pub enum FarmOutput {
     /// Give this message to another member, whose [`Proxy::handle_relayed`] it is for.
     Relay(Relay),
+    /// Have a member of the farm send this from its own listeners (S22).
+    SendOut {
+        /// Who sends it.
+        by: Identity,
+        /// The message; of its way, the transport, the remote address and the name count.
+        transmit: Transmit,
+    },
     /// Tell all other members: it is for their [`Proxy::handle_replicated`].
     Replicate(Bytes),
 }
@@ -59,7 +66,7 @@ pub struct Relay {
 }
 
 /// A listener that there is not: of what only another member's socket leads to.
-const NO_LISTENER: ListenerId = ListenerId(u16::MAX);
+pub(super) const NO_LISTENER: ListenerId = ListenerId(u16::MAX);
 
 /// What the router asks of this node.
 struct Own<'p> {
@@ -99,7 +106,9 @@ impl Proxy {
         farm.membership.update(now, view);
         let membership = &farm.membership;
         let members = membership.members();
-        self.addresses.set_cluster(members.iter().flat_map(|member| &member.addresses).copied());
+        self.addresses.set_cluster(
+            members.iter().flat_map(|member| &member.addresses).map(|own| own.address),
+        );
         let is_gone = |identity: &Identity| membership.standing(*identity) == Standing::Gone;
         for Identity { member, incarnation } in before.into_iter().filter(is_gone) {
             // The low bits of its life are what connections carry.
@@ -284,6 +293,10 @@ impl Proxy {
     pub(super) fn adopt(&mut self, target: Target) -> Target {
         if target.connection.is_some_and(|connection| self.is_own_connection(connection)) {
             return target;
+        }
+        // What came by way of a farm member goes back by way of it.
+        if self.relays() && target.connection.is_none() {
+            return Target { listener: NO_LISTENER, ..target };
         }
         let own = self.addresses.listener_at(&self.config, target.transport, target.local);
         let (listener, local) = match own {

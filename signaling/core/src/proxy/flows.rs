@@ -9,7 +9,6 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Proxy;
-use super::addresses::advertised;
 use super::config::Listener;
 use super::flow_token::{Flow, Use};
 use super::identity::Sender;
@@ -96,7 +95,7 @@ impl Proxy {
         let value = |flow: &Target, is_adjacent: bool| {
             let purpose = Use::Dialog(request.call_id());
             let token = is_adjacent.then(|| self.flow_tokens.issue(purpose, flow));
-            let address = advertised(&self.config, flow.listener, flow.local);
+            let address = self.sent_by(flow, request.call_id());
             own_uri(flow.transport, address, is_sips, token.as_deref(), &mark)
         };
         let from = routing::party_of(arrival, request);
@@ -119,7 +118,7 @@ impl Proxy {
         let client = routing::party_of(arrival, request);
         let token = self.flow_tokens.issue(Use::Path, &client.flow);
         let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
-        let address = advertised(&self.config, to.listener, to.local);
+        let address = self.sent_by(to, request.call_id());
         let mark = format!("{MARK};ob");
         let value = own_uri(to.transport, address, is_sips, Some(&token), &mark);
         client.adjacent.then_some(value)

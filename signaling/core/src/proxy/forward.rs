@@ -190,6 +190,7 @@ impl Proxy {
         destinations: Vec<Destination>,
         routed: &Routed,
     ) -> Result<(), Answer> {
+        self.check_exit(&context.request)?;
         let purpose = context.purpose;
         let (mut group, mut q) = (0, None);
         for destination in &destinations {
@@ -336,7 +337,7 @@ impl Proxy {
     /// As [`Proxy::via`], with these twelve digits in the place of the loop's hash, for a message with this
     /// Call-ID.
     pub(super) fn via_with(&mut self, hash: &str, target: &Target, call_id: &str) -> String {
-        let sent_by = advertised(&self.config, target.listener, target.local);
+        let sent_by = self.sent_by(target, call_id);
         let mut via = Vec::with_capacity(VIA_BYTES);
         via.extend_from_slice(b"SIP/2.0/");
         via.extend_from_slice(target.transport.via_name().as_bytes());
@@ -365,8 +366,7 @@ impl Proxy {
             |transport: Transport, address| own_uri(transport, address, is_sips, None, &mark);
         let inside =
             route(arrival.transport, advertised(&self.config, arrival.listener, arrival.local));
-        let outside =
-            route(target.transport, advertised(&self.config, target.listener, target.local));
+        let outside = route(target.transport, self.sent_by(target, request.call_id()));
         let mut routes = smallvec![inside];
         routes.extend((routes[0] != outside).then_some(outside));
         routes

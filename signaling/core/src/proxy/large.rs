@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use super::Proxy;
-use super::addresses::advertised;
 use crate::resolve::{Hop, Standing};
 use crate::table::Key;
 use crate::transport::{Target, Transport};
@@ -60,7 +59,7 @@ impl Proxy {
     fn with_via_of(&self, request: &Message, target: &Target) -> Option<Message> {
         let via = request.top_via();
         let branch = via.branch()?;
-        let sent_by = advertised(&self.config, target.listener, target.local);
+        let sent_by = self.sent_by(target, request.call_id());
         let transport = target.transport.via_name();
         let via = format!("SIP/2.0/{transport} {sent_by};branch={branch};rport");
         let mut edit = request.edit();

@@ -11,6 +11,7 @@ use super::Proxy;
 use super::addresses::Addresses;
 use super::config::{Config, MediaAddresses};
 use super::context::Purpose;
+use super::farm::NO_LISTENER;
 use super::output::{Notice, Output};
 use super::relay::{Continuation, Place};
 use crate::call::media::Unreachable;
@@ -20,6 +21,7 @@ use crate::call::{
 };
 use crate::sdp::{MediaTarget, Rewrite, Sdp, SdpPart, find_sdp};
 use crate::table::Key;
+use crate::transport::Target;
 use crate::wire::{HeaderName, Message, Method};
 
 /// Which leg of which branch of a call a description came from.
@@ -400,7 +402,14 @@ fn place(
     party: &Party,
     named: Option<IpAddr>,
 ) -> Result<call::Place, Unserved> {
-    let sip = party.flow.local.ip();
+    let sip = match party.flow {
+        // The address is that of the member by which its SIP travels: media does not.
+        Target { listener: NO_LISTENER, remote, .. } => {
+            let ip = remote.ip();
+            addresses.facing(ip).ok_or(Unserved::NoRoute(Family::of(ip)))?
+        }
+        Target { local, .. } => local.ip(),
+    };
     let facing = match named {
         Some(named) if Family::of(named) != Family::of(sip) => {
             addresses.facing(named).ok_or(Unserved::NoRoute(Family::of(named)))?

@@ -36,6 +36,7 @@ mod register;
 mod relay;
 mod responses;
 mod routing;
+mod send_out;
 mod shedding;
 #[cfg(test)]
 mod tests;
@@ -295,6 +296,11 @@ impl Proxy {
             && let Some(name) = transmit.target.name
         {
             transmit.server_name = self.names.name(name);
+        }
+        if self.relays()
+            && let Output::Transmit(transmit) = output
+        {
+            return Some(self.sent_out(transmit));
         }
         Some(output)
     }

@@ -11,6 +11,7 @@ use super::ack::WaitingAck;
 use super::bye::Bye;
 use super::context::{Failure, Progress, Purpose};
 use super::events::Outgoing;
+use super::farm::NO_LISTENER;
 use super::output::{Ask, Output};
 use super::routing::Destination;
 use super::{LOOKUP_GRACE, Proxy};
@@ -169,8 +170,10 @@ impl Proxy {
         if !self.may_reach(arrival, hop.address.ip()) {
             return None;
         }
-        let target =
-            self.addresses.target(&self.config, hop.transport, hop.address, Some(arrival))?;
+        let own = self.addresses.target(&self.config, hop.transport, hop.address, Some(arrival));
+        // Where farm members send, this node need not have a way there itself.
+        let others = || self.relays().then(|| by_others(arrival, hop));
+        let target = own.or_else(others)?;
         let name = hop.server_name.as_ref().filter(|_| hop.transport.is_secure());
         Some(Target { name: name.map(|name| self.names.number(name)), ..target })
     }
@@ -418,5 +421,17 @@ impl Proxy {
         {
             self.resting.forgive(hop);
         }
+    }
+}
+
+/// The way to a server that farm members send to (S22).
+const fn by_others(arrival: &Arrival, hop: &Hop) -> Target {
+    Target {
+        transport: hop.transport,
+        listener: NO_LISTENER,
+        local: arrival.local,
+        remote: hop.address,
+        connection: None,
+        name: None,
     }
 }

@@ -1,0 +1,90 @@
+//! A member of the cluster that is set to `Relay`: what it sends goes out through farm members (S22).
+
+use std::net::SocketAddr;
+
+use super::Proxy;
+use super::addresses::advertised;
+use super::failures::RETRY_AFTER;
+use super::farm::{FarmOutput, NO_LISTENER};
+use super::inbound::Answer;
+use super::output::Output;
+use crate::farm::membership::{Standing, Whose};
+use crate::farm::{Farm, Identity, Member, Mode};
+use crate::transport::{Target, Transmit};
+use crate::wire::{HeaderName, Message};
+
+impl Proxy {
+    /// Whether this member sends through others.
+    pub(super) fn relays(&self) -> bool {
+        self.farm.as_ref().is_some_and(|farm| farm.membership.mode() == Mode::Relay)
+    }
+
+    /// What Via, Record-Route and Contact call this node on the way to `target` in a message with this
+    /// Call-ID.
+    pub(super) fn sent_by(&self, target: &Target, call_id: &str) -> SocketAddr {
+        let exit = self.farm.as_deref().filter(|farm| farm.membership.mode() == Mode::Relay);
+        let exit = exit
+            .filter(|_| target.connection.is_none())
+            .and_then(|farm| exit_of(farm, target, call_id));
+        exit.and_then(|exit| exit.address(target.transport, target.remote.is_ipv4()))
+            .unwrap_or_else(|| advertised(&self.config, target.listener, target.local))
+    }
+
+    /// Whether a request can leave this node.
+    ///
+    /// # Errors
+    /// 503 if farm members are to send it and there is none.
+    pub(super) fn check_exit(&self, request: &Message) -> Result<(), Answer> {
+        let Some(farm) = self.farm.as_deref().filter(|_| self.relays()) else { return Ok(()) };
+        let taker = farm.membership.taker(farm.spread.of_call(request.call_id()));
+        if taker.is_some() || farm.membership.sends_itself() {
+            return Ok(());
+        }
+        Err(Answer::new(503, "No Farm Member To Send Through")
+            .with(HeaderName::RetryAfter, RETRY_AFTER))
+    }
+
+    /// How a message leaves this node, which sends through others. A response to what came to this node's
+    /// own sockets leaves from there, and what is for a connection goes to whoever has it.
+    pub(super) fn sent_out(&mut self, transmit: Transmit) -> Output {
+        let target = transmit.target;
+        let is_direct = transmit.bytes.starts_with(b"SIP/2.0 ") && target.listener != NO_LISTENER;
+        if target.connection.is_some() || is_direct {
+            return Output::Transmit(transmit);
+        }
+        let Some(farm) = self.farm.as_deref() else { return Output::Transmit(transmit) };
+        let message = Message::parse_datagram(transmit.bytes.clone());
+        let call_id = message.as_ref().map_or("", Message::call_id);
+        match exit_of(farm, &target, call_id).map(|exit| exit.identity) {
+            Some(by) => Output::Farm(Box::new(FarmOutput::SendOut { by, transmit })),
+            None => Output::Transmit(self.by_itself(transmit)),
+        }
+    }
+
+    /// Nobody sends it for this node: by a listener of its own where it came by another's.
+    fn by_itself(&mut self, mut transmit: Transmit) -> Transmit {
+        let Target { transport, listener, remote, .. } = transmit.target;
+        if listener == NO_LISTENER
+            && let Some(own) = self.addresses.target(&self.config, transport, remote, None)
+        {
+            transmit.target =
+                Target { listener: own.listener, local: own.local, ..transmit.target };
+        }
+        transmit
+    }
+}
+
+/// The farm member that sends to `target`: the one whose own address it came by, which a NAT device lets
+/// through, else that of the Call-ID.
+fn exit_of<'f>(farm: &'f Farm, target: &Target, call_id: &str) -> Option<&'f Member> {
+    let membership = &farm.membership;
+    let reachable = |identity: Identity| membership.standing(identity) == Standing::Reachable;
+    if target.listener == NO_LISTENER
+        && let Some(Whose::Of(id)) = membership.whose(target.local)
+        && let Some(member) = membership.member(id).filter(|member| reachable(member.identity))
+    {
+        return Some(member);
+    }
+    let taker = membership.taker(farm.spread.of_call(call_id))?;
+    membership.member(taker.member)
+}
