@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cluster;
 use crate::control::SOCKET;
 use crate::exit::EXIT_CODES;
 
@@ -54,6 +55,12 @@ pub(crate) enum Command {
     /// Show whom a running node does not listen to, ban somebody, or lift a ban.
     #[command(after_help = BANS_EXAMPLES, args_conflicts_with_subcommands = true)]
     Bans(BansArgs),
+    /// Make a cluster of nodes, let others in, or join one.
+    #[command(after_help = cluster::commands::EXAMPLES)]
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::commands::ClusterCommand,
+    },
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -168,6 +175,9 @@ pub(crate) enum BenchCommand {
     /// Send mutated SIP messages to a node, with undisturbed calls beside them.
     #[command(after_help = MUTATE_EXAMPLES)]
     Mutate(Box<load::mutate::MutateArgs>),
+    /// Measure what the way between two members costs: latency, messages a second, processor time.
+    #[command(after_help = cluster::bench::EXAMPLES)]
+    Mesh(cluster::bench::MeshArgs),
     /// The floor that relays are compared with: epoll, recvfrom and sendto, and nothing else.
     #[command(hide = true)]
     EpollRelay {

@@ -37,6 +37,8 @@ fn main() -> ExitCode {
         Command::Bench { command: BenchCommand::EpollRelay { a, b } } => {
             load::relaybench::floor::run([a, b]).map_err(Stop::from)
         }
+        Command::Bench { command: BenchCommand::Mesh(args) } => cluster::bench::execute(&args),
+        Command::Cluster { command } => cluster::commands::execute(&command),
         Command::Refresh(args) => refresh::refresh(&args),
         Command::Bans(args) => bans::bans(&args),
         Command::Check(args) => check::check(&args),

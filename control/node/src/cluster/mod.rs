@@ -2,6 +2,9 @@
 //! which they know each other, and the mesh by which they speak.
 
 pub(crate) mod engine;
+pub(crate) mod bench;
+pub(crate) mod commands;
+mod join;
 pub(crate) mod keys;
 pub(crate) mod membership;
 #[cfg_attr(test, expect(dead_code, reason = "the node that speaks through it comes next"))]

@@ -18,7 +18,7 @@ use rcgen::KeyPair;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest as _, Sha256};
 
-pub(crate) use authority::{Authority, MEMBER_HOST};
+pub(crate) use authority::{Authority, MEMBER_HOST, request};
 pub(crate) use files::random;
 pub(crate) use identity::Identity;
 pub(crate) use tokens::Tokens;
@@ -35,6 +35,25 @@ pub(crate) struct Keys {
     pub(crate) key: PrivateKeyDer<'static>,
     /// What tokens of the cluster are proved by.
     pub(crate) secret: ClusterSecret,
+}
+
+impl Keys {
+    /// Of another member of the same cluster.
+    ///
+    /// # Errors
+    /// If there is no randomness.
+    pub(crate) fn for_member(
+        of: &Keys,
+        authority: &Authority,
+        name: &MemberName,
+        now: SystemTime,
+    ) -> anyhow::Result<Keys> {
+        let key = KeyPair::generate().context("cannot make a key")?;
+        let certificate = authority.issue(name, &key, now)?;
+        let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
+        let identity = Identity { name: name.clone(), ..of.identity.clone() };
+        Ok(Keys { identity, certificate, key, ..of.clone() })
+    }
 }
 
 impl Clone for Keys {

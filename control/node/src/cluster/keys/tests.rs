@@ -6,7 +6,6 @@ use std::time::{Duration, SystemTime};
 
 use control_core::mesh::{JoinAsk, JoinToken, TokenId, TokenSecret};
 
-use super::authority::request;
 use super::*;
 
 const HOUR: Duration = Duration::from_secs(3600);

@@ -181,6 +181,19 @@ impl Tokens {
         self.state.join("issued").join(name.as_str())
     }
 
+    /// The names that were given to members.
+    ///
+    /// # Errors
+    /// If the folder cannot be read.
+    pub(crate) fn issued_names(&self) -> anyhow::Result<Vec<String>> {
+        let dir = self.state.join("issued");
+        let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+        let mut names: Vec<String> = entries.map(|entry| entry.map(name)).collect::<Result<_, _>>()?;
+        names.sort();
+        Ok(names)
+    }
+
     /// The name is taken from now on.
     pub(super) fn note_issued(&self, name: &MemberName) -> anyhow::Result<()> {
         let path = self.issued(name);

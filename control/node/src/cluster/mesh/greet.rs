@@ -32,7 +32,7 @@ pub(super) struct Ready<S> {
 
 /// Why a connection does not come about.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// Nobody listens there.
     #[error("nobody listens there")]
     ConnectionRefused,
@@ -191,7 +191,7 @@ fn check(
 }
 
 /// Writes a single frame.
-pub(super) async fn say<S: AsyncWrite + Unpin>(
+pub(crate) async fn say<S: AsyncWrite + Unpin>(
     stream: &mut S,
     frame: &Frame,
 ) -> std::io::Result<()> {
@@ -211,7 +211,7 @@ pub(super) async fn part<S: AsyncWrite + Unpin>(stream: &mut S, why: Leave) {
 }
 
 /// Reads a single frame; those of newer versions are passed over.
-pub(super) async fn next<S: AsyncRead + Unpin>(
+pub(crate) async fn next<S: AsyncRead + Unpin>(
     stream: &mut S,
     buffer: &mut BytesMut,
 ) -> Result<Frame, Failure> {

@@ -45,6 +45,8 @@ use peer::Peer;
 pub(crate) use requests::Pending;
 use shared::{Parts, Shared};
 use tls::Tls;
+pub(crate) use greet::{next, say};
+pub(crate) use tls::{JOINING, host, provider, trust};
 
 use super::keys::{Keys, Tokens};
 

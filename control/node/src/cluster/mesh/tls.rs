@@ -103,7 +103,7 @@ pub(super) fn guest(connection: &rustls::ServerConnection) -> anyhow::Result<Gue
 ///
 /// # Errors
 /// If there is none, or it is no member's.
-pub(crate) fn identity(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<Identity> {
+pub(super) fn identity(certificates: Option<&[CertificateDer<'_>]>) -> anyhow::Result<Identity> {
     let first = certificates.and_then(<[_]>::first).context("it shows no certificate")?;
     Identity::of(first)
 }

@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test picks out what it waits for")]
 
 mod events;
+mod joining;
 mod links;
 mod strange;
 
@@ -23,9 +24,7 @@ use rcgen::KeyPair;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::greet::{next, say};
 use super::inbox::MeshEvent;
-use super::tls::host;
 use super::*;
 use crate::cluster::keys::{Authority, Identity};
 
@@ -106,6 +105,15 @@ struct Running {
 
 impl Running {
     fn start(member: Member, keys: Keys, listen: SocketAddr) -> Running {
+        Running::start_with(member, keys, listen, None)
+    }
+
+    fn start_with(
+        member: Member,
+        keys: Keys,
+        listen: SocketAddr,
+        tokens: Option<Tokens>,
+    ) -> Running {
         let (wake, woken) = sync_channel(1);
         // Full: somebody has been woken already.
         let wake: Wake = Arc::new(move || {
@@ -116,7 +124,7 @@ impl Running {
             listen,
             member,
             keys,
-            tokens: None,
+            tokens,
             wake_signaling: Arc::clone(&wake),
             wake_control: wake,
         };
