@@ -167,3 +167,59 @@ fn the_systemd_unit_starts_the_node_with_options_that_it_has() {
     assert!(err.contains("ringfarm.toml:2:8: node.name: expected a string"), "{err}");
     assert!(unit.contains(&format!("\nRestartPreventExitStatus={code}\n")), "{unit}");
 }
+
+/// What a node has to be told to become a member, and what is said when that cannot be.
+#[test]
+fn cluster_makes_keys_once_shows_them_and_makes_tokens() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let state = dir.path().join("keys");
+    let cluster = |args: &[&str]| {
+        outcome(&ringfarm(&[&["cluster"][..], args, &["--state", name(&state)]].concat()))
+    };
+    let (code, _, err) = cluster(&["show"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("holds no member's keys: `ringfarm cluster init` makes"), "{err}");
+    let (code, out, err) = cluster(&["init", "--name", "fe-1"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    assert!(out.contains("its member fe-1\n") && out.contains("[cluster]\nstate = "), "{out}");
+    let (code, _, err) = cluster(&["init", "--name", "fe-2"]);
+    assert_eq!(code, 1);
+    assert!(err.contains("this node is a member of a cluster already"), "{err}");
+    let (code, out, _) = cluster(&["show", "--json"]);
+    let shown: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert_eq!(
+        (code, &shown["member"], &shown["lets_members_in"]),
+        (0, &"fe-1".into(), &true.into())
+    );
+    let (code, token, _) = cluster(&["token", "--address", "127.0.0.1:1", "--valid", "10m"]);
+    assert!(code == 0 && token.starts_with("rf1-") && token.lines().count() == 1, "{token}");
+    assert_eq!(cluster(&["token", "--address", "127.0.0.1:1", "--valid", "8d"]).0, 2);
+}
+
+#[test]
+fn cluster_join_says_what_is_wrong_with_a_token_or_with_whom_it_names() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let made = ringfarm(&["cluster", "init", "--state", name(&first), "--name", "n1"]);
+    assert!(made.status.success(), "{made:?}");
+    let token = ["cluster", "token", "--state", name(&first), "--address", "127.0.0.1:1"];
+    let (_, token, _) = outcome(&ringfarm(&token));
+    let token = token.trim();
+    let join = |token: &str| {
+        let args = ["cluster", "join", token, "--state", name(&second), "--name", "n2"];
+        let (code, _, err) = outcome(&ringfarm(&args));
+        (code, err)
+    };
+    let (code, err) = join(&token[..token.len() - 2]);
+    assert!(code == 2 && err.contains("the token is damaged: copy the whole of it"), "{err}");
+    let (code, err) = join("hello");
+    assert!(code == 2 && err.contains("this is not a token"), "{err}");
+    // Nobody listens there.
+    let (code, err) = join(token);
+    assert_eq!(code, 1);
+    assert!(
+        err.contains("the member at 127.0.0.1:1 does not let this node in: cannot connect"),
+        "{err}"
+    );
+    assert!(!second.exists(), "nothing is left behind");
+}

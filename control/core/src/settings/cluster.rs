@@ -1,13 +1,15 @@
-//! `[cluster]`: the engine that holds what the members of a cluster agree on.
+//! `[cluster]`: which member of a cluster this node is, and the engine that holds what the members agree on.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use super::next_hop::NextHop;
 use super::problem::Wrong;
 use super::read::{Reader, Text};
 use super::table::{Rules, settings_table};
 use super::tls::FilePath;
-use super::values::{name, text_values};
+use super::values::{name, not_unicast, text_values};
+use crate::cluster::{FarmSetting, MemberName, PlacementSetting, Role};
 
 /// Servers of one engine. Three keep the data and survive the death of one, five of two; more add
 /// nothing but places to connect to.
@@ -16,6 +18,39 @@ const SERVERS_MAX: usize = 16;
 settings_table! {
     /// Several nodes that act as one.
     section Cluster {
+        /// The folder of this member's keys, which `ringfarm cluster init` or `ringfarm cluster join`
+        /// has made. Absent: this node is no member of a cluster.
+        restart state: Option<FilePath> = optional("\"/var/lib/ringfarm/cluster\"");
+
+        /// This member's name. Absent: as its keys say, which it cannot differ from.
+        restart name: Option<MemberName> = optional("\"fe-1\"");
+
+        /// Address and port that other members connect to (TLS, both sides with a key of the
+        /// cluster's); needed with `state`. In a network of your own, if there is one.
+        restart listen: Option<SocketAddr> = optional("\"10.0.0.1:7443\"");
+
+        /// What other members are told to connect to instead, where it is another address than
+        /// `listen` or that is a wildcard.
+        restart advertise: Option<SocketAddr> = optional("\"10.0.0.1:7443\"");
+
+        /// What this member is for: "frontend" (SIP and media of the outside) or "backend" (accounts).
+        restart role: Role = default(Role::Frontend);
+
+        /// SIP Farm: "member" (new requests are processed here or relayed to other farm members),
+        /// "disabled" (they are processed where they come in), "relay" (what this member sends goes
+        /// out through farm members), or "auto": a frontend is a member, a backend relays.
+        restart farm: FarmSetting = default(FarmSetting::Auto);
+
+        /// Call Legs Processing: where call legs are created: "locally", "locally-for-others",
+        /// "remotely" or "auto": a frontend also for others, a backend remotely.
+        restart call_legs: PlacementSetting = default(PlacementSetting::Auto);
+
+        /// Signal Processing: where Signals are created, as `call_legs`.
+        restart signals: PlacementSetting = default(PlacementSetting::Auto);
+
+        /// This member's share of new requests, compared with those of the others.
+        restart capacity: u32 = default(100) in 1..=10_000;
+
         /// Where the members keep what they agree on.
         table engine: Engine = default(Engine::default());
     }
@@ -99,8 +134,33 @@ impl Text for EngineUser {
     }
 }
 
+impl Cluster {
+    /// Where other members reach this one.
+    #[must_use]
+    pub fn reached_at(&self) -> Option<SocketAddr> {
+        self.advertise.or(self.listen)
+    }
+}
+
 impl Rules for Cluster {
-    fn check(&self, _: &str, _: &mut Reader) {}
+    fn check(&self, path: &str, reader: &mut Reader) {
+        let mut tell = |key: &str, what: String, fix: &str| {
+            reader.tell(&format!("{path}.{key}"), Wrong::new(what, fix));
+        };
+        if self.state.is_some() && self.listen.is_none() {
+            let what = "other members could not connect to this one".to_owned();
+            tell("state", what, "add listen = \"ADDRESS:PORT\"");
+        }
+        let key = if self.advertise.is_some() { "advertise" } else { "listen" };
+        let Some(reached) = self.reached_at() else { return };
+        if let Some(why) = not_unicast(reached.ip()) {
+            let fix = "name an address that other members can connect to in advertise";
+            tell(key, format!("{} {why}", reached.ip()), fix);
+        } else if reached.port() == 0 {
+            let what = "no other member could know which port that is".to_owned();
+            tell(key, what, "choose a port, for example 7443");
+        }
+    }
 }
 
 impl Rules for Engine {

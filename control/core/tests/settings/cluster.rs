@@ -1,4 +1,4 @@
-//! `[cluster.engine]`.
+//! `[cluster]` and `[cluster.engine]`.
 
 use crate::{bad, good};
 
@@ -48,6 +48,37 @@ fn a_node_that_says_who_it_is_to_the_engine_says_the_whole() {
         ("credentials = \"c\"\n", "is not the full name of a file"),
     ] {
         let problems = bad(&format!("{engine}{keys}"));
+        assert!(problems.contains(says), "{problems}");
+    }
+}
+
+#[test]
+fn a_node_is_no_member_of_a_cluster_unless_it_is_said() {
+    let cluster = good("").cluster;
+    assert_eq!((cluster.state, cluster.listen, cluster.capacity), (None, None, 100));
+    let text = "[cluster]\nstate = \"/k\"\nname = \"be-1\"\nlisten = \"0.0.0.0:7443\"\n\
+                advertise = \"10.0.0.1:7443\"\nrole = \"backend\"\nfarm = \"relay\"\ncapacity = 50\n";
+    let cluster = good(text).cluster;
+    assert_eq!(cluster.reached_at(), Some("10.0.0.1:7443".parse().unwrap()));
+    assert_eq!((cluster.role.word(), cluster.farm.word()), ("backend", "relay"));
+}
+
+#[test]
+fn a_member_says_where_others_connect_to_it() {
+    for (keys, says) in [
+        (
+            "state = \"/k\"",
+            "cluster.state: other members could not connect to this one; add listen",
+        ),
+        ("listen = \"0.0.0.0:7443\"", "cluster.listen: 0.0.0.0 is a wildcard; name an address"),
+        ("listen = \"10.0.0.1:7443\"\nadvertise = \"224.0.0.1:1\"", "cluster.advertise: 224.0.0.1"),
+        ("listen = \"10.0.0.1:0\"", "cluster.listen: no other member could know which port"),
+        ("name = \"FE 1\"", "cluster.name: \"FE 1\" is not a name for a member"),
+        ("role = \"boss\"", "cluster.role: unknown role"),
+        ("farm = \"on\"", "cluster.farm: unknown farm setting"),
+        ("capacity = 0", "cluster.capacity: 0 is out of range"),
+    ] {
+        let problems = bad(&format!("[cluster]\n{keys}\n"));
         assert!(problems.contains(says), "{problems}");
     }
 }

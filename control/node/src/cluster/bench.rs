@@ -2,6 +2,7 @@
 //! TLS on the loopback; what is measured is what a relayed message meets.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -11,9 +12,10 @@ use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use clap::Args;
 use control_core::cluster::{
-    Capacity, FarmSetting, Incarnation, Member, MemberId, MemberName, PlacementSetting, Profile, Role,
+    Capacity, FarmSetting, Incarnation, Member, MemberId, MemberName, PlacementSetting, Profile,
+    Role,
 };
-use control_core::mesh::{Body, Frame, Hop, ListenerKind, PROTOCOL, Sip};
+use control_core::mesh::{Frame, Hop, ListenerKind, PROTOCOL, Sip};
 use control_core::settings::{AddressPair, PortRange};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
@@ -115,7 +117,6 @@ struct Pair {
     two: Mesh,
     /// The second one's inboxes have something.
     woken: Receiver<()>,
-    first: MemberId,
     second: MemberId,
 }
 
@@ -141,14 +142,15 @@ impl Pair {
         let one = start(member(n1, MemberId::FIRST)?, keys, quiet)?;
         let two = start(member(n2.clone(), second)?, other, wake)?;
         one.handle.set_peers(&[(n2, two.address)]);
-        let pair = Pair { one, two, woken, first: MemberId::FIRST, second };
+        let pair = Pair { one, two, woken, second };
         pair.await_connection(&ready)?;
         Ok(pair)
     }
 
     fn await_connection(&self, ready: &Receiver<()>) -> anyhow::Result<()> {
         let end = Instant::now() + PATIENCE;
-        let is_up = |handle: &MeshHandle| handle.figures().peers.iter().any(|peer| peer.is_connected);
+        let is_up =
+            |handle: &MeshHandle| handle.figures().peers.iter().any(|peer| peer.is_connected);
         while !is_up(&self.one.handle) || !is_up(&self.two.handle) {
             ensure!(Instant::now() < end, "the two members do not connect");
             // Whether there was something or not: it is looked at above.
@@ -162,8 +164,8 @@ impl Pair {
         self.two.stop();
     }
 
-    /// Takes what has come for the second member, until `time` is over or `take` says that it is enough.
-    fn serve(&self, inbox: &Inbox, end: Instant, mut take: impl FnMut(MeshEvent) -> bool) {
+    /// Takes what has come for the second member, until `end`.
+    fn serve(&self, inbox: &Inbox, end: Instant, mut take: impl FnMut(MeshEvent)) {
         let mut events = Vec::new();
         while Instant::now() < end {
             inbox.drain(&mut events);
@@ -171,28 +173,22 @@ impl Pair {
                 // As above.
                 let _ = self.woken.recv_timeout(Duration::from_millis(20));
             }
-            for event in events.drain(..) {
-                if take(event) {
-                    return;
-                }
-            }
+            events.drain(..).for_each(&mut take);
         }
     }
 
     /// Requests that are answered at once, so many at a time.
     fn ask(&self, time: Duration, in_flight: usize) -> anyhow::Result<Asked> {
         let end = Instant::now() + time;
+        let (handle, second) = (&self.one.handle, self.second);
         let asking = thread::scope(|scope| {
-            scope.spawn(|| {
-                self.serve(&self.two.control, end + Duration::from_millis(200), |event| {
-                    if let MeshEvent::Frame(from, Frame::Request(request)) = event {
-                        // The asker notices what was not sent.
-                        let _ = self.two.handle.reply(from, request.id, Ok(request.body.0));
-                    }
-                    false
-                });
+            let asker = scope.spawn(move || asker(handle, second, end, in_flight));
+            self.serve(&self.two.control, end + Duration::from_millis(200), |event| {
+                if let MeshEvent::Frame(from, Frame::Request(request)) = event {
+                    // The asker notices what was not sent.
+                    let _ = self.two.handle.reply(from, request.id, Ok(request.body.0));
+                }
             });
-            let asker = scope.spawn(|| asker(&self.one.handle, self.second, end, in_flight));
             asker.join().map_err(|_| anyhow::anyhow!("the asker has panicked"))?
         });
         let mut times = asking?;
@@ -214,11 +210,11 @@ impl Pair {
         let start = Instant::now();
         let end = start + time;
         let (sent, got) = thread::scope(|scope| {
-            let sender = scope.spawn(|| self.flood(&frame, start, end, rate));
+            let (handle, second, frame) = (&self.one.handle, self.second, &frame);
+            let sender = scope.spawn(move || flood(handle, second, frame, start..end, rate));
             let mut got = 0_u64;
             self.serve(&self.two.signaling, end + Duration::from_millis(300), |event| {
                 got += u64::from(matches!(event, MeshEvent::Frame(_, Frame::SipRelay(_))));
-                false
             });
             let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"));
             (sent, got)
@@ -232,34 +228,41 @@ impl Pair {
         Ok(Relayed { per_second, cpu_us, per_write })
     }
 
-    fn flood(&self, frame: &Frame, start: Instant, end: Instant, rate: Option<u32>) -> u64 {
-        let mut sent = 0_u64;
-        while Instant::now() < end {
-            if let Some(rate) = rate {
-                let due = start + Duration::from_secs_f64(sent as f64 / f64::from(rate));
-                thread::sleep(due.saturating_duration_since(Instant::now()));
-            }
-            let mut batch = self.one.handle.batch();
-            let mut is_full = false;
-            for _ in 0..BATCH {
-                let taken = batch.send(self.second, frame);
-                sent += u64::from(taken.is_ok());
-                is_full |= taken == Err(SendError::Full);
-            }
-            drop(batch);
-            if is_full {
-                thread::yield_now();
-            }
-        }
-        sent
-    }
-
     /// Frames and writes of the first member.
     fn written(&self) -> (u64, u64) {
         let peers = self.one.handle.figures().peers;
         let sum = |of: fn(&super::mesh::PeerFigures) -> u64| peers.iter().map(of).sum();
         (sum(|peer| peer.frames_out), sum(|peer| peer.writes))
     }
+}
+
+/// Relays this message for that time; how often it was taken.
+fn flood(
+    handle: &MeshHandle,
+    to: MemberId,
+    frame: &Frame,
+    time: Range<Instant>,
+    rate: Option<u32>,
+) -> u64 {
+    let mut sent = 0_u64;
+    while Instant::now() < time.end {
+        if let Some(rate) = rate {
+            let due = time.start + Duration::from_secs_f64(sent as f64 / f64::from(rate));
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+        let mut batch = handle.batch();
+        let mut is_full = false;
+        for _ in 0..BATCH {
+            let taken = batch.send(to, frame);
+            sent += u64::from(taken.is_ok());
+            is_full |= taken == Err(SendError::Full);
+        }
+        drop(batch);
+        if is_full {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    sent
 }
 
 /// How long each request took.
@@ -318,7 +321,7 @@ fn message(bytes: u32) -> anyhow::Result<Frame> {
     let address = SocketAddr::from(([127, 0, 0, 1], 5060));
     let listener = ListenerKind::Address;
     let hop = Hop { transport: 0, listener, local: address, remote: address, connection: 0 };
-    let Body(bytes) = Body(vec![b'x'; usize::try_from(bytes)?].into());
+    let bytes = vec![b'x'; usize::try_from(bytes)?].into();
     Ok(Frame::SipRelay(Sip { hop, bytes }))
 }
 
@@ -337,7 +340,9 @@ impl Results {
         };
         let relayed = |what: String, relayed: &Relayed| {
             let Relayed { per_second, cpu_us, per_write } = relayed;
-            format!("{what:<36}CPU {cpu_us:7.2} us   {per_write:5.1} a write   {per_second:11.0}/s\n")
+            format!(
+                "{what:<36}CPU {cpu_us:7.2} us   {per_write:5.1} a write   {per_second:11.0}/s\n"
+            )
         };
         let bytes = args.bytes;
         asked("request and reply, one at a time", &self.one)

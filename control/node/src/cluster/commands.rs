@@ -149,7 +149,8 @@ fn name_or_host(name: Option<&MemberName>) -> anyhow::Result<MemberName> {
     }
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let first = host.trim().split('.').next().unwrap_or_default().to_ascii_lowercase();
-    MemberName::new(&first).map_err(|why| anyhow!("this host's name does not do: {why}; give --name"))
+    MemberName::new(&first)
+        .map_err(|why| anyhow!("this host's name does not do: {why}; give --name"))
 }
 
 fn show(path: &Path, as_json: bool) -> anyhow::Result<String> {

@@ -38,18 +38,15 @@ pub(crate) async fn join(
 ) -> anyhow::Result<Keys> {
     state.refuse_if_taken()?;
     let key = KeyPair::generate().context("cannot make a key")?;
-    let ask = JoinAsk {
-        id: token.id,
-        secret: token.secret,
-        name: name.clone(),
-        request: request(&key)?,
-    };
+    let ask =
+        JoinAsk { id: token.id, secret: token.secret, name: name.clone(), request: request(&key)? };
     let asked = timeout(ANSWER_WITHIN, ask_member(token, ask)).await;
     let grant = asked
         .map_err(|_| anyhow!("no answer within {} s", ANSWER_WITHIN.as_secs()))
         .flatten()
         .with_context(|| format!("the member at {} does not let this node in", token.address))?;
-    let (ca, certificate) = (CertificateDer::from(grant.ca), CertificateDer::from(grant.certificate));
+    let (ca, certificate) =
+        (CertificateDer::from(grant.ca), CertificateDer::from(grant.certificate));
     if fingerprint(&ca) != token.ca || Identity::of(&certificate)?.name != *name {
         bail!("the member at {} has given what was not asked for", token.address);
     }
@@ -67,7 +64,8 @@ async fn ask_member(token: &JoinToken, ask: JoinAsk) -> anyhow::Result<Grant> {
         .with_no_client_auth();
     config.alpn_protocols = vec![JOINING.to_vec()];
     let connector = TlsConnector::from(Arc::new(config));
-    let mut stream = connector.connect(host()?, stream).await.context("it is not who it should be")?;
+    let mut stream =
+        connector.connect(host()?, stream).await.context("it is not who it should be")?;
     say(&mut stream, &Frame::JoinAsk(ask)).await.context("it does not listen")?;
     let answer = next(&mut stream, &mut BytesMut::new()).await.context("it does not answer")?;
     if let Frame::JoinRefused(why) = answer {

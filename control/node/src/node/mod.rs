@@ -9,7 +9,7 @@ mod event_loop;
 mod gather;
 mod host_addresses;
 mod kernel;
-mod metrics;
+pub(crate) mod metrics;
 mod ng;
 mod node_secret;
 mod notices;

@@ -187,9 +187,11 @@ impl Tokens {
     /// If the folder cannot be read.
     pub(crate) fn issued_names(&self) -> anyhow::Result<Vec<String>> {
         let dir = self.state.join("issued");
-        let entries = fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
+        let entries =
+            fs::read_dir(&dir).with_context(|| format!("cannot read {}", dir.display()))?;
         let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
-        let mut names: Vec<String> = entries.map(|entry| entry.map(name)).collect::<Result<_, _>>()?;
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.map(name)).collect::<Result<_, _>>()?;
         names.sort();
         Ok(names)
     }

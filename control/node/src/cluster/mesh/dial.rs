@@ -22,7 +22,8 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(1);
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-/// A connection that has lasted this long was a good one: the next is opened at once.
+/// A connection that has lasted this long was a good one: the next is opened at once, and others after
+/// a pause.
 const GOOD_AFTER: Duration = Duration::from_secs(5);
 
 /// The pauses between attempts: each twice the last, a quarter more or less, so that members that have
@@ -69,8 +70,14 @@ pub(super) async fn keep(shared: Arc<Shared>, peer: Arc<Peer>) {
             let mut state = peer.state();
             (state.address, state.link.is_some(), state.lasted.take())
         };
-        if lasted.is_some_and(|lasted| lasted >= GOOD_AFTER) {
-            backoff.reset();
+        match lasted {
+            Some(lasted) if lasted >= GOOD_AFTER => backoff.reset(),
+            // One that breaks again and again is not to be opened as fast as it breaks.
+            Some(_) if !is_linked && !shared.is_stopping() => {
+                sleep(backoff.next()).await;
+                continue;
+            }
+            Some(_) | None => {}
         }
         if shared.is_stopping() || (!is_linked && shared.forget(&peer)) {
             return;

@@ -16,6 +16,7 @@ mod figures;
 mod greet;
 mod inbox;
 mod link;
+pub(crate) mod metrics;
 mod outgoing;
 mod peer;
 mod requests;
@@ -39,13 +40,13 @@ use control_core::mesh::{Body, Frame, Hello, Reply, Request, RequestId};
 use tokio::sync::oneshot;
 
 pub(crate) use figures::{MeshFigures, PeerFigures};
+pub(crate) use greet::{next, say};
 pub(crate) use inbox::{Inbox, MeshEvent, Wake};
 pub(crate) use outgoing::SendError;
 use peer::Peer;
 pub(crate) use requests::Pending;
 use shared::{Parts, Shared};
 use tls::Tls;
-pub(crate) use greet::{next, say};
 pub(crate) use tls::{JOINING, host, provider, trust};
 
 use super::keys::{Keys, Tokens};

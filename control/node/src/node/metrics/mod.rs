@@ -20,7 +20,7 @@ use signaling_net::tls::Certificate;
 use super::Shared;
 use super::host_addresses::Named;
 pub(super) use figures::{Figures, OverloadFigures, Tally};
-use page::{Kind, Page, label};
+pub(crate) use page::{Kind, Page, label};
 
 /// Serves on `listen` until the process ends.
 ///

@@ -177,3 +177,31 @@ fn what_a_member_says_of_itself_and_its_view_reach_the_others() {
     one.wait("round trip", |one| (!one.peer(2).rtt.is_zero()).then_some(()));
     assert!(one.peer(2).rtt < Duration::from_secs(1), "{:?}", one.peer(2).rtt);
 }
+
+#[test]
+fn prometheus_is_told_how_each_member_does() {
+    let cluster = Cluster::new(1);
+    let (mut one, two) = (cluster.start(1), cluster.start(2));
+    one.know(&[&two]);
+    one.await_up(2);
+    one.handle().send(id(2), &event("x")).unwrap();
+    let told = |one: &Running| {
+        let mut page = crate::node::metrics::Page::default();
+        super::super::metrics::add(&mut page, &one.handle().figures());
+        page.finish()
+    };
+    let page = told(&one);
+    for line in [
+        "ringfarm_mesh_member_up{member=\"n2\"} 1\n",
+        "ringfarm_mesh_connections_total{member=\"n2\"} 1\n",
+    ] {
+        assert!(page.contains(line), "{page}");
+    }
+    two.mesh.stop();
+    one.await_down(2);
+    assert_eq!(one.handle().send(id(2), &event("x")), Err(SendError::NotConnected));
+    let page = told(&one);
+    assert!(page.contains("ringfarm_mesh_member_up{member=\"n2\"} 0\n"), "{page}");
+    let dropped = "ringfarm_mesh_dropped_total{member=\"n2\",why=\"not_connected\"} 1\n";
+    assert!(page.contains(dropped), "{page}");
+}

@@ -24,7 +24,6 @@ use rcgen::KeyPair;
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::inbox::MeshEvent;
 use super::*;
 use crate::cluster::keys::{Authority, Identity};
 

@@ -226,3 +226,30 @@ fn what_is_no_tls_is_refused() {
     });
     failed(&mut one, 1);
 }
+
+/// Each connection of a member that breaks at once costs a handshake.
+#[test]
+fn a_connection_that_breaks_again_and_again_is_opened_more_and_more_seldom() {
+    let cluster = Cluster::new(1);
+    let mut one = cluster.start(1);
+    let runtime = runtime();
+    let listener = runtime.block_on(tokio::net::TcpListener::bind(loopback())).unwrap();
+    one.handle().set_peers(&[(name("n9"), listener.local_addr().unwrap())]);
+    let tls = Tls::new(&cluster.keys("n9")).unwrap();
+    let mut times = Vec::new();
+    runtime.block_on(async {
+        while times.len() < 5 {
+            let accepted = tokio::time::timeout(PATIENCE, listener.accept()).await.unwrap();
+            times.push(Instant::now());
+            let mut stream = tls.acceptor.accept(accepted.unwrap().0).await.unwrap();
+            let hello = Hello::new(cluster.id, member("n9", 9, 1), Load::default());
+            say(&mut stream, &Frame::Hello(Box::new(hello))).await.unwrap();
+            let mut buffer = BytesMut::new();
+            while !matches!(next(&mut stream, &mut buffer).await.unwrap(), Frame::Welcome(_)) {}
+        }
+    });
+    one.await_up(9);
+    // 50, 100, 200 and 400 ms, a quarter more or less.
+    let took = times[4] - times[0];
+    assert!(took > Duration::from_millis(500), "{took:?}");
+}
