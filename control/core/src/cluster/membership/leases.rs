@@ -8,9 +8,11 @@ use super::slot::Slot;
 use crate::cluster::{Document, Incarnate, MemberName};
 
 impl Membership {
-    /// Whether the engine has taken none of our writes for some time.
+    /// Whether the engine has taken none of our writes for some time. Who is no member writes nothing,
+    /// and cannot tell by that.
     pub(super) fn is_stalled(&self, now: Instant) -> bool {
-        self.last_write.is_some_and(|at| now >= at + self.timing.stalled())
+        self.own.announced.is_some()
+            && self.last_write.is_some_and(|at| now >= at + self.timing.stalled())
     }
 
     /// Whether the key has stood still for `time`, and would have moved had its holder lived.

@@ -175,8 +175,6 @@ impl Membership {
         self.own.kept.clear();
         self.own.refused = None;
         self.own.profile = None;
-        // Who writes nothing cannot tell by that whether the engine takes writes.
-        self.last_write = None;
         self.outputs.put(Output::Fenced { was, why });
     }
 
