@@ -90,7 +90,7 @@ impl Proxy {
         if !makes_dialog(request) {
             return None;
         }
-        let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+        let is_sips = matches!(request.uri_scheme(), Some(Scheme::Sips));
         let mark = self.flow_mark(request.call_id());
         let value = |flow: &Target, is_adjacent: bool| {
             let purpose = Use::Dialog(request.call_id());
@@ -117,7 +117,7 @@ impl Proxy {
         }
         let client = routing::party_of(arrival, request);
         let token = self.flow_tokens.issue(Use::Path, &client.flow);
-        let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+        let is_sips = matches!(request.uri_scheme(), Some(Scheme::Sips));
         let address = self.sent_by(to, request.call_id());
         let mark = format!("{MARK};ob");
         let value = own_uri(to.transport, address, is_sips, Some(&token), &mark);

@@ -1,7 +1,7 @@
 //! Building the request that goes to a target (RFC 3261 16.6) and sending it.
 
 use std::collections::hash_map::DefaultHasher;
-use std::hash::{Hash, Hasher};
+use std::hash::Hasher;
 use std::time::Instant;
 
 use smallvec::{SmallVec, smallvec};
@@ -32,23 +32,34 @@ use crate::wire::{
 /// What decides where this node sends a request: if one comes back with the same, it loops
 /// (RFC 3261 16.6 step 8). [`LOOP_DIGITS`] at the end of our branch.
 fn loop_hash(request: &Message) -> String {
+    let mut text = Vec::with_capacity(LOOP_BYTES);
+    let mut part = |part: &[u8]| {
+        text.extend_from_slice(part);
+        // No part holds it, since a head is text.
+        text.push(0);
+    };
+    part(request.request_uri().as_bytes());
+    part(request.call_id().as_bytes());
+    part(&request.cseq().number.to_be_bytes());
+    part(request.from().tag().unwrap_or_default().as_bytes());
+    part(request.to().tag().unwrap_or_default().as_bytes());
+    for name in [HeaderName::Route, HeaderName::ProxyAuthorization, HeaderName::ProxyRequire] {
+        if request.has(name) {
+            request.values(name).for_each(&mut part);
+            part(name.as_str().as_bytes());
+        }
+    }
     // SipHash with fixed keys: the value must be the same each time the request passes, and nobody
     // gains by making two requests collide but the 482 that they would bring on themselves.
     let mut hasher = DefaultHasher::new();
-    request.request_uri().hash(&mut hasher);
-    request.call_id().hash(&mut hasher);
-    request.cseq().number.hash(&mut hasher);
-    request.from().tag().hash(&mut hasher);
-    request.to().tag().hash(&mut hasher);
-    for name in [HeaderName::Route, HeaderName::ProxyAuthorization, HeaderName::ProxyRequire] {
-        if request.has(name) {
-            request.values(name).for_each(|value| value.hash(&mut hasher));
-        }
-    }
+    hasher.write(&text);
     let mut hash = Vec::with_capacity(LOOP_DIGITS);
     push_hex::<LOOP_DIGITS>(&mut hash, hasher.finish());
     into_text(hash)
 }
+
+/// Room for what decides the way of a usual request.
+const LOOP_BYTES: usize = 256;
 
 /// Hexadecimal digits at the end of our branch that are the same each time a request passes.
 const LOOP_DIGITS: usize = 12;
@@ -360,7 +371,7 @@ impl Proxy {
         target: &Target,
     ) -> SmallVec<[String; 2]> {
         // RFC 3261 16.6 step 4.
-        let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+        let is_sips = matches!(request.uri_scheme(), Some(Scheme::Sips));
         let mark = self.call_mark(call, request.call_id());
         let route =
             |transport: Transport, address| own_uri(transport, address, is_sips, None, &mark);

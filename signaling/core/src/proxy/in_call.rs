@@ -38,7 +38,7 @@ pub(super) enum Onward {
 /// RFC 3261 26.2.2: what asks for TLS goes no other way, within a call as before it. A BYE does, for a call
 /// that could not be ended would be worse than its end overheard.
 fn check_secure(request: &Message, method: &Method, to: &Onward) -> Result<(), Answer> {
-    let is_sips = request.uri().is_some_and(|uri| matches!(uri.scheme(), Scheme::Sips));
+    let is_sips = matches!(request.uri_scheme(), Some(Scheme::Sips));
     let is_secure = match to {
         Onward::Direct { target, .. } => target.transport.is_secure(),
         Onward::Way(way) => way.is_secure(),

@@ -246,7 +246,9 @@ impl Proxy {
             last_route_is_uri: false,
             next_is_strict: false,
         };
+        // Ours have parameters, and few others have.
         if !routes.is_empty()
+            && request.request_uri().contains(';')
             && let Some(uri) = request.uri()
             && (uri.user().is_none() && uri.params().has("rf") || uri.params().has(flows::MARK))
             && (self.addresses.is_own(&self.config, &uri) || self.is_of_farm(&uri, call_id))

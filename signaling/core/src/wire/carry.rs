@@ -21,7 +21,8 @@ use super::via::ViaSpans;
 pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Arc<Index>> {
     let old = edit.message().index();
     let (start, first_header) = start_line(edit, old, raw)?;
-    let (entries, head_end) = entries(edit, old, raw, first_header)?;
+    let mut entries = Entries::new();
+    let head_end = header_lines(edit, old, raw, first_header, &mut entries)?;
     let known = Known::collect(raw, &entries).ok()?;
     let method = carried_method(edit, old, raw, &known)?;
     let carried = Carried { edit, old, raw };
@@ -71,15 +72,15 @@ fn start_line(edit: &Edit<'_>, old: &Index, raw: &[u8]) -> Option<(StartLine, us
     }
 }
 
-/// The header lines, and where the empty line starts.
-fn entries(
+/// Notes the header lines; returns where the empty line starts.
+fn header_lines(
     edit: &Edit<'_>,
     old: &Index,
     raw: &[u8],
     first_header: usize,
-) -> Option<(Entries, usize)> {
+    entries: &mut Entries,
+) -> Option<usize> {
     let was = &old.entries[..];
-    let mut entries = Entries::new();
     let mut at = first_header;
     for line in edit.lines() {
         let (entry, len) = match line {
@@ -103,7 +104,7 @@ fn entries(
         entries.push(written(Some(name), name.as_str().len() as u16, raw, at, len));
         at += len;
     }
-    (entries.len() < HEADERS_MAX && at < HEAD_BYTES_MAX).then_some((entries, at))
+    (entries.len() < HEADERS_MAX && at < HEAD_BYTES_MAX).then_some(at)
 }
 
 /// The line numbered `i` of a message that `was`, and whose head ended at `head_end`, where it starts at `at`

@@ -313,18 +313,14 @@ impl<'m> Edit<'m> {
     }
 
     fn written_name(&self, i: usize) -> &str {
-        let bytes = match self.lines[i] {
-            Line::Kept(old) => {
-                let entry = &self.message.index().entries[old as usize];
-                let start = entry.start as usize;
-                self.message.raw().get(start..start + usize::from(entry.name_len))
-            }
+        match self.lines[i] {
+            Line::Kept(old) => kept_name(self.message, old),
             Line::New { name_len, line, .. } => {
                 let start = line.start as usize;
-                self.scratch.get(start..start + usize::from(name_len))
+                let bytes = self.scratch.get(start..start + usize::from(name_len));
+                super::chars::text(bytes.unwrap_or_default())
             }
-        };
-        super::chars::text(bytes.unwrap_or_default())
+        }
     }
 
     fn value(&self, i: usize) -> &[u8] {
@@ -353,7 +349,10 @@ impl<'m> Edit<'m> {
     /// Gives line `i` another value; its name stays as written.
     fn rewrite_line(&mut self, i: usize, value: &[u8]) {
         let known = self.known_name(i);
-        let written = self.written_name(i).to_owned();
+        let written = match self.lines[i] {
+            Line::Kept(old) => Cow::Borrowed(kept_name(self.message, old)),
+            Line::New { .. } => Cow::Owned(self.written_name(i).to_owned()),
+        };
         let name = known.map_or(FieldName::Other(&written), FieldName::Known);
         self.lines[i] = self.write_line(name, &written, value);
     }
@@ -383,6 +382,14 @@ impl<'m> Edit<'m> {
             return;
         }
     }
+}
+
+/// The name of a header line of `message` as written.
+fn kept_name(message: &Message, line: u32) -> &str {
+    let Some(entry) = message.index().entries.get(line as usize) else { return "" };
+    let start = entry.start as usize;
+    let bytes = message.raw().get(start..start + usize::from(entry.name_len));
+    super::chars::text(bytes.unwrap_or_default())
 }
 
 /// `list` with one of its two or more values replaced or removed, the rest of it verbatim.

@@ -15,7 +15,7 @@ use super::malformed::{BadHeader, Defect, Malformed};
 use super::method::Method;
 use super::name::{FieldName, HeaderName};
 use super::parse::{self, Framing};
-use super::uri::Uri;
+use super::uri::{self, Scheme, Uri};
 use super::via::Via;
 use super::{chars, malformed};
 
@@ -160,6 +160,12 @@ impl Message {
     #[must_use]
     pub fn uri(&self) -> Option<Uri<'_>> {
         Uri::parse(self.request_uri()).ok()
+    }
+
+    /// The scheme of the Request-URI; `None` for a response. Costs less than taking the URI apart.
+    #[must_use]
+    pub fn uri_scheme(&self) -> Option<Scheme<'_>> {
+        uri::scheme(self.request_uri()).map(|(scheme, _)| scheme)
     }
 
     /// The status (100..=699) of a response.

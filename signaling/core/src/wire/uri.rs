@@ -132,7 +132,8 @@ impl<'a> Uri<'a> {
     }
 }
 
-fn parse(text: &str) -> Option<Uri<'_>> {
+/// The scheme of `text` and where its colon is.
+pub(super) fn scheme(text: &str) -> Option<(Scheme<'_>, usize)> {
     let bytes = text.as_bytes();
     let colon = memchr::memchr(b':', bytes)?;
     let scheme = match bytes.get(..colon)? {
@@ -142,6 +143,11 @@ fn parse(text: &str) -> Option<Uri<'_>> {
         s if is_scheme(s) => Scheme::Other(&text[..colon]),
         _ => return None,
     };
+    Some((scheme, colon))
+}
+
+fn parse(text: &str) -> Option<Uri<'_>> {
+    let (scheme, colon) = scheme(text)?;
     let opaque = &text[colon + 1..];
     let mut uri = Uri {
         text,
