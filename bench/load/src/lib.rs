@@ -11,6 +11,7 @@
 
 pub mod cli;
 mod engine;
+pub mod farmbench;
 mod guard;
 mod ids;
 mod media;

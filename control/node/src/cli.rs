@@ -142,6 +142,16 @@ As root it makes network namespaces of its own, and removes them; otherwise it m
 Progress goes to standard error, the report to standard output. Exit code 1: something was left out, or
 a call failed through this program.";
 
+const FARM_EXAMPLES: &str = "\
+Examples:
+  ringfarm bench farm --html farm.html    six rounds at 400 calls/s, then the highest rates: over an hour
+  ringfarm bench farm --quick             six short rounds within some 5 minutes
+  ringfarm bench farm --smoke             whether it works here
+
+As root it makes network namespaces of its own, and removes them; otherwise it measures over loopback.
+Farms of several members need nats-server (--nats-server FILE). Progress goes to standard error, the report
+to standard output. Exit code 1: something was left out, or a call failed.";
+
 const STRANGER_EXAMPLES: &str = "\
 Examples:
   ringfarm bench stranger                                 every mode of learning, every attack
@@ -169,6 +179,9 @@ pub(crate) enum BenchCommand {
     /// Compare SIP servers: what a call and a registration cost, highest rate, latency, memory.
     #[command(after_help = SIP_EXAMPLES)]
     Sip(Box<load::sipbench::SipArgs>),
+    /// Compare farms of one, two and three members with a single node: what a call costs, latency, highest rate.
+    #[command(after_help = FARM_EXAMPLES)]
+    Farm(Box<load::farmbench::FarmArgs>),
     /// Play the stranger: send to the media ports of other people's calls, and count what comes of it.
     #[command(after_help = STRANGER_EXAMPLES)]
     Stranger(Box<load::relaybench::StrangerArgs>),

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Load(args) => return load_calls(&args),
         Command::Bench { command: BenchCommand::Relay(args) } => return compare_relays(&args),
         Command::Bench { command: BenchCommand::Sip(args) } => return compare_servers(&args),
+        Command::Bench { command: BenchCommand::Farm(args) } => return compare_farms(&args),
         Command::Bench { command: BenchCommand::Stranger(args) } => return play_stranger(&args),
         Command::Bench { command: BenchCommand::Mutate(args) } => return send_mutants(&args),
         Command::Bench { command: BenchCommand::EpollRelay { a, b } } => {
@@ -60,6 +61,11 @@ fn compare_relays(args: &load::relaybench::RelayArgs) -> ExitCode {
 /// The benchmark decides its own exit code: 0 if it was complete and no call failed, else 1.
 fn compare_servers(args: &load::sipbench::SipArgs) -> ExitCode {
     load::sipbench::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
+}
+
+/// The benchmark decides its own exit code: 0 if it was complete and no call failed, else 1.
+fn compare_farms(args: &load::farmbench::FarmArgs) -> ExitCode {
+    load::farmbench::execute(args).unwrap_or_else(|error| Stop::Usage(error).report())
 }
 
 /// The stranger decides its own exit code: 0 if no more came of it than is stated, else 1.

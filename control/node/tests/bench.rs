@@ -43,6 +43,16 @@ fn the_relay_is_measured_over_ng_against_the_floor() {
     assert_eq!(held, (&20.into(), &0.into(), &serde_json::json!([])), "{log}");
 }
 
+/// The node by which farms are measured: calls pass through it, and none fails.
+#[test]
+fn the_node_that_farms_are_compared_with_is_measured() {
+    let words = "farm --smoke --json --minutes-max 3 --systems single --topology namespaces";
+    let (code, report, log) = bench(words);
+    assert_eq!((code, &report["complete"]), (0, &Value::Bool(true)), "{log}");
+    let cost = &report["systems"]["single"]["cpu_us_per_call"]["median"];
+    assert!(cost.as_f64() > Some(0.0), "{report}");
+}
+
 /// Calls over UDP and TCP and registrations with digest pass through the node and through Kamailio,
 /// none fails, none is repeated, what arrives is what a proxy may make of it, and the report has the
 /// figures that its targets are stated in.

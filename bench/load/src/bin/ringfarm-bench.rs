@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use load::farmbench::{self, FarmArgs};
 use load::mutate::{self, MutateArgs};
 use load::relaybench::{self, RelayArgs, StrangerArgs};
 use load::sipbench::{self, SipArgs};
@@ -31,6 +32,8 @@ enum Bench {
     Relay(Box<RelayArgs>),
     /// Compare SIP servers (give --ringfarm: this program is none).
     Sip(Box<SipArgs>),
+    /// Compare farms with a single node (give --ringfarm: this program is none).
+    Farm(Box<FarmArgs>),
     /// Play the stranger (give --ringfarm: this program is none).
     Stranger(Box<StrangerArgs>),
     /// Send mutated SIP messages to a node (give --ringfarm or --target: this program is none).
@@ -45,6 +48,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match command {
         Bench::Relay(args) => relaybench::execute(&args),
         Bench::Sip(args) => sipbench::execute(&args),
+        Bench::Farm(args) => farmbench::execute(&args),
         Bench::Stranger(args) => relaybench::stranger::execute(&args),
         Bench::Mutate(args) => mutate::execute(&args),
         Bench::EpollRelay { a, b } => relaybench::floor::run([a, b]).map(|()| ExitCode::SUCCESS),

@@ -14,7 +14,7 @@ mod log;
 mod mutator;
 mod node;
 pub mod report;
-mod rng;
+pub(crate) mod rng;
 mod sender;
 
 use std::net::{SocketAddr, SocketAddrV4};

@@ -68,6 +68,14 @@ impl<F> Rounds<F> {
         Range::of(self.values().map(figure)).unwrap_or_default()
     }
 
+    /// What was measured of this system and of another in the same round.
+    pub(crate) fn pairs<'r>(
+        &'r self,
+        other: &'r Rounds<F>,
+    ) -> impl Iterator<Item = (&'r F, &'r F)> {
+        self.0.iter().filter_map(|(round, figures)| Some((figures, other.0.get(round)?)))
+    }
+
     /// A figure by the number of the round, to be paired with that of another system.
     pub(crate) fn by_number(&self, figure: fn(&F) -> f64) -> Vec<(u32, f64)> {
         self.0.iter().map(|(round, figures)| (*round, figure(figures))).collect()

@@ -40,6 +40,11 @@ const RELAY: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 77,
 const NETWORKS: [&str; 2] = ["10.77.1", "10.77.2"];
 const CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 77, 1, 2), Ipv4Addr::new(10, 77, 2, 2)];
 
+/// Where the members of a farm stand.
+const FARM: [Ipv4Addr; 3] = [RELAY[0], RELAY[1], Ipv4Addr::new(10, 77, 0, 3)];
+const LOOPBACK_FARM: [Ipv4Addr; 3] =
+    [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 4), Ipv4Addr::new(127, 0, 0, 5)];
+
 const LOOPBACK_RELAY: [Ipv4Addr; 2] = [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 4)];
 const LOOPBACK_CLIENTS: [Ipv4Addr; 2] = [Ipv4Addr::new(127, 0, 0, 2), Ipv4Addr::new(127, 0, 0, 3)];
 
@@ -119,6 +124,17 @@ impl Lab {
     /// The addresses that a relay is to use, by side.
     pub(crate) const fn relay_addresses(&self) -> [Ipv4Addr; 2] {
         if self.hosts.is_some() { RELAY } else { LOOPBACK_RELAY }
+    }
+
+    /// Addresses for the members of a farm, where a relay runs.
+    ///
+    /// # Errors
+    /// The third cannot be given to the relay's namespace.
+    pub(crate) fn farm_addresses(&self) -> Result<[Ipv4Addr; 3]> {
+        let Some(hosts) = &self.hosts else { return Ok(LOOPBACK_FARM) };
+        let third = FARM[2];
+        hosts.relay.ip(&format!("address replace {third}/32 dev lo"))?;
+        Ok(FARM)
     }
 
     /// The namespace that a relay runs in, if it is not this process's own.

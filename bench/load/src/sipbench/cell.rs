@@ -34,10 +34,10 @@ pub(crate) const DRAIN: Duration = Duration::from_secs(20);
 /// What the generator is judged by.
 const WORDS: Words = Words { begun: "starts", did: "began", carried: "messages" };
 
-pub(crate) fn server_of(running: &Running, transport: Transport) -> SocketAddrV4 {
+pub(crate) fn servers_of(running: &Running, transport: Transport) -> Vec<SocketAddrV4> {
     match transport {
-        Transport::Udp | Transport::Tcp => running.address,
-        Transport::Tls => running.tls_address,
+        Transport::Udp | Transport::Tcp => running.addresses.clone(),
+        Transport::Tls => vec![running.tls_address],
     }
 }
 
@@ -54,7 +54,8 @@ pub(crate) fn measure(
 ) -> Result<Figures> {
     let shape = Shape {
         transport: load.transport,
-        servers: vec![server_of(running, load.transport)],
+        servers: servers_of(running, load.transport),
+        scatters: running.scatters,
         connections: load.connections,
         phones: load.phones,
         ring: RING,

@@ -295,7 +295,8 @@ impl Driver {
     }
 }
 
-fn why_too_much(figures: &Figures) -> Option<String> {
+/// Why the rate of these figures is higher than the highest, if it is.
+pub(crate) fn why_too_much(figures: &Figures) -> Option<String> {
     if let Some(why) = figures.generator.saturated_because.first() {
         return Some(format!("the generator was at its limit: {why}"));
     }

@@ -88,6 +88,8 @@ pub(crate) struct EndPlan {
     pub(crate) address: Ipv4Addr,
     /// The servers; connections go to each of them in turn.
     pub(crate) servers: Vec<SocketAddrV4>,
+    /// Whether each datagram to a server goes to one of them at random, whichever it is for.
+    pub(crate) scatters: bool,
     /// How many connections.
     pub(crate) connections: u32,
     /// How servers prove who they are, over TLS.
@@ -107,7 +109,7 @@ impl End {
     /// It cannot be bound, or a server takes no connection.
     pub(crate) fn open(plan: &EndPlan) -> Result<End> {
         Ok(match plan.transport {
-            Transport::Udp => End::Udp(UdpEnd::bind(plan.address, &plan.servers)?),
+            Transport::Udp => End::Udp(UdpEnd::bind(plan)?),
             Transport::Tcp | Transport::Tls => End::Stream(StreamEnd::connect(plan)?),
         })
     }

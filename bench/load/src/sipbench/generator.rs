@@ -36,6 +36,8 @@ pub(crate) struct Shape {
     pub(crate) transport: Transport,
     /// The servers; calls and phones go to each of them in turn.
     pub(crate) servers: Vec<SocketAddrV4>,
+    /// Whether each datagram goes to one of them at random.
+    pub(crate) scatters: bool,
     /// Connections of either side, for TCP and TLS.
     pub(crate) connections: u32,
     /// Phones that register, and are called.
@@ -65,6 +67,7 @@ impl Generator {
                     transport: shape.transport,
                     address,
                     servers: shape.servers.clone(),
+                    scatters: shape.scatters,
                     connections: shape.connections,
                     tls: shape.tls.clone(),
                 })

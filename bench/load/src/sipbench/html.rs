@@ -114,7 +114,7 @@ fn ratios(report: &SipReport, page: &mut String) {
     *page += "</table></div>";
 }
 
-fn table(unit: &str, rows: &[(String, &Row)], page: &mut String) {
+pub(crate) fn table(unit: &str, rows: &[(String, &Row)], page: &mut String) {
     put!(
         page,
         "<div class=\"scroll\"><table><tr><th>server<th>us a {unit}<th>min<th>max<th>us a transaction<th>processes alone<th>core busy<th>a second<th>failed<th>retransmissions<th>judged<th>wrong<th>generator busy<th>latency p50 / p99 / p99.9 us"

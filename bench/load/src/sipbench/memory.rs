@@ -6,7 +6,7 @@ use anyhow::{Result, bail, ensure};
 
 use crate::relaybench::lab::Lab;
 use crate::relaybench::stop::Stop;
-use crate::sipbench::cell::{DRAIN, HOLD, RING, fill, server_of};
+use crate::sipbench::cell::{DRAIN, HOLD, RING, fill, servers_of};
 use crate::sipbench::ends::Transport;
 use crate::sipbench::engine::Work;
 use crate::sipbench::generator::{Generator, Shape};
@@ -77,7 +77,8 @@ pub(crate) fn measure(
     };
     let shape = Shape {
         transport,
-        servers: vec![server_of(running, transport)],
+        servers: servers_of(running, transport),
+        scatters: false,
         connections: CONTACT_CONNECTIONS,
         phones: match what {
             What::Contacts(count) => count,

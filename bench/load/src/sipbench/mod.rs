@@ -8,14 +8,14 @@
 //! relays ([`crate::relaybench`]).
 
 mod calls;
-mod cell;
+pub(crate) mod cell;
 mod cli;
 mod digest;
-mod driver;
+pub(crate) mod driver;
 mod ends;
 mod engine;
 mod generator;
-mod html;
+pub(crate) mod html;
 mod judge;
 mod kamailio;
 mod memory;
@@ -25,12 +25,12 @@ mod scan;
 mod schedule;
 mod stream;
 pub(crate) mod systems;
-mod table;
+pub(crate) mod table;
 mod tally;
 mod template;
 mod texts;
 mod udp;
-mod workload;
+pub(crate) mod workload;
 
 use std::process::ExitCode;
 

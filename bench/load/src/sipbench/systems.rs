@@ -78,20 +78,24 @@ pub(crate) struct Needs {
 
 /// A server that runs.
 pub(crate) struct Running {
-    process: Process,
-    pub(crate) address: SocketAddrV4,
+    /// One, or the members of a farm.
+    pub(crate) processes: Vec<Process>,
+    /// Where each of them listens.
+    pub(crate) addresses: Vec<SocketAddrV4>,
     pub(crate) tls_address: SocketAddrV4,
+    /// Whether each datagram goes to one of them at random.
+    pub(crate) scatters: bool,
     /// How it was started and configured, for the report.
     pub(crate) configuration: String,
     pub(crate) tls: Option<Arc<ClientConfig>>,
-    folder: Folder,
-    server: Server,
+    pub(crate) folder: Folder,
+    pub(crate) server: Server,
 }
 
 impl Running {
     /// The server's processes.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        let mut pids = vec![self.process.id()];
+        let mut pids: Vec<u32> = self.processes.iter().map(Process::id).collect();
         let mut at = 0;
         while let Some(pid) = pids.get(at).copied() {
             let path = format!("/proc/{pid}/task/{pid}/children");
@@ -107,14 +111,17 @@ impl Running {
     /// # Errors
     /// Says how it ended.
     pub(crate) fn check(&mut self) -> Result<()> {
-        self.process.check()
+        self.processes.iter_mut().try_for_each(Process::check)
     }
 
     /// Adds to what went wrong whether the server has ended, or else what it said last.
     pub(crate) fn explain(&mut self, error: anyhow::Error) -> anyhow::Error {
-        match self.process.check() {
+        match self.check() {
             Err(ended) => anyhow!("{error:#}; {ended:#}"),
-            Ok(()) => anyhow!("{error:#} (its last words: {})", self.process.last_words()),
+            Ok(()) => {
+                let words: Vec<String> = self.processes.iter().map(Process::last_words).collect();
+                anyhow!("{error:#} (last words: {})", words.join(" | "))
+            }
         }
     }
 
@@ -146,7 +153,7 @@ impl Running {
 }
 
 /// A folder that goes with its value.
-pub(crate) struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
     pub(crate) fn make() -> Result<Folder> {
@@ -203,7 +210,16 @@ pub(crate) fn start(
             .with_context(|| format!("{} cannot be started", server.name()))?;
     process.follow_output();
     let tls_address = SocketAddrV4::new(ip, ports.tls);
-    let mut running = Running { process, address, tls_address, configuration, tls, folder, server };
+    let mut running = Running {
+        processes: vec![process],
+        addresses: vec![address],
+        tls_address,
+        scatters: false,
+        configuration,
+        tls,
+        folder,
+        server,
+    };
     wait_ready(lab, &mut running)?;
     Ok(running)
 }
@@ -228,31 +244,7 @@ fn ringfarm(
     folder: &Folder,
 ) -> Result<(Command, String)> {
     let ip = address.ip();
-    let mut text = format!(
-        "[node]\nworkers = 1\ncores = [{core}]\npriority = \"inherited\"\nlog = \"warn\"\n\
-         [media]\nrelay = \"never\"\nports = \"10000-10999\"\n\
-         [limits]\nsessions = 200000\ntransactions = 1000000\nregistrations = 1000000\n\
-         [defence]\nmessages_per_s = 1000000\nburst = 1000000\nban_failures = 1000000\n\
-         account_calls_per_min = 0\naccount_registers_per_min = 0\n\
-         [overload]\nenabled = false\n\
-         [users]\nopen = {}\n",
-        !needs.digest
-    );
-    if needs.digest {
-        for number in 0..needs.users {
-            let user = template::user(number);
-            let user = String::from_utf8_lossy(&user);
-            let _ = writeln!(text, "[[users.list]]\nname = \"u{user}\"\npassword = \"{PASSWORD}\"");
-        }
-    }
-    let _ = writeln!(text, "[sip]\ndomains = [\"{DOMAIN}\"]");
-    for transport in ["udp", "tcp"] {
-        let _ = writeln!(
-            text,
-            "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{ip}:{}\"",
-            ports.sip
-        );
-    }
+    let mut text = ringfarm_settings(address, needs, core);
     if needs.tls {
         let folder = folder.0.display();
         let _ = writeln!(
@@ -277,6 +269,37 @@ fn ringfarm(
         text
     };
     Ok((command, users))
+}
+
+/// The settings of a ringfarm that listens here, without TLS.
+pub(crate) fn ringfarm_settings(address: SocketAddrV4, needs: &Needs, core: usize) -> String {
+    let ip = address.ip();
+    let mut text = format!(
+        "[node]\nworkers = 1\ncores = [{core}]\npriority = \"inherited\"\nlog = \"warn\"\n\
+         [media]\nrelay = \"never\"\nports = \"10000-10999\"\n\
+         [limits]\nsessions = 200000\ntransactions = 1000000\nregistrations = 1000000\n\
+         [defence]\nmessages_per_s = 1000000\nburst = 1000000\nban_failures = 1000000\n\
+         account_calls_per_min = 0\naccount_registers_per_min = 0\n\
+         [overload]\nenabled = false\n\
+         [users]\nopen = {}\n",
+        !needs.digest
+    );
+    if needs.digest {
+        for number in 0..needs.users {
+            let user = template::user(number);
+            let user = String::from_utf8_lossy(&user);
+            let _ = writeln!(text, "[[users.list]]\nname = \"u{user}\"\npassword = \"{PASSWORD}\"");
+        }
+    }
+    let _ = writeln!(text, "[sip]\ndomains = [\"{DOMAIN}\"]");
+    for transport in ["udp", "tcp"] {
+        let _ = writeln!(
+            text,
+            "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{ip}:{}\"",
+            address.port()
+        );
+    }
+    text
 }
 
 fn kamailio_command(programs: &Programs, folder: &Folder, text: &str) -> Result<Command> {
@@ -305,12 +328,18 @@ fn certificate(ip: std::net::Ipv4Addr, folder: &Folder) -> Result<Arc<ClientConf
 }
 
 /// Asks over UDP until there is an answer.
-fn wait_ready(lab: &Lab, running: &mut Running) -> Result<()> {
+///
+/// # Errors
+/// A server has ended, or does not answer.
+pub(crate) fn wait_ready(lab: &Lab, running: &mut Running) -> Result<()> {
     let socket = lab.at_client(Side::Caller, |address| {
         UdpSocket::bind((address, 0)).with_context(|| format!("a UDP socket of {address}"))
     })?;
-    let asked = wait_for_answer(&socket, running.address, || running.process.check());
-    asked.map_err(|error| running.explain(error))
+    for address in running.addresses.clone() {
+        let asked = wait_for_answer(&socket, address, || running.check());
+        asked.map_err(|error| running.explain(error))?;
+    }
+    Ok(())
 }
 
 /// Asks `server` with OPTIONS until there is an answer; `check` refuses a server that has ended.

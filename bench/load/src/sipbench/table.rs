@@ -54,7 +54,7 @@ fn head(report: &SipReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     report.method.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))
 }
 
-fn heading(unit: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn heading(unit: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     writeln!(
         f,
         "  {:<10} {:>26} {:>9} {:>9} {:>9} {:>7} {:>7} {:>9}  latency p50/p99 us",
@@ -69,7 +69,7 @@ fn heading(unit: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     )
 }
 
-fn row_of(name: &str, row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+pub(crate) fn row_of(name: &str, row: &Row, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     if row.rounds.is_empty() {
         writeln!(f, "  {name:<10} {:>26}", "-")?;
     } else {

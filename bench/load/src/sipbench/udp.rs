@@ -9,7 +9,9 @@ use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::media::sockets;
-use crate::sipbench::ends::{Inbox, Link};
+use crate::mutate::rng::Rng;
+use crate::os;
+use crate::sipbench::ends::{EndPlan, Inbox, Link};
 
 /// Datagrams a system call.
 const BATCH: usize = 64;
@@ -30,6 +32,8 @@ pub(crate) struct UdpEnd {
     socket: UdpSocket,
     address: SocketAddrV4,
     servers: Vec<SocketAddrV4>,
+    /// Picks a server for each datagram, where none is to go where it should.
+    scatter: Option<Rng>,
     /// Datagrams to send, one after the other in `bytes`: how far each goes, and where to.
     bytes: Vec<u8>,
     waiting: Vec<(usize, SocketAddrV4)>,
@@ -38,7 +42,9 @@ pub(crate) struct UdpEnd {
 }
 
 impl UdpEnd {
-    pub(crate) fn bind(address: Ipv4Addr, servers: &[SocketAddrV4]) -> Result<UdpEnd> {
+    pub(crate) fn bind(plan: &EndPlan) -> Result<UdpEnd> {
+        let EndPlan { address, servers, scatters, .. } = plan;
+        let address = *address;
         let socket = UdpSocket::bind((address, 0))
             .with_context(|| format!("binding a UDP socket of {address}"))?;
         socket.set_nonblocking(true).context("a socket that does not block")?;
@@ -53,7 +59,8 @@ impl UdpEnd {
         Ok(UdpEnd {
             socket,
             address,
-            servers: servers.to_vec(),
+            servers: servers.clone(),
+            scatter: scatters.then(|| Rng::new(os::random_u64())),
             bytes: Vec::new(),
             waiting: Vec::new(),
             buffers: Box::new([[0; DATAGRAM_BYTES]; BATCH]),
@@ -78,6 +85,12 @@ impl UdpEnd {
     }
 
     pub(crate) fn send(&mut self, to: SocketAddrV4, write: impl FnOnce(&mut Vec<u8>)) {
+        let to = match &mut self.scatter {
+            Some(random) if self.servers.contains(&to) => {
+                self.servers[random.below(self.servers.len())]
+            }
+            Some(_) | None => to,
+        };
         write(&mut self.bytes);
         self.waiting.push((self.bytes.len(), to));
         if self.waiting.len() == BATCH {
@@ -195,11 +208,45 @@ pub(crate) fn is_later(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
+    fn plan(servers: &[&UdpEnd], scatters: bool) -> EndPlan {
+        EndPlan {
+            transport: crate::sipbench::ends::Transport::Udp,
+            address: Ipv4Addr::LOCALHOST,
+            servers: servers.iter().map(|server| server.address()).collect(),
+            scatters,
+            connections: 0,
+            tls: None,
+        }
+    }
+
+    /// Two of three datagrams for a member of a farm reach another one.
+    #[test]
+    fn scattered_datagrams_reach_every_server_equally_often() {
+        let mut servers: Vec<_> =
+            (0..3).map(|_| UdpEnd::bind(&plan(&[], false)).unwrap()).collect();
+        let known: Vec<&UdpEnd> = servers.iter().collect();
+        let mut client = UdpEnd::bind(&plan(&known, true)).unwrap();
+        let to = client.server(0);
+        for _ in 0..300 {
+            client.send(to, |bytes| bytes.push(0));
+        }
+        client.flush();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        let mut inboxes = [(); 3].map(|()| Inbox::default());
+        let came = |inboxes: &[Inbox; 3]| inboxes.each_ref().map(|inbox| inbox.iter().count());
+        while came(&inboxes).iter().sum::<usize>() < 300 {
+            assert!(std::time::Instant::now() < deadline);
+            for (server, inbox) in servers.iter_mut().zip(&mut inboxes) {
+                server.receive(inbox);
+            }
+        }
+        assert!(came(&inboxes).iter().all(|count| *count > 50), "{:?}", came(&inboxes));
+    }
+
     #[test]
     fn a_batch_arrives_as_it_was_sent() {
-        let server = UdpEnd::bind(Ipv4Addr::LOCALHOST, &[]).unwrap();
-        let mut server = server;
-        let mut client = UdpEnd::bind(Ipv4Addr::LOCALHOST, &[server.address()]).unwrap();
+        let mut server = UdpEnd::bind(&plan(&[], false)).unwrap();
+        let mut client = UdpEnd::bind(&plan(&[&server], false)).unwrap();
         let to = client.server(5);
         for number in 0..100u8 {
             client.send(to, |bytes| bytes.extend([number; 3]));

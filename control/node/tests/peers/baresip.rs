@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{AUTHORITY, DOMAIN, Lab, Process, Transport, User, sip_facing, wait_for};
+use crate::harness::{AUTHORITY, DOMAIN, Place, Process, Transport, User, wait_for};
 use crate::tone::Recording;
 
 /// What a test that uses this needs installed.
@@ -51,7 +51,7 @@ impl Baresip {
     /// Starts it as `user` on the host `local`; returns once the node has accepted its
     /// registration.
     pub(crate) fn start(
-        lab: &Lab,
+        lab: &dyn Place,
         user: &User,
         local: impl Into<IpAddr>,
         transport: Transport,
@@ -62,7 +62,7 @@ impl Baresip {
 
     /// As [`Baresip::start`], with more to do.
     pub(crate) fn start_with(
-        lab: &Lab,
+        lab: &dyn Place,
         user: &User,
         local: impl Into<IpAddr>,
         transport: Transport,
@@ -83,10 +83,10 @@ impl Baresip {
         }
         text += extras.config;
         write("config", text);
-        let account = account(user, sip_facing(local, transport), transport, extras);
+        let account = account(user, lab.sip(local, transport), transport, extras);
         write("accounts", account);
         write("contacts", extras.contacts.to_owned());
-        let mut command: Command = lab.host(local).command(BARESIP);
+        let mut command: Command = lab.host_of(local).command(BARESIP);
         // -s: it prints its SIP messages, which a failed test shows.
         command.arg("-f").arg(&dir).arg("-s").current_dir(&dir);
         let mut process = Process::spawn(&user.name, &mut command);
@@ -198,10 +198,10 @@ struct Control {
 }
 
 impl Control {
-    fn connect(lab: &Lab, local: IpAddr) -> Control {
+    fn connect(lab: &dyn Place, local: IpAddr) -> Control {
         let mut stream = None;
         wait_for("baresip's control port", STARTED, || {
-            stream = lab.host(local).enter(|| TcpStream::connect((local, CONTROL_PORT)).ok());
+            stream = lab.host_of(local).enter(|| TcpStream::connect((local, CONTROL_PORT)).ok());
             stream.is_some()
         });
         let stream = stream.unwrap_or_else(|| panic!("no control connection to baresip"));

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::harness::{
-    AUTHORITY, CALLEE, DOMAIN, Lab, NG_PORT, NODE, NODE_PORT, NODE_TLS_PORT, OUTSIDE_DOMAIN, PEER,
-    PROXY, Process, Transport, sip_facing, wait_for,
+    AUTHORITY, CALLEE, DOMAIN, NG_PORT, NODE, NODE_PORT, NODE_TLS_PORT, OUTSIDE_DOMAIN, PEER,
+    PROXY, Place, Process, Transport, wait_for,
 };
 
 /// What a test that uses this needs installed.
@@ -20,14 +20,14 @@ pub(crate) struct Kamailio {
 
 impl Kamailio {
     /// Returns once it listens. `callee_port` is where the users of the outside domain are.
-    pub(crate) fn start(lab: &Lab, callee_port: u16) -> Kamailio {
+    pub(crate) fn start(lab: &dyn Place, callee_port: u16) -> Kamailio {
         Kamailio::start_over(lab, Transport::Udp, callee_port)
     }
 
     /// As [`Kamailio::start`], with this transport between the two proxies. Over TLS each has the other
     /// show a certificate for its address.
-    pub(crate) fn start_over(lab: &Lab, transport: Transport, callee_port: u16) -> Kamailio {
-        let node = sip_facing(PROXY.into(), transport);
+    pub(crate) fn start_over(lab: &dyn Place, transport: Transport, callee_port: u16) -> Kamailio {
+        let node = lab.sip(PROXY.into(), transport);
         let template = include_str!("kamailio.cfg")
             .replace("@NODE@", &format!("{node};transport={}", transport.name()))
             .replace("@TLS@", &if transport == Transport::Tls { tls(lab) } else { String::new() });
@@ -36,16 +36,16 @@ impl Kamailio {
 
     /// As [`Kamailio::start`], for a proxy that sends every call to the called host's port and has
     /// its media relayed by the node.
-    pub(crate) fn start_with_ng(lab: &Lab, callee_port: u16) -> Kamailio {
+    pub(crate) fn start_with_ng(lab: &dyn Place, callee_port: u16) -> Kamailio {
         Kamailio::start_with(lab, include_str!("kamailio_ng.cfg"), callee_port)
     }
 
     /// As [`Kamailio::start`], for a registrar that calls its users along the Paths of their registrations.
-    pub(crate) fn start_registrar(lab: &Lab) -> Kamailio {
+    pub(crate) fn start_registrar(lab: &dyn Place) -> Kamailio {
         Kamailio::start_with(lab, include_str!("kamailio_registrar.cfg"), 0)
     }
 
-    fn start_with(lab: &Lab, template: &str, callee_port: u16) -> Kamailio {
+    fn start_with(lab: &dyn Place, template: &str, callee_port: u16) -> Kamailio {
         let config = template
             .replace("@PROXY@", &PROXY.to_string())
             .replace("@DOMAIN@", DOMAIN)
@@ -54,14 +54,14 @@ impl Kamailio {
             .replace("@OUTSIDE@", OUTSIDE_DOMAIN)
             .replace("@CALLEE@", &format!("{CALLEE}:{callee_port}"));
         let config = lab.write("kamailio.cfg", &config);
-        let mut command = lab.host(PROXY).command(KAMAILIO);
+        let mut command = lab.host_of(PROXY.into()).command(KAMAILIO);
         // -DD -E: in the foreground, log to stderr. -m, -M: MiB of shared and private memory, for a
         // few calls.
         command.arg("-f").arg(&config).args(["-DD", "-E", "-m", "32", "-M", "8"]);
         command.arg("-Y").arg(lab.path("")).arg("-w").arg(lab.path(""));
         let process = Process::spawn("kamailio", &mut command);
         wait_for("kamailio to listen", STARTED, || {
-            lab.host(PROXY).udp_sockets(5060..=5060).len() == 1
+            lab.host_of(PROXY.into()).udp_sockets(5060..=5060).len() == 1
         });
         Kamailio { process }
     }
@@ -85,7 +85,7 @@ impl Kamailio {
 }
 
 /// The settings that have it listen and connect over TLS.
-fn tls(lab: &Lab) -> String {
+fn tls(lab: &dyn Place) -> String {
     let [certificate, key, authority] =
         [format!("{PEER}.pem"), format!("{PEER}.key"), AUTHORITY.to_owned()]
             .map(|name| lab.path(&name).display().to_string());

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::harness::{CALLEE, DOMAIN, Lab, Process, Transport, User, run, sip_facing, wait_for};
+use crate::harness::{CALLEE, DOMAIN, Place, Process, Transport, User, run, wait_for};
 pub(crate) use crate::scenario::Scenario;
 use crate::scenario::scenario;
 
@@ -48,7 +48,8 @@ pub(crate) struct Sipp {
     port: u16,
     media: IpAddr,
     media_port: u16,
-    remote: String,
+    /// Its proxy, where it is not the node.
+    remote: Option<SocketAddr>,
     calls: u32,
     rate: u32,
     pause: Duration,
@@ -76,7 +77,7 @@ impl Sipp {
             port,
             media: local,
             media_port: MEDIA_PORT,
-            remote: sip_facing(local, transport).to_string(),
+            remote: None,
             calls: 1,
             rate: 10,
             pause: Duration::from_secs(1),
@@ -119,7 +120,7 @@ impl Sipp {
 
     /// The proxy, where it is not the node.
     pub(crate) fn via(mut self, proxy: Ipv4Addr, port: u16) -> Sipp {
-        self.remote = format!("{proxy}:{port}");
+        self.remote = Some(SocketAddr::new(proxy.into(), port));
         self
     }
 
@@ -151,7 +152,7 @@ impl Sipp {
     }
 
     /// Starts it. A callee is returned once it listens.
-    pub(crate) fn start<'a>(self, lab: &'a Lab, name: &str) -> SippRun<'a> {
+    pub(crate) fn start<'a>(self, lab: &'a dyn Place, name: &str) -> SippRun<'a> {
         let files = Files::new(lab, name);
         let text = self.scenario.text();
         let text =
@@ -161,8 +162,9 @@ impl Sipp {
         let text = text.replacen("Max-Forwards", &format!("{padding}Max-Forwards"), 1);
         fs::write(&files.scenario, text).unwrap_or_else(|e| panic!("cannot write a scenario: {e}"));
         self.mend_checksums(lab);
-        let mut command = lab.host(self.local).command(SIPP);
-        self.arguments(&mut command, &files, lab.path(""));
+        let mut command = lab.host_of(self.local).command(SIPP);
+        let remote = self.remote.unwrap_or_else(|| lab.sip(self.local, self.transport));
+        self.arguments(&mut command, &files, lab.path(""), remote);
         let process = Process::spawn(name, &mut command).with_evidence([files.errors.clone()]);
         let run =
             SippRun { process, lab, calls: u64::from(self.calls), statistics: files.statistics };
@@ -174,17 +176,17 @@ impl Sipp {
 
     /// SIPp sends recordings through a raw socket, with UDP checksums of its own making, and one in
     /// 65,536 of them comes out as 0. Over IPv6 no receiver takes that; RFC 768 has it sent as 0xffff.
-    fn mend_checksums(&self, lab: &Lab) {
+    fn mend_checksums(&self, lab: &dyn Place) {
         let ruleset = "table ip6 sipp {\nchain output {\ntype filter hook output priority 0\n\
                        udp checksum 0 udp checksum set 0xffff\n}\n}";
         if self.media.is_ipv6() {
-            run(lab.host(self.local).command("nft").arg(ruleset));
+            run(lab.host_of(self.local).command("nft").arg(ruleset));
         }
     }
 
-    fn arguments(&self, command: &mut Command, files: &Files, dir: PathBuf) {
+    fn arguments(&self, command: &mut Command, files: &Files, dir: PathBuf, remote: SocketAddr) {
         let (local, port) = (self.local.to_string(), self.port.to_string());
-        command.current_dir(dir).arg(&self.remote).arg("-sf").arg(&files.scenario);
+        command.current_dir(dir).arg(remote.to_string()).arg("-sf").arg(&files.scenario);
         command.args([
             "-i",
             &local,
@@ -237,7 +239,7 @@ struct Files {
 }
 
 impl Files {
-    fn new(lab: &Lab, name: &str) -> Files {
+    fn new(lab: &dyn Place, name: &str) -> Files {
         let path = |ending: &str| lab.path(&format!("{name}.{ending}"));
         Files {
             scenario: path("xml"),
@@ -251,7 +253,7 @@ impl Files {
 /// A running SIPp.
 pub(crate) struct SippRun<'a> {
     process: Process,
-    lab: &'a Lab,
+    lab: &'a dyn Place,
     calls: u64,
     statistics: PathBuf,
 }
@@ -282,7 +284,7 @@ impl SippRun<'_> {
         let wanted = SocketAddr::new(local, port).to_string();
         wait_for("SIPp to listen", Duration::from_secs(5), || {
             let listing =
-                self.lab.host(local).command("ss").args(["-H", "-n", "-a", kind]).output();
+                self.lab.host_of(local).command("ss").args(["-H", "-n", "-a", kind]).output();
             listing.is_ok_and(|output| {
                 String::from_utf8_lossy(&output.stdout)
                     .lines()
@@ -313,12 +315,12 @@ fn statistic(file: &Path, wanted: &str) -> u64 {
 }
 
 /// Registers `user` at the node with a contact at the called peer's `port`.
-pub(crate) fn register_callee(lab: &Lab, user: &User, transport: Transport, port: u16) {
+pub(crate) fn register_callee(lab: &dyn Place, user: &User, transport: Transport, port: u16) {
     register(lab, user, transport, SocketAddr::new(CALLEE.into(), port));
 }
 
 /// Registers `user` at the node with this contact, from its host.
-pub(crate) fn register(lab: &Lab, user: &User, transport: Transport, contact: SocketAddr) {
+pub(crate) fn register(lab: &dyn Place, user: &User, transport: Transport, contact: SocketAddr) {
     Sipp::new(REGISTER, transport, contact.ip(), REGISTRATION_PORT)
         .act_as(user, &format!("sip:{}@{contact}", user.name))
         .start(lab, &format!("register-{}", user.name))

@@ -4,9 +4,9 @@
 mod meter;
 mod namespace;
 mod network;
-mod node;
+pub(crate) mod node;
 mod process;
-mod tls;
+pub(crate) mod tls;
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -62,6 +62,25 @@ pub(crate) fn sip_facing(peer: IpAddr, transport: Transport) -> SocketAddr {
         Transport::Tls => NODE_TLS_PORT,
     };
     SocketAddr::new(node_facing(peer), port)
+}
+
+/// Where peers run, and leave their files.
+pub(crate) trait Place {
+    /// The host with this address.
+    fn host_of(&self, address: IpAddr) -> &Namespace;
+
+    /// Where a peer with this address finds SIP.
+    fn sip(&self, peer: IpAddr, transport: Transport) -> SocketAddr;
+
+    /// A path in the test's scratch folder.
+    fn path(&self, name: &str) -> PathBuf;
+
+    /// Writes a file into the scratch folder.
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, text).unwrap_or_else(|e| panic!("cannot write {}: {e}", path.display()));
+        path
+    }
 }
 
 /// How often a condition that nothing announces (a file, a socket table) is looked at again.
@@ -155,6 +174,20 @@ impl Lab {
         let lines = self.node.wait_calls_ended(ends);
         self.node.stop();
         lines
+    }
+}
+
+impl Place for Lab {
+    fn host_of(&self, address: IpAddr) -> &Namespace {
+        self.network.host(address)
+    }
+
+    fn sip(&self, peer: IpAddr, transport: Transport) -> SocketAddr {
+        sip_facing(peer, transport)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 }
 

@@ -16,8 +16,13 @@ pub(crate) const PEER: &str = "peer";
 /// Makes a certificate for the node's domain and addresses, and one for [`PROXY`]; returns the settings
 /// that name the node's and the authority of both.
 pub(super) fn certificate(dir: &Path) -> String {
+    certificate_for(dir, [DOMAIN.to_owned(), NODE.to_string(), v6(NODE).to_string()].into())
+}
+
+/// As [`certificate`], for a node of these names.
+pub(crate) fn certificate_for(dir: &Path, names: Vec<String>) -> String {
     let issuer = authority(dir, AUTHORITY);
-    issue(dir, "node", &issuer, [DOMAIN.to_owned(), NODE.to_string(), v6(NODE).to_string()].into());
+    issue(dir, "node", &issuer, names);
     issue(dir, PEER, &issuer, vec![PROXY.to_string()]);
     let at = dir.display();
     format!(

@@ -1,0 +1,188 @@
+//! The arguments of a benchmark of farms.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+
+use crate::farmbench::report::System;
+use crate::paired::args::{self, RunArgs};
+use crate::paired::cell::Timing;
+use crate::relaybench::lab::{CorePlan, Topology};
+use crate::sipbench::Transport;
+use crate::sipbench::workload::{Kind, Workload};
+
+/// Before the figures count: the first transactions have ended by then (RFC 3261: 64 T1), so that as
+/// many end as begin.
+const WARM_UP: Duration = Duration::from_secs(34);
+/// How long is measured.
+const MEASURED: Duration = Duration::from_secs(4);
+
+/// What `--quick` runs, in some 5 minutes: 24 cells of 8 s, and 3 s more for each to start.
+const QUICK_WARM_UP: Duration = Duration::from_millis(5_500);
+const QUICK_MEASURED: Duration = Duration::from_millis(2_500);
+
+/// What `--smoke` runs: enough to see that everything works, too little to learn anything.
+const SMOKE: Duration = Duration::from_millis(500);
+const SMOKE_RATE: f64 = 50.0;
+
+/// Compare a single node with farms of one, two and three members.
+#[derive(Args, Clone, Debug)]
+pub struct FarmArgs {
+    /// What is compared, in the order in which they take turns.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "LIST",
+          default_values_t = [System::Single, System::Members1, System::Members2, System::Members3])]
+    pub systems: Vec<System>,
+
+    /// What SIP travels on. Datagrams go to a random member each; connections are spread.
+    #[arg(long, value_enum, default_value_t = Transport::Udp)]
+    pub transport: Transport,
+
+    /// Rounds: each measures every system once [default: 6].
+    #[arg(long, value_name = "N")]
+    pub rounds: Option<u32>,
+
+    /// Measured seconds of each system and round [default: 4].
+    #[arg(long, value_name = "T")]
+    pub seconds: Option<f64>,
+
+    /// Seconds of load before that [default: 34, what the first transactions take to end].
+    #[arg(long, value_name = "T")]
+    pub warm_up: Option<f64>,
+
+    /// Calls a second at which costs are compared [default: 400].
+    #[arg(long, value_name = "N")]
+    pub rate: Option<f64>,
+
+    /// Phones that are called.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub phones: u32,
+
+    /// Connections of either side over TCP.
+    #[arg(long, value_name = "N", default_value_t = 6)]
+    pub connections: u32,
+
+    /// Do not look for the highest rates.
+    #[arg(long)]
+    pub no_capacity: bool,
+
+    /// The core of the members [default: the first].
+    #[arg(long, value_name = "N")]
+    pub server_core: Option<usize>,
+
+    /// The nats-server that the members agree by.
+    #[arg(long, value_name = "FILE", default_value = "nats-server")]
+    pub nats_server: PathBuf,
+
+    /// Six rounds within some 5 minutes after a short warm-up, without the highest rates.
+    #[arg(long, conflicts_with = "smoke")]
+    pub quick: bool,
+
+    /// Everything tiny: whether it works, not how fast.
+    #[arg(long)]
+    pub smoke: bool,
+
+    /// How it is run, and where the report goes.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments that have been checked.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    pub(crate) systems: Vec<System>,
+    pub(crate) rounds: u32,
+    pub(crate) timing: Timing,
+    pub(crate) load: Workload,
+    pub(crate) capacity: bool,
+    pub(crate) cores: CorePlan,
+    pub(crate) topology: Topology,
+    pub(crate) smoke: bool,
+    pub(crate) quick: bool,
+}
+
+impl FarmArgs {
+    /// Checks everything that can be checked before anything is started.
+    ///
+    /// # Errors
+    /// Names the option and what it may be.
+    pub(crate) fn plan(&self) -> Result<Plan> {
+        let rounds = args::rounds(self.rounds, if self.smoke { 1 } else { 6 })?;
+        let (warm_up, measured) = match (self.smoke, self.quick) {
+            (true, _) => (SMOKE, SMOKE),
+            (false, true) => (QUICK_WARM_UP, QUICK_MEASURED),
+            (false, false) => (WARM_UP, MEASURED),
+        };
+        let measured = args::measured(self.seconds, measured.as_secs_f64())?;
+        let warm_up = self.warm_up.unwrap_or(warm_up.as_secs_f64());
+        ensure!((0.0..=600.0).contains(&warm_up), "--warm-up {warm_up}: give 0 to 600");
+        args::each_once(&self.systems, |system| system.name())?;
+        ensure!((1..=10_000).contains(&self.phones), "--phones {}: give 1 to 10000", self.phones);
+        let connections = self.connections;
+        ensure!((1..=5_000).contains(&connections), "--connections {connections}: give 1 to 5000");
+        ensure!(self.transport != Transport::Tls, "--transport tls: give udp or tcp");
+        let rate = self.rate.unwrap_or(if self.smoke { SMOKE_RATE } else { 400.0 });
+        ensure!((1.0..=100_000.0).contains(&rate), "--rate {rate}: give 1 to 100000");
+        let load = Workload {
+            name: self.transport.name().to_owned(),
+            kind: Kind::Call,
+            transport: self.transport,
+            per_second: rate,
+            phones: self.phones,
+            connections,
+        };
+        Ok(Plan {
+            systems: self.systems.clone(),
+            rounds,
+            timing: Timing { warm_up: Duration::from_secs_f64(warm_up), measured },
+            load,
+            capacity: !self.no_capacity && !self.quick && !self.smoke,
+            cores: self.run.cores(self.server_core)?,
+            topology: self.run.topology,
+            smoke: self.smoke,
+            quick: self.quick,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        farm: FarmArgs,
+    }
+
+    fn plan(words: &str) -> Result<Plan> {
+        let words = std::iter::once("farm").chain(words.split_whitespace());
+        Line::try_parse_from(words)?.farm.plan()
+    }
+
+    #[test]
+    fn the_default_is_a_node_and_three_farms_in_six_rounds() {
+        let plan = plan("").unwrap();
+        assert_eq!((plan.systems.len(), plan.rounds, plan.capacity), (4, 6, true));
+        assert!(plan.timing.warm_up >= Duration::from_secs(32));
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_by_name() {
+        for (words, why) in [
+            ("--rounds 0", "--rounds"),
+            ("--seconds 0", "--seconds"),
+            ("--rate 0", "--rate"),
+            ("--systems single,single", "twice"),
+            ("--transport tls", "--transport"),
+            ("--phones 0", "--phones"),
+            ("--quick --smoke", "--smoke"),
+        ] {
+            let error = format!("{:#}", plan(words).unwrap_err());
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}
