@@ -61,6 +61,18 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: cluster::commands::ClusterCommand,
     },
+    /// Have a running node take nothing new and go on with the calls that it has.
+    #[command(after_help = DRAIN_EXAMPLES)]
+    Drain(DrainArgs),
+    /// Show the members of the cluster that a running node is in.
+    #[command(after_help = MEMBERS_EXAMPLES)]
+    Members(MembersArgs),
+    /// Show or change settings that the members of a cluster share.
+    #[command(after_help = SETTINGS_EXAMPLES)]
+    Settings {
+        #[command(subcommand)]
+        command: SettingsCommand,
+    },
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
@@ -271,6 +283,104 @@ pub(crate) struct NodeArgs {
     /// The node's control socket (control.socket in its settings).
     #[arg(long, value_name = "PATH", default_value = SOCKET, global = true)]
     pub(crate) socket: PathBuf,
+}
+
+const DRAIN_EXAMPLES: &str = "\
+Examples:
+  ringfarm drain                                others take what is new from now on
+  ringfarm drain --wait && systemctl stop ringfarm
+                                                stop it once its last call has ended
+  ringfarm drain --wait --limit 600             wait for ten minutes at most
+
+Calls, and what belongs to them, go on. /readyz and the OPTIONS of balancers say 503 from the first moment.
+A node does not take new work again before it is started anew. Exit code 1: --limit was over, and there
+were calls still.";
+
+/// A running node that is to drain.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DrainArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Wait until it has nothing left to do.
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Wait no longer than this, in seconds.
+    #[arg(long, value_name = "S", requires = "wait")]
+    pub(crate) limit: Option<u32>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const MEMBERS_EXAMPLES: &str = "\
+Examples:
+  ringfarm members                              a line for each member, and how the cluster does
+  ringfarm members --json                       everything, as one JSON object";
+
+/// A running member.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct MembersArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+const SETTINGS_EXAMPLES: &str = "\
+Examples:
+  ringfarm settings get                         what is set for the whole cluster, and by whom
+  ringfarm settings get --member fe-1           for one member
+  ringfarm settings set cluster.wan_ip 203.0.113.5
+  ringfarm settings set member.farm relay --member be-1
+  ringfarm settings unset member.farm --member be-1
+
+They stand in the cluster's engine. A member's setting comes from what is set for that member, else from its
+own file, else from what is set for the cluster, else it has its default.";
+
+/// What is to be done about settings.
+#[derive(Subcommand, Clone, Debug)]
+pub(crate) enum SettingsCommand {
+    /// Show them, and the last changes.
+    Get {
+        /// This one alone.
+        #[arg(value_name = "KEY")]
+        key: Option<String>,
+        #[command(flatten)]
+        of: SettingsArgs,
+    },
+    /// Change one.
+    Set {
+        /// Which.
+        #[arg(value_name = "KEY")]
+        key: String,
+        /// To what.
+        #[arg(value_name = "VALUE")]
+        value: String,
+        #[command(flatten)]
+        of: SettingsArgs,
+    },
+    /// Take one out, so that the next in the order of precedence holds.
+    Unset {
+        /// Which.
+        #[arg(value_name = "KEY")]
+        key: String,
+        #[command(flatten)]
+        of: SettingsArgs,
+    },
+}
+
+/// Whose settings, and of which node to ask.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SettingsArgs {
+    #[command(flatten)]
+    pub(crate) node: NodeArgs,
+    /// Those of this member; without it, those of the cluster.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) member: Option<String>,
+    /// Print the result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 const CHECK_EXAMPLES: &str = "\

@@ -10,6 +10,7 @@ mod control;
 mod demo;
 mod exit;
 mod logging;
+mod members;
 mod memory;
 mod node;
 mod output;
@@ -42,6 +43,9 @@ fn main() -> ExitCode {
         Command::Cluster { command } => cluster::commands::execute(&command),
         Command::Refresh(args) => refresh::refresh(&args),
         Command::Bans(args) => bans::bans(&args),
+        Command::Drain(args) => members::drain(&args),
+        Command::Members(args) => members::members(&args),
+        Command::Settings { command } => members::settings(&command),
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),
     };

@@ -8,6 +8,7 @@ use anyhow::{Context as _, anyhow};
 use control_core::settings::Settings;
 use signaling_core::transport::Transport;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::exit::Stop;
 use crate::logging;
@@ -16,6 +17,9 @@ use crate::node::{LOOK_EVERY, Node};
 
 /// How often the node is asked whether its parts still work.
 const HEALTH_EVERY: Duration = Duration::from_millis(500);
+
+/// How often a node that drains is asked whether anything is left.
+const DRAINED_EVERY: Duration = Duration::from_millis(100);
 
 /// Runs a node with these settings, which have been checked and fit this machine.
 pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
@@ -31,18 +35,86 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
         let _inside = runtime.enter();
         StopSignals::listen().context("cannot listen for signals").map_err(Stop::CannotStart)?
     };
-    let node = Node::start(&settings)?;
+    let node = match runtime.block_on(start(&settings, &mut signals))? {
+        Started::Node(node) => node,
+        Started::Told(signal) => {
+            tracing::info!(signal, "told to stop before the node had started");
+            return Ok(());
+        }
+    };
     print!("{}", welcome(&settings, node.bound(), node.ng(), local_address()));
-    let ended = runtime.block_on(until_told(&node, &mut signals));
+    let mut ended = runtime.block_on(until_told(&node, &mut signals));
+    if ended.is_ok() && node.is_member() {
+        let limit = settings.cluster.drain_s.duration();
+        ended = runtime.block_on(drain(&node, limit, &mut signals));
+    }
     tracing::info!(calls = node.load().calls, "stopping");
     std::thread::spawn(move || {
         let again = runtime.block_on(signals.next());
-        eprintln!("ringfarm: {again} again: ending at once");
-        std::process::exit(1);
+        end_at_once(again);
     });
     let stopped = node.stop();
     println!("ringfarm: stopped");
     Ok(ended.and(stopped)?)
+}
+
+/// What came first.
+enum Started {
+    Node(Box<Node>),
+    /// This signal.
+    Told(&'static str),
+}
+
+/// Starts the node. A member of a cluster waits there for its place, and may be told not to.
+async fn start(settings: &Settings, signals: &mut StopSignals) -> Result<Started, Stop> {
+    if settings.cluster.state.is_none() {
+        return Node::start(settings).map(|node| Started::Node(Box::new(node)));
+    }
+    let (sender, started) = oneshot::channel();
+    let settings = settings.clone();
+    std::thread::Builder::new()
+        .name("start".to_owned())
+        // Nobody waits for it any more if the node was told to stop; the process ends then.
+        .spawn(move || drop(sender.send(Node::start(&settings))))
+        .context("cannot start a thread")
+        .map_err(Stop::CannotStart)?;
+    tokio::select! {
+        node = started => {
+            let ended = || Stop::CannotStart(anyhow!("the node's start has panicked"));
+            node.map_err(|_| ended())?.map(|node| Started::Node(Box::new(node)))
+        }
+        signal = signals.next() => Ok(Started::Told(signal)),
+    }
+}
+
+/// Has the others take what is new, and waits until nothing is left here, or for `limit` (B4).
+async fn drain(node: &Node, limit: Duration, signals: &mut StopSignals) -> anyhow::Result<()> {
+    if let Err(error) = node.drain() {
+        tracing::error!("cannot drain: {error}");
+        return Ok(());
+    }
+    tracing::info!(calls = node.load().calls, limit_s = limit.as_secs(), "draining");
+    let end = tokio::time::Instant::now() + limit;
+    let mut look = tokio::time::interval(DRAINED_EVERY);
+    loop {
+        tokio::select! {
+            signal = signals.next() => end_at_once(signal),
+            () = tokio::time::sleep_until(end) => return Ok(()),
+            _ = look.tick() => {
+                if let Some(failure) = node.failure() {
+                    return Err(anyhow!(failure));
+                }
+                if node.is_drained() {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+fn end_at_once(signal: &str) -> ! {
+    eprintln!("ringfarm: {signal} again: ending at once");
+    std::process::exit(1);
 }
 
 /// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.

@@ -265,6 +265,12 @@ impl Transports {
         self.tcp.set_origins(origins);
     }
 
+    /// This node is that member of a farm, in that life of it: the [`ConnectionId`]s of new connections say so,
+    /// so that they are no other member's. Those that there are keep theirs.
+    pub fn set_member(&mut self, member: u16, incarnation: u32) {
+        self.tcp.set_member(member, incarnation);
+    }
+
     /// The peer of a TLS connection asks that what goes to `port` of its address goes by this connection
     /// (RFC 5923). It does, as long as the connection lasts, where the peer has proved by its certificate
     /// to be whom the message is for: the name that a server there would have to prove or, where there is

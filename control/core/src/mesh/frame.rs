@@ -27,7 +27,7 @@ pub enum Frame {
     /// A sign of life.
     Heartbeat(Heartbeat),
     /// A SIP message that arrived at the sender is the receiver's (B2). It is not relayed again.
-    SipRelay(Sip),
+    SipRelay(Errand, Sip),
     /// The receiver writes a SIP message to a connection of its own.
     Write(Sip),
     /// A connection of the sender has closed.
@@ -145,6 +145,21 @@ pub struct Hop {
     pub remote: SocketAddr,
     /// The connection; 0: none.
     pub connection: u64,
+}
+
+/// What the receiver of a SIP message is to do with it. This protocol does not know what it means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Errand {
+    /// Why it is sent, as a number that the node gives to each reason.
+    pub why: u8,
+    /// How many members have been asked before.
+    pub asked: u8,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RelayHead {
+    hop: Hop,
+    errand: Errand,
 }
 
 /// A SIP message with its way.
@@ -354,7 +369,7 @@ impl Frame {
             Frame::Welcome(_) => kind::WELCOME,
             Frame::Heartbeat(_) => kind::HEARTBEAT,
             Frame::Goodbye(_) => kind::GOODBYE,
-            Frame::SipRelay(_) => kind::SIP_RELAY,
+            Frame::SipRelay(..) => kind::SIP_RELAY,
             Frame::Write(_) => kind::WRITE,
             Frame::Closed(_) => kind::CLOSED,
             Frame::SendOut(_) => kind::SEND_OUT,
@@ -375,7 +390,7 @@ impl Frame {
     /// where there is too much.
     #[must_use]
     pub const fn is_sip(&self) -> bool {
-        matches!(self, Frame::SipRelay(_) | Frame::Write(_) | Frame::SendOut(_))
+        matches!(self, Frame::SipRelay(..) | Frame::Write(_) | Frame::SendOut(_))
     }
 
     pub(super) fn write_head(&self, out: &mut Vec<u8>) {
@@ -384,9 +399,10 @@ impl Frame {
             Frame::Welcome(welcome) => write(welcome, out),
             Frame::Heartbeat(heartbeat) => write(heartbeat, out),
             Frame::Goodbye(goodbye) => write(goodbye, out),
-            Frame::SipRelay(Sip { hop, .. })
-            | Frame::Write(Sip { hop, .. })
-            | Frame::Undelivered(hop) => write(hop, out),
+            Frame::SipRelay(errand, Sip { hop, .. }) => {
+                write(&RelayHead { hop: *hop, errand: *errand }, out);
+            }
+            Frame::Write(Sip { hop, .. }) | Frame::Undelivered(hop) => write(hop, out),
             Frame::Closed(closed) => write(closed, out),
             Frame::SendOut(SendOut { transport, remote, name, .. }) => {
                 write(&SendOutHeadRef { transport: *transport, remote: *remote, name }, out);
@@ -409,7 +425,7 @@ impl Frame {
     pub(super) fn write_payload(&self, out: &mut Vec<u8>) {
         match self {
             Frame::Hello(hello) => hello.write_payload(out),
-            Frame::SipRelay(Sip { bytes, .. })
+            Frame::SipRelay(_, Sip { bytes, .. })
             | Frame::Write(Sip { bytes, .. })
             | Frame::SendOut(SendOut { bytes, .. })
             | Frame::Registrations(Registrations(Body(bytes)))
@@ -436,7 +452,10 @@ impl Frame {
             kind::WELCOME => Frame::Welcome(of(head)?),
             kind::HEARTBEAT => Frame::Heartbeat(of(head)?),
             kind::GOODBYE => Frame::Goodbye(of(head)?),
-            kind::SIP_RELAY => Frame::SipRelay(Sip { hop: of(head)?, bytes: payload }),
+            kind::SIP_RELAY => {
+                let RelayHead { hop, errand } = of(head)?;
+                Frame::SipRelay(errand, Sip { hop, bytes: payload })
+            }
             kind::WRITE => Frame::Write(Sip { hop: of(head)?, bytes: payload }),
             kind::CLOSED => Frame::Closed(of(head)?),
             kind::SEND_OUT => {

@@ -19,8 +19,8 @@ pub use codec::{
     Cut, FRAME_BYTES_MAX, HEAD_BYTES_MAX, Malformed, PREFIX_BYTES, TooLong, cut, encode,
 };
 pub use frame::{
-    Body, Closed, Echo, Frame, Goodbye, Heartbeat, Hop, Leave, ListenerKind, Registrations, Reply,
-    Request, RequestId, SendOut, Sip, SyncStep, ViewFrame, Welcome,
+    Body, Closed, Echo, Errand, Frame, Goodbye, Heartbeat, Hop, Leave, ListenerKind, Registrations,
+    Reply, Request, RequestId, SendOut, Sip, SyncStep, ViewFrame, Welcome,
 };
 pub use hello::{ClusterId, HELLO_BYTES_MAX, Hello, SIP_ADDRESSES_MAX};
 pub use join::{

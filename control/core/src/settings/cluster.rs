@@ -8,7 +8,7 @@ use super::problem::Wrong;
 use super::read::{Reader, Text};
 use super::table::{Rules, settings_table};
 use super::tls::FilePath;
-use super::values::{name, not_unicast, text_values};
+use super::values::{Seconds, name, not_unicast, text_values};
 use crate::cluster::{FarmSetting, MemberName, PlacementSetting, Role};
 
 /// Servers of one engine. Three keep the data and survive the death of one, five of two; more add
@@ -50,6 +50,10 @@ settings_table! {
 
         /// This member's share of new requests, compared with those of the others.
         restart capacity: u32 = default(100) in 1..=10_000;
+
+        /// How long a member that is told to stop (SIGTERM, SIGINT) lets its calls go on, while others
+        /// take what is new, in seconds. A second signal ends it at once.
+        restart drain_s: Seconds = default(Seconds(30)) in 0..=86_400;
 
         /// Where the members keep what they agree on.
         table engine: Engine = default(Engine::default());

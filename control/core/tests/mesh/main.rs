@@ -6,8 +6,8 @@ use control_core::cluster::{
     PlacementSetting, Profile, Role, SipAddress, Versions,
 };
 use control_core::mesh::{
-    Body, Closed, ClusterId, ClusterSecret, Cut, Echo, FRAME_BYTES_MAX, Frame, Goodbye, Grant,
-    HEAD_BYTES_MAX, HELLO_BYTES_MAX, Heartbeat, Hello, Hop, JoinAsk, Leave, ListenerKind,
+    Body, Closed, ClusterId, ClusterSecret, Cut, Echo, Errand, FRAME_BYTES_MAX, Frame, Goodbye,
+    Grant, HEAD_BYTES_MAX, HELLO_BYTES_MAX, Heartbeat, Hello, Hop, JoinAsk, Leave, ListenerKind,
     Malformed, PREFIX_BYTES, Registrations, Reply, Request, RequestId, SIP_ADDRESSES_MAX, SendOut,
     Sip, SyncStep, TokenId, TokenSecret, TooLong, ViewFrame, Welcome, cut, encode,
 };
@@ -44,6 +44,8 @@ fn hello() -> Hello {
     Hello::new(ClusterId([0xab; 16]), member(), Load { calls: 12, cpu_permille: 345 })
 }
 
+const ERRAND: Errand = Errand { why: 3, asked: 2 };
+
 fn hop(local: &str, remote: &str) -> Hop {
     let (local, remote) =
         (local.parse().expect("a good value"), remote.parse().expect("a good value"));
@@ -75,7 +77,7 @@ fn frames() -> Vec<Frame> {
         Frame::Heartbeat(Heartbeat::default()),
         Frame::Goodbye(Goodbye { why: Leave::Stopping }),
         Frame::Goodbye(Goodbye { why: Leave::Other(99) }),
-        Frame::SipRelay(sip("OPTIONS sip:a SIP/2.0\r\n\r\n")),
+        Frame::SipRelay(ERRAND, sip("OPTIONS sip:a SIP/2.0\r\n\r\n")),
         Frame::Write(Sip {
             hop: hop("[2001:db8::1]:5060", "[2001:db8::2]:1"),
             bytes: Bytes::new(),
@@ -155,7 +157,7 @@ fn frames_that_come_byte_by_byte_are_the_same() {
 /// What was written by one version is read by another: the bytes themselves are the agreement.
 #[test]
 fn the_bytes_of_a_relayed_message_are_as_agreed() {
-    let bytes = bytes_of(&Frame::SipRelay(sip("SIP")));
+    let bytes = bytes_of(&Frame::SipRelay(ERRAND, sip("SIP")));
     let wanted = [
         &[0, 0, 0, 33, 16, 0, 27][..],
         // Transport, listener; 192.0.2.1:5060, 198.51.100.9:50600, the connection.
@@ -171,10 +173,10 @@ fn the_bytes_of_a_relayed_message_are_as_agreed() {
 /// The relay of a message costs its receiver no copy of it.
 #[test]
 fn the_payload_is_the_bytes_that_were_read() {
-    let mut buffer = BytesMut::from(bytes_of(&Frame::SipRelay(sip("MESSAGE"))).as_slice());
+    let mut buffer = BytesMut::from(bytes_of(&Frame::SipRelay(ERRAND, sip("MESSAGE"))).as_slice());
     let at = buffer[buffer.len() - 7..].as_ptr();
     match cut(&mut buffer) {
-        Ok(Some(Cut::Frame(Frame::SipRelay(sip)))) => assert_eq!(sip.bytes.as_ptr(), at),
+        Ok(Some(Cut::Frame(Frame::SipRelay(_, sip)))) => assert_eq!(sip.bytes.as_ptr(), at),
         other => panic!("{other:?}"),
     }
 }

@@ -15,7 +15,7 @@ use control_core::cluster::{
     Capacity, FarmSetting, Incarnation, Member, MemberId, MemberName, PlacementSetting, Profile,
     Role,
 };
-use control_core::mesh::{Frame, Hop, ListenerKind, PROTOCOL, Sip};
+use control_core::mesh::{Errand, Frame, Hop, ListenerKind, PROTOCOL, Sip};
 use control_core::settings::{AddressPair, PortRange};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
@@ -214,7 +214,7 @@ impl Pair {
             let sender = scope.spawn(move || flood(handle, second, frame, start..end, rate));
             let mut got = 0_u64;
             self.serve(&self.two.signaling, end + Duration::from_millis(300), |event| {
-                got += u64::from(matches!(event, MeshEvent::Frame(_, Frame::SipRelay(_))));
+                got += u64::from(matches!(event, MeshEvent::Frame(_, Frame::SipRelay(..))));
             });
             let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"));
             (sent, got)
@@ -322,7 +322,7 @@ fn message(bytes: u32) -> anyhow::Result<Frame> {
     let listener = ListenerKind::Address;
     let hop = Hop { transport: 0, listener, local: address, remote: address, connection: 0 };
     let bytes = vec![b'x'; usize::try_from(bytes)?].into();
-    Ok(Frame::SipRelay(Sip { hop, bytes }))
+    Ok(Frame::SipRelay(Errand { why: 2, asked: 0 }, Sip { hop, bytes }))
 }
 
 /// Processor time of this process until now.

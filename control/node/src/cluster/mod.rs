@@ -6,6 +6,6 @@ pub(crate) mod commands;
 pub(crate) mod engine;
 mod join;
 pub(crate) mod keys;
+pub(crate) mod member;
 pub(crate) mod membership;
-#[cfg_attr(test, expect(dead_code, reason = "the node that speaks through it comes next"))]
 pub(crate) mod mesh;

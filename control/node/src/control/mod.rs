@@ -55,6 +55,34 @@ pub(crate) enum Command {
         /// Its address, or another of its IPv6 /64.
         source: IpAddr,
     },
+    /// Take nothing new, and go on with what there is (B4).
+    Drain {},
+    /// Say whether a node that drains has anything left.
+    Drained {},
+    /// List the members of the cluster.
+    Members {},
+    /// Show settings that stand in the cluster's engine.
+    Settings {
+        /// Of this member; without it, those of the cluster.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
+        /// This one alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<String>,
+    },
+    /// Change a setting that stands there.
+    Set {
+        /// Of this member; without it, of the cluster.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
+        /// Which.
+        key: String,
+        /// To what; without it, to what it is without being set there.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        value: Option<String>,
+        /// Who does so, for the audit log.
+        by: String,
+    },
 }
 
 /// What comes of a command: its result, or why there is none, for people.

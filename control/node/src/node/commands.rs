@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, SystemTime};
 
@@ -11,7 +12,9 @@ use signaling_net::tls::Tls;
 use tokio::sync::Notify;
 
 use super::host_addresses::Watch;
-use super::{Shared, bans, certificates, translate};
+use super::metrics::Figures;
+use super::{Shared, bans, certificates, members, translate};
+use crate::cluster::member::MemberHandle;
 use crate::control::{Answer, Command};
 
 /// How long the signaling thread may take to come to a question: it goes round in milliseconds.
@@ -30,6 +33,8 @@ pub(super) enum Ask {
     Ban { source: IpAddr, time: Duration, reason: String },
     /// End the ban of a source.
     Unban { source: IpAddr },
+    /// Take nothing new.
+    Drain,
     /// The host has these addresses now.
     Addresses(Vec<IpAddr>),
 }
@@ -66,14 +71,20 @@ impl Asks {
 pub(super) struct Commands {
     shared: Arc<Shared>,
     settings: Settings,
+    /// `None`: the node is no member of a cluster.
+    member: Option<MemberHandle>,
     addresses: Mutex<Watch>,
     ends: Mutex<certificates::Ends>,
 }
 
 impl Commands {
-    pub(super) fn new(shared: Arc<Shared>, settings: Settings) -> Commands {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        settings: Settings,
+        member: Option<MemberHandle>,
+    ) -> Commands {
         let addresses = Mutex::new(Watch::new(&settings));
-        let commands = Commands { shared, settings, addresses, ends: Mutex::default() };
+        let commands = Commands { shared, settings, member, addresses, ends: Mutex::default() };
         // What they are like at the start has been said when they were read.
         commands.due_ends();
         commands
@@ -90,7 +101,39 @@ impl Commands {
                 self.ask(Ask::Ban { source, time, reason })
             }
             Command::Unban { source } => self.ask(Ask::Unban { source }),
+            Command::Drain {} => self.drain(),
+            Command::Members {} => members::list(self.member()?, &self.figures()),
+            Command::Settings { member, key } => {
+                members::settings(self.member()?, member.as_deref(), key.as_deref())
+            }
+            Command::Set { member, key, value, by } => {
+                members::set(self.member()?, member.as_deref(), &key, value, by)
+            }
+            Command::Drained {} => {
+                let figures = self.figures();
+                Ok(json!({ "drained": figures.drained, "calls": figures.load.calls }))
+            }
         }
+    }
+
+    fn member(&self) -> Result<&MemberHandle, String> {
+        let none = "this node is no member of a cluster ([cluster] state is not set)";
+        self.member.as_ref().ok_or_else(|| none.to_owned())
+    }
+
+    fn figures(&self) -> Figures {
+        *self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Health checks and balancers find out first; then nothing new is taken, and the others are told.
+    fn drain(&self) -> Answer {
+        self.shared.draining.store(true, Ordering::Release);
+        self.ask(Ask::Drain)?;
+        if let Some(member) = &self.member {
+            member.drain()?;
+        }
+        tracing::warn!("draining: nothing new is taken");
+        Ok(json!({ "calls": self.figures().load.calls }))
     }
 
     fn ask(&self, ask: Ask) -> Answer {

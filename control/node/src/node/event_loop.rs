@@ -22,6 +22,7 @@ use signaling_net::{Input, Resolver, Transports};
 use super::alarm::Alarm;
 use super::bans;
 use super::commands::Ask;
+use super::farm::{FarmParts, FarmSide};
 use super::gather::Gather;
 use super::metrics::{Figures, OverloadFigures, Tally};
 use super::ng::{self as ng_side, NgSide};
@@ -49,6 +50,7 @@ const FIGURES_EVERY: Duration = Duration::from_millis(10);
 pub(super) struct EventLoop {
     proxy: Proxy,
     ng: Option<NgSide>,
+    farm: Option<Box<FarmSide>>,
     transports: Transports,
     transports_of: Vec<Transport>,
     resolver: Resolver,
@@ -75,19 +77,22 @@ impl EventLoop {
     /// Binds the listeners. Has to be called inside a runtime.
     pub(super) fn bind(
         parts: SignalingParts,
+        farm: Option<FarmParts>,
         engine: Arc<Engine>,
         shared: Arc<Shared>,
     ) -> anyhow::Result<EventLoop> {
-        let transports_of = parts.listeners.iter().map(|l| l.transport).collect();
+        let transports_of: Vec<_> = parts.listeners.iter().map(|l| l.transport).collect();
         let mut transports = Transports::bind_secure(parts.listeners, parts.limits, parts.tls)?;
         transports.set_origins(parts.ws_origins);
         let now = Instant::now();
         let proxy = (parts.proxy)(now, &transports.bound());
         let last = u16::try_from(transports.bound().len().saturating_sub(1)).unwrap_or(u16::MAX);
         let ng = parts.ng.map(|core| NgSide { listener: ListenerId(last), core: core() });
-        Ok(EventLoop {
+        let listeners = || transports_of.iter().copied().zip(transports.bound()).collect();
+        let mut event_loop = EventLoop {
             proxy,
             ng,
+            farm: farm.map(|farm| Box::new(FarmSide::new(farm, listeners()))),
             transports,
             transports_of,
             resolver: Resolver::new(&parts.resolver)?,
@@ -104,7 +109,10 @@ impl EventLoop {
             asked: now,
             told: now,
             untold: false,
-        })
+        };
+        // Nothing is received before the node is the member that it is to be.
+        event_loop.take_from_members(now);
+        Ok(event_loop)
     }
 
     pub(super) fn bound(&self) -> Bound {
@@ -157,6 +165,12 @@ impl EventLoop {
                     self.transports.set_tls(tls);
                 }
                 self.reload_name_servers()
+            }
+            Ask::Drain => {
+                let now = Instant::now();
+                self.proxy.handle_drain(now);
+                self.deliver(now);
+                Ok(Value::Null)
             }
             Ask::Addresses(addresses) => {
                 self.proxy.set_host_addresses(&addresses);
@@ -238,6 +252,7 @@ impl EventLoop {
             while let Some(event) = self.engine.poll_event() {
                 self.handle_media(now, event);
             }
+            self.take_from_members(now);
             self.handle_timeout(now);
             self.deliver(now);
             if let Some(window) = self.gather.after(now, handled) {
@@ -250,6 +265,13 @@ impl EventLoop {
         self.tell_figures(now);
         self.transports.shutdown(super::STOP_WITHIN).await;
         Ok(())
+    }
+
+    /// What other members of the farm have sent.
+    fn take_from_members(&mut self, now: Instant) {
+        if let Some(farm) = &mut self.farm {
+            farm.take(now, &mut self.proxy, &mut self.transports);
+        }
     }
 
     /// Receives the datagrams that have come together, if there are any and nothing else can have happened
@@ -311,12 +333,18 @@ impl EventLoop {
             Input::Closed { connection, remote, reason } => {
                 tracing::debug!(%remote, %reason, "connection closed");
                 self.proxy.handle_closed(now, connection);
+                if let Some(farm) = &mut self.farm {
+                    farm.closed(connection);
+                }
             }
             Input::SendFailed { target, error, .. } => {
                 tracing::debug!(remote = %target.remote, %error, "message not sent");
                 // A controller that gets no reply asks again.
                 if Some(target.listener) != listener {
                     self.proxy.handle_transport_error(now, &target);
+                }
+                if let Some(farm) = &mut self.farm {
+                    farm.send_failed(&target);
                 }
             }
         }
@@ -331,12 +359,20 @@ impl EventLoop {
                 match output {
                     Output::Transmit(transmit) => {
                         self.tally.sent(&transmit.bytes);
-                        self.transports.send(transmit);
+                        match &mut self.farm {
+                            Some(farm) if farm.is_way_of_others(&transmit.target) => {
+                                farm.write(transmit);
+                            }
+                            Some(_) | None => self.transports.send(transmit),
+                        }
                     }
                     Output::Media(command) => self.submit(*command),
                     Output::Alias { connection, port } => self.transports.alias(connection, port),
-                    // This node is no member of a farm.
-                    Output::Farm(_) => {}
+                    Output::Farm(output) => {
+                        if let Some(farm) = &mut self.farm {
+                            farm.put(*output);
+                        }
+                    }
                     Output::Resolve(ask) => self.resolver.ask(ask.token, ask.query, ask.seed),
                     Output::Record(record) => {
                         self.tally.ended(record.end);
@@ -358,6 +394,9 @@ impl EventLoop {
                     ng::Output::Record(record) => ng_side::record(&record),
                     ng::Output::Notice(notice) => self.notices.ng(now, &notice),
                 }
+            }
+            if self.farm.as_mut().is_some_and(|farm| farm.flush(now, &mut self.proxy)) {
+                continue;
             }
             let Some(answer) = self.answers.pop_front() else { break };
             self.handle_media(now, answer);
@@ -385,6 +424,8 @@ impl EventLoop {
             tally: self.tally,
             guard: self.proxy.guard().dropped(),
             overload: OverloadFigures::of(self.proxy.overload(), &self.strain),
+            drained: self.proxy.is_drained() && self.is_idle(),
+            farm: self.farm.as_ref().map(|farm| farm.figures(&self.proxy)),
         };
         *self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner) = figures;
     }

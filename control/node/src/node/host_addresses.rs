@@ -84,6 +84,12 @@ fn is_absent(error: &io::Error) -> bool {
 }
 
 /// The addresses of the host's interfaces.
+/// All addresses of this host but those of loopback; none if the system does not tell.
+pub(crate) fn others() -> Vec<IpAddr> {
+    let found = of_host().unwrap_or_default();
+    found.into_iter().filter(|ip| !ip.is_loopback()).collect()
+}
+
 fn of_host() -> io::Result<BTreeSet<IpAddr>> {
     let interfaces = nix::ifaddrs::getifaddrs()?;
     let address = |interface: nix::ifaddrs::InterfaceAddress| {

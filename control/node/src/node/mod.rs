@@ -6,9 +6,11 @@ mod calls_log;
 pub(crate) mod certificates;
 mod commands;
 mod event_loop;
+pub(crate) mod farm;
 mod gather;
-mod host_addresses;
+pub(crate) mod host_addresses;
 mod kernel;
+mod members;
 pub(crate) mod metrics;
 mod ng;
 mod node_secret;
@@ -18,12 +20,14 @@ mod strain;
 mod translate;
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
+use control_core::cluster::Load as MemberLoad;
 use control_core::settings::Settings;
 use relay_engine::{Engine, WorkerCounters, WorkerState};
 use signaling_core::proxy::Load;
@@ -31,11 +35,13 @@ use signaling_core::transport::Transport;
 use signaling_net::tls::{Certificate, Tls};
 use tokio::sync::Notify;
 
+use crate::cluster::member;
 use crate::control::Command;
 use crate::control::server::{self, Control};
 use crate::exit::Stop;
 use commands::{Asks, Commands};
 use event_loop::EventLoop;
+use farm::FarmParts;
 use host_addresses::Named;
 use kernel::Kernel;
 
@@ -62,6 +68,8 @@ struct Shared {
     /// Wakes the signaling thread: the relay has events, or the node is to stop.
     wake: Notify,
     stopping: Mutex<Option<Instant>>,
+    /// The node takes nothing new (B4).
+    draining: AtomicBool,
     figures: Mutex<metrics::Figures>,
     /// Questions to the signaling thread.
     asks: Asks,
@@ -74,6 +82,11 @@ struct Shared {
 impl Shared {
     fn stop_deadline(&self) -> Option<Instant> {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the node takes what is new.
+    fn is_ready(&self) -> bool {
+        self.stop_deadline().is_none() && !self.draining.load(Ordering::Acquire)
     }
 
     fn note_certificates(&self, tls: &Tls) {
@@ -89,6 +102,8 @@ pub(crate) struct Node {
     signaling: thread::JoinHandle<anyhow::Result<()>>,
     bound: Bound,
     commands: Arc<Commands>,
+    /// `None`: this node is no member of a cluster.
+    member: Option<member::Running>,
     /// Its file goes when the node does.
     control: Option<Control>,
 }
@@ -109,11 +124,22 @@ impl Node {
         for line in Kernel::read().advice(settings.media.ports) {
             tracing::warn!("{line}");
         }
-        match spawn_signaling(settings, &engine, &shared) {
+        // Before SIP is received: what comes then is handled as a member does.
+        let mut member = match join(settings, &shared) {
+            Ok(member) => member,
+            Err(error) => {
+                stop_engine(engine);
+                return Err(Stop::CannotStart(error));
+            }
+        };
+        let farm = member.as_mut().and_then(|member| member.farm.take());
+        let asked = member.as_ref().map(|member| member.handle.clone());
+        match spawn_signaling(settings, farm, &engine, &shared) {
             Ok((signaling, bound)) => {
-                let commands = Arc::new(Commands::new(shared.clone(), settings.clone()));
+                let commands = Arc::new(Commands::new(shared.clone(), settings.clone(), asked));
                 commands.look_at_addresses();
-                let mut node = Node { engine, shared, signaling, bound, commands, control: None };
+                let control = None;
+                let mut node = Node { engine, shared, signaling, bound, commands, member, control };
                 match node.serve(settings) {
                     Ok(()) => Ok(node),
                     Err(error) => {
@@ -140,7 +166,8 @@ impl Node {
 
     fn serve_metrics(&self, settings: &Settings) -> anyhow::Result<()> {
         let Some(listen) = settings.metrics.listen else { return Ok(()) };
-        let address = metrics::serve(listen, Arc::clone(&self.shared), &self.engine)?;
+        let member = self.member.as_ref().map(|member| member.handle.clone());
+        let address = metrics::serve(listen, Arc::clone(&self.shared), &self.engine, member)?;
         tracing::info!(%address, "metrics are served at /metrics, health at /healthz and /readyz");
         Ok(())
     }
@@ -158,6 +185,24 @@ impl Node {
     /// The workers' counters.
     pub(crate) fn counters(&self) -> Vec<WorkerCounters> {
         self.engine.counters()
+    }
+
+    /// Whether this node is a member of a cluster.
+    pub(crate) fn is_member(&self) -> bool {
+        self.member.is_some()
+    }
+
+    /// As the command `drain`.
+    ///
+    /// # Errors
+    /// In words.
+    pub(crate) fn drain(&self) -> Result<(), String> {
+        self.commands.run(Command::Drain {}).map(drop)
+    }
+
+    /// Whether the node drains and has nothing left to do.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.shared.figures.lock().unwrap_or_else(PoisonError::into_inner).drained
     }
 
     /// How busy the signaling side was when it last went round.
@@ -202,9 +247,22 @@ impl Node {
             Some(Instant::now() + STOP_WITHIN);
         self.shared.wake.notify_one();
         let ended = self.signaling.join();
+        if let Some(member) = self.member {
+            member.stop();
+        }
         stop_engine(self.engine);
         ended.map_err(|_| anyhow!("the signaling thread has panicked"))?
     }
+}
+
+/// Makes this node a member of its cluster, if it is to be one.
+fn join(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<Option<member::Running>> {
+    let (waker, loaded) = (Arc::clone(shared), Arc::clone(shared));
+    let load = move || {
+        let calls = loaded.figures.lock().unwrap_or_else(PoisonError::into_inner).load.calls;
+        MemberLoad { calls: u32::try_from(calls).unwrap_or(u32::MAX), cpu_permille: 0 }
+    };
+    member::start(settings, Arc::new(move || waker.wake.notify_one()), Arc::new(load))
 }
 
 fn stop_engine(mut engine: Arc<Engine>) {
@@ -225,10 +283,12 @@ type Signaling = (thread::JoinHandle<anyhow::Result<()>>, Bound);
 
 fn spawn_signaling(
     settings: &Settings,
+    farm: Option<FarmParts>,
     engine: &Arc<Engine>,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Signaling> {
-    let parts = translate::signaling(settings)?;
+    let cluster = farm.as_ref().map(|farm| farm.secret);
+    let parts = translate::signaling(settings, cluster.as_ref())?;
     if let Some(tls) = &parts.tls {
         shared.note_certificates(tls);
     }
@@ -244,7 +304,7 @@ fn spawn_signaling(
             .build()
             .context("cannot start the signaling runtime")?;
         runtime.block_on(async move {
-            let event_loop = match EventLoop::bind(parts, engine, shared) {
+            let event_loop = match EventLoop::bind(parts, farm, engine, shared) {
                 Ok(event_loop) => event_loop,
                 Err(error) => {
                     // The starter is told; this thread has nothing left to do.

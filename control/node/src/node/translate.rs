@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
+use control_core::mesh::ClusterSecret;
 use control_core::settings::{
     self, Credentials, EventPackage, Learning, RelayMode, Settings, WorkerPriority,
 };
@@ -25,6 +26,7 @@ use signaling_core::transport::Transport;
 use signaling_net::tls::Tls;
 use signaling_net::{ListenerConfig, ResolverConfig};
 
+use super::farm::derive;
 use super::node_secret::{self, Secrets};
 use super::{certificates, ng};
 use crate::exit::Stop;
@@ -92,7 +94,15 @@ fn dscp(key: &str, code: u32) -> Result<Dscp, Stop> {
 }
 
 /// The signaling side's configuration.
-pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
+///
+/// `cluster` is what all members of its cluster know, if the node is one.
+///
+/// # Errors
+/// If a file cannot be used, or there is no randomness.
+pub(super) fn signaling(
+    settings: &Settings,
+    cluster: Option<&ClusterSecret>,
+) -> anyhow::Result<SignalingParts> {
     let may_be_absent = settings.node.absent_addresses == settings::AbsentAddresses::Accept;
     let on = |transport, address, dscp| ListenerConfig { transport, address, may_be_absent, dscp };
     // The setting goes up to 63.
@@ -111,7 +121,11 @@ pub(super) fn signaling(settings: &Settings) -> anyhow::Result<SignalingParts> {
     let ws_origins = settings.sip.ws_origins.iter().map(|one| one.as_str().to_owned()).collect();
     let seeds = [seed()?, seed()?, seed()?, seed()?, seed()?];
     let file = settings.sip.secret_file.as_ref().map(settings::FilePath::as_path);
-    let secrets = node_secret::load(file, seeds[0])?;
+    let secrets = match cluster.filter(|_| file.is_none()) {
+        // Any member takes the nonces and tokens of any other.
+        Some(cluster) => Secrets { first: derive(cluster, "node"), others: Vec::new() },
+        None => node_secret::load(file, seeds[0])?,
+    };
     let users = users(settings)?;
     let gather = Duration::from_micros(settings.sip.gather_us.into());
     let servers = settings.dns.servers.clone();
@@ -304,7 +318,7 @@ pub(super) const fn learning(settings: &Settings) -> LearningPolicy {
     }
 }
 
-const fn transport(transport: settings::Transport) -> Transport {
+pub(super) const fn transport(transport: settings::Transport) -> Transport {
     match transport {
         settings::Transport::Udp => Transport::Udp,
         settings::Transport::Tcp => Transport::Tcp,

@@ -1,6 +1,9 @@
 //! A member of the cluster that is set to `Relay`: what it sends goes out through farm members (S22).
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
 
 use super::Proxy;
 use super::addresses::advertised;
@@ -10,13 +13,29 @@ use super::inbound::Answer;
 use super::output::Output;
 use crate::farm::membership::{Standing, Whose};
 use crate::farm::{Farm, Identity, Member, Mode};
-use crate::transport::{Target, Transmit};
+use crate::transport::{Target, Transmit, Transport};
 use crate::wire::{HeaderName, Message};
 
 impl Proxy {
     /// Whether this member sends through others.
     pub(super) fn relays(&self) -> bool {
         self.farm.as_ref().is_some_and(|farm| farm.membership.mode() == Mode::Relay)
+    }
+
+    /// Another member has this one send a message from its own listeners; `name` is what the server there
+    /// has to prove. `false`: no listener of this node reaches it.
+    pub fn handle_send_out(
+        &mut self,
+        transport: Transport,
+        remote: SocketAddr,
+        name: Option<&Arc<str>>,
+        bytes: Bytes,
+    ) -> bool {
+        let own = self.addresses.target(&self.config, transport, remote, None);
+        let Some(own) = own else { return false };
+        let name = name.map(|name| self.names.number(name));
+        self.transmit(Target { name, ..own }, bytes);
+        true
     }
 
     /// What Via, Record-Route and Contact call this node on the way to `target` in a message with this

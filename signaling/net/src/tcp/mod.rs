@@ -131,6 +131,11 @@ impl Streams {
         self.origins = origins.into();
     }
 
+    /// New connections are those of this life of a member.
+    pub(crate) fn set_member(&mut self, member: u16, incarnation: u32) {
+        self.table.set_member(member, incarnation);
+    }
+
     /// New connections use these certificates; those that there are stay as they are.
     pub(crate) fn set_tls(&mut self, tls: Tls) {
         self.tls = Some(tls);

@@ -76,7 +76,9 @@ struct Entry {
 /// The connections from their creation to their task's last report.
 pub(super) struct Table {
     limits: Limits,
-    next: u64,
+    /// What the numbers of connections begin with: a member of a farm and one of its lives.
+    base: u64,
+    last: u64,
     entries: HashMap<ConnectionId, Entry>,
     /// Connections that take messages, by where they lead.
     by_way: HashMap<Way, ConnectionId>,
@@ -90,7 +92,8 @@ impl Table {
     pub(super) fn new(limits: Limits) -> Table {
         Table {
             limits,
-            next: 1,
+            base: 0,
+            last: 0,
             entries: HashMap::new(),
             by_way: HashMap::new(),
             aliases: HashMap::new(),
@@ -119,8 +122,7 @@ impl Table {
             }
             self.accepted_from.insert(source, from + 1);
         }
-        let connection = ConnectionId(self.next);
-        self.next += 1;
+        let connection = self.name();
         let (outbound, outgoing) = outbound::queue(&self.limits);
         let (cut, cut_here) = oneshot::channel();
         let entry = Entry {
@@ -136,6 +138,25 @@ impl Table {
             self.by_way.insert(way, connection);
         }
         Some((connection, Controls { outgoing, cut: cut_here }))
+    }
+
+    /// Connections are those of this life of a member from now on.
+    pub(super) fn set_member(&mut self, member: u16, incarnation: u32) {
+        self.base = ConnectionId::of_member(member, incarnation, 0).0;
+        self.last = 0;
+    }
+
+    fn name(&mut self) -> ConnectionId {
+        loop {
+            self.last += 1;
+            if self.base != 0 && self.last > u64::from(u32::MAX) {
+                self.last = 1;
+            }
+            let connection = ConnectionId(self.base | self.last);
+            if !self.entries.contains_key(&connection) {
+                return connection;
+            }
+        }
     }
 
     /// The connection that leads there and takes messages.
@@ -291,6 +312,24 @@ mod tests {
         let again = insert(&mut table, "127.0.0.1:1", Origin::Accepted).unwrap();
         assert_ne!(again, first, "an identifier is never used twice");
         assert_eq!(insert(&mut table, "127.0.0.2:1", Origin::Accepted), None, "in total");
+    }
+
+    /// Members of a farm speak of each other's connections: which member's one is stands in its number.
+    #[test]
+    fn connections_of_a_member_bear_its_number_and_life() {
+        let mut table = table(10, 10);
+        table.set_member(7, 0x1_0003);
+        let (first, _controls) = table.insert(way("127.0.0.1:1"), Origin::Accepted).unwrap();
+        let (second, _more_controls) = table.insert(way("127.0.0.1:2"), Origin::Opened).unwrap();
+        assert_eq!(first, ConnectionId::of_member(7, 3, 1));
+        assert_eq!(second, ConnectionId::of_member(7, 3, 2));
+        table.last = u64::from(u32::MAX);
+        let (third, _even_more) = table.insert(way("127.0.0.1:3"), Origin::Opened).unwrap();
+        assert_eq!(
+            third,
+            ConnectionId::of_member(7, 3, 3),
+            "those that there are keep their numbers"
+        );
     }
 
     /// RFC 6177: a customer has a whole IPv6 network to connect from.

@@ -63,7 +63,7 @@ impl MeshEvent {
 
 fn payload_len(frame: &Frame) -> usize {
     match frame {
-        Frame::SipRelay(sip) | Frame::Write(sip) => sip.bytes.len(),
+        Frame::SipRelay(_, sip) | Frame::Write(sip) => sip.bytes.len(),
         Frame::SendOut(send) => send.bytes.len(),
         Frame::Registrations(registrations) => registrations.0.0.len(),
         Frame::RegistrationSync(_, body) | Frame::Event(body) => body.0.len(),
@@ -186,7 +186,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use bytes::Bytes;
-    use control_core::mesh::{Body, Hop, ListenerKind, Sip};
+    use control_core::mesh::{Body, Errand, Hop, ListenerKind, Sip};
 
     use super::*;
 
@@ -203,7 +203,10 @@ mod tests {
         let address = "192.0.2.1:5060".parse().expect("an address");
         let listener = ListenerKind::Address;
         let hop = Hop { transport: 0, listener, local: address, remote: address, connection: 0 };
-        let frame = Frame::SipRelay(Sip { hop, bytes: Bytes::from(vec![0; bytes]) });
+        let frame = Frame::SipRelay(
+            Errand { why: 0, asked: 0 },
+            Sip { hop, bytes: Bytes::from(vec![0; bytes]) },
+        );
         MeshEvent::Frame(MemberId::FIRST, frame)
     }
 

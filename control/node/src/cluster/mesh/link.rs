@@ -213,7 +213,7 @@ impl<'a> Reading<'a> {
     fn take(&mut self, frame: Frame) -> Result<(), Ended> {
         let id = self.id();
         match frame {
-            Frame::SipRelay(_)
+            Frame::SipRelay(..)
             | Frame::Write(_)
             | Frame::Closed(_)
             | Frame::SendOut(_)

@@ -90,7 +90,18 @@ impl Mesh {
     /// # Errors
     /// If the address cannot be bound, or the keys do not fit each other or the member's name.
     pub(crate) fn start(config: Config) -> anyhow::Result<Mesh> {
-        let Config { listen, member, keys, tokens, wake_signaling, wake_control } = config;
+        let listen = config.listen;
+        let listener = TcpListener::bind(listen)
+            .with_context(|| format!("cannot listen for other members on {listen}"))?;
+        Mesh::start_on(listener, config)
+    }
+
+    /// Starts one that listens on this socket, which is that of [`Config::listen`].
+    ///
+    /// # Errors
+    /// If the socket cannot be used, or the keys do not fit each other or the member's name.
+    pub(crate) fn start_on(listener: TcpListener, config: Config) -> anyhow::Result<Mesh> {
+        let Config { listen: _, member, keys, tokens, wake_signaling, wake_control } = config;
         anyhow::ensure!(
             member.name == keys.identity.name,
             "the keys are those of the member {}, and this is {}",
@@ -98,10 +109,8 @@ impl Mesh {
             member.name
         );
         let tls = Tls::new(&keys)?;
-        let context = || format!("cannot listen for other members on {listen}");
-        let listener = TcpListener::bind(listen).with_context(context)?;
-        listener.set_nonblocking(true).with_context(context)?;
-        let address = listener.local_addr().with_context(context)?;
+        listener.set_nonblocking(true).context("cannot listen for other members")?;
+        let address = listener.local_addr().context("cannot listen for other members")?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()

@@ -161,7 +161,7 @@ impl Outgoing {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use control_core::mesh::{Body, Hop, ListenerKind, Sip};
+    use control_core::mesh::{Body, Errand, Hop, ListenerKind, Sip};
 
     use super::*;
 
@@ -169,7 +169,10 @@ mod tests {
         let address = "192.0.2.1:5060".parse().expect("an address");
         let listener = ListenerKind::Address;
         let hop = Hop { transport: 0, listener, local: address, remote: address, connection: 0 };
-        Frame::SipRelay(Sip { hop, bytes: Bytes::from(vec![0; bytes]) })
+        Frame::SipRelay(
+            Errand { why: 0, asked: 0 },
+            Sip { hop, bytes: Bytes::from(vec![0; bytes]) },
+        )
     }
 
     fn event(bytes: usize) -> Frame {

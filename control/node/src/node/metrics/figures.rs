@@ -10,6 +10,7 @@ use signaling_core::proxy::output::CallEnd;
 use signaling_core::transaction;
 use signaling_core::wire::Defect;
 
+use crate::node::farm::FarmFigures;
 use crate::node::strain::Strain;
 
 /// A snapshot of the signaling side. Small and plain: it is copied under a lock that is held for
@@ -27,6 +28,10 @@ pub(crate) struct Figures {
     /// By the place in [`Rule::ALL`].
     pub(crate) guard: [u64; Rule::ALL.len()],
     pub(crate) overload: OverloadFigures,
+    /// The node takes nothing new and has nothing left to do.
+    pub(crate) drained: bool,
+    /// `None`: this node is no member.
+    pub(crate) farm: Option<FarmFigures>,
 }
 
 /// What is refused for load, and how much of it there is.

@@ -1,6 +1,7 @@
 //! Figures for Prometheus and health, over HTTP. Neither the signaling thread nor a worker is asked:
 //! the one hands over a snapshot, the others' counters can be read at any time.
 
+mod cluster;
 mod figures;
 mod page;
 mod server;
@@ -19,6 +20,7 @@ use signaling_net::tls::Certificate;
 
 use super::Shared;
 use super::host_addresses::Named;
+use crate::cluster::member::MemberHandle;
 pub(super) use figures::{Figures, OverloadFigures, Tally};
 pub(crate) use page::{Kind, Page, label};
 
@@ -30,32 +32,47 @@ pub(super) fn serve(
     listen: SocketAddr,
     shared: Arc<Shared>,
     engine: &Arc<Engine>,
+    member: Option<MemberHandle>,
 ) -> anyhow::Result<SocketAddr> {
     // Weak: a scrape must not keep the workers from ending with the node.
     let engine = Arc::downgrade(engine);
-    server::start(listen, move |path| answer(path, &shared, &engine))
+    server::start(listen, move |path| answer(path, &shared, &engine, member.as_ref()))
 }
 
-fn answer(path: &str, shared: &Shared, engine: &Weak<Engine>) -> server::Answer {
+fn answer(
+    path: &str,
+    shared: &Shared,
+    engine: &Weak<Engine>,
+    member: Option<&MemberHandle>,
+) -> server::Answer {
     match path {
-        "/metrics" => ("200 OK", metrics(shared, engine)),
+        "/metrics" => ("200 OK", metrics(shared, engine, member)),
         "/healthz" => ("200 OK", "alive\n".to_owned()),
-        "/readyz" if shared.stop_deadline().is_none() => ("200 OK", "ready\n".to_owned()),
+        "/readyz" if shared.is_ready() => ("200 OK", "ready\n".to_owned()),
+        "/readyz" if shared.stop_deadline().is_none() => {
+            ("503 Service Unavailable", "draining\n".to_owned())
+        }
         "/readyz" => ("503 Service Unavailable", "stopping\n".to_owned()),
         _ => ("404 Not Found", "there are /metrics, /healthz and /readyz\n".to_owned()),
     }
 }
 
-fn metrics(shared: &Shared, engine: &Weak<Engine>) -> String {
+fn metrics(shared: &Shared, engine: &Weak<Engine>, member: Option<&MemberHandle>) -> String {
     let figures = *shared.figures.lock().unwrap_or_else(PoisonError::into_inner);
     let mut page = Page::default();
-    let ready = u8::from(shared.stop_deadline().is_none());
+    let ready = u8::from(shared.is_ready());
     page.one(Kind::Gauge, "ringfarm_ready", "1 while the node takes new work.", ready);
     signaling(&mut page, &figures);
     overload(&mut page, &figures.overload);
     transports(&mut page, &figures.net);
     certificates(&mut page, &shared.certificates.lock().unwrap_or_else(PoisonError::into_inner));
     addresses(&mut page, &shared.named.lock().unwrap_or_else(PoisonError::into_inner));
+    if let Some(farm) = &figures.farm {
+        cluster::farm(&mut page, farm);
+    }
+    if let Some(member) = member {
+        cluster::members(&mut page, &member.present(), &member.mesh());
+    }
     if let Some(engine) = engine.upgrade() {
         workers(&mut page, &engine.counters());
         ports(&mut page, &engine);

@@ -17,7 +17,7 @@ use control_core::cluster::{
     Profile, Role,
 };
 use control_core::mesh::{
-    Body, ClusterId, ClusterSecret, Frame, Hello, Hop, ListenerKind, PROTOCOL, Sip,
+    Body, ClusterId, ClusterSecret, Errand, Frame, Hello, Hop, ListenerKind, PROTOCOL, Sip,
 };
 use control_core::settings::{AddressPair, PortRange};
 use rcgen::KeyPair;
@@ -229,7 +229,7 @@ fn sip(bytes: impl Into<Bytes>) -> Frame {
     let address = "192.0.2.1:5060".parse().expect("an address");
     let listener = ListenerKind::Address;
     let hop = Hop { transport: 0, listener, local: address, remote: address, connection: 0 };
-    Frame::SipRelay(Sip { hop, bytes: bytes.into() })
+    Frame::SipRelay(Errand { why: 0, asked: 0 }, Sip { hop, bytes: bytes.into() })
 }
 
 /// A member whose every byte the test decides.

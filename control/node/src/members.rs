@@ -1,0 +1,233 @@
+//! `ringfarm members`, `ringfarm settings`, `ringfarm drain`: what a running member is asked and told.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::anyhow;
+use serde_json::Value;
+
+use crate::cli::{DrainArgs, MembersArgs, SettingsArgs, SettingsCommand};
+use crate::control::{Command, client};
+use crate::exit::Stop;
+use crate::output;
+
+/// How often a node that drains is asked whether anything is left.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
+
+/// Has a node drain; waits for the end of it if that is wanted.
+pub(crate) fn drain(args: &DrainArgs) -> Result<(), Stop> {
+    let begun = Instant::now();
+    let mut result = client::ask(&args.node.socket, &Command::Drain {})?;
+    if args.wait {
+        loop {
+            result = client::ask(&args.node.socket, &Command::Drained {})?;
+            if result["drained"] == true {
+                break;
+            }
+            let waited = begun.elapsed();
+            if args.limit.is_some_and(|limit| waited.as_secs() >= u64::from(limit)) {
+                let calls = &result["calls"];
+                return Err(
+                    anyhow!("not drained after {} s: {calls} calls", waited.as_secs()).into()
+                );
+            }
+            thread::sleep(ASKED_EVERY);
+        }
+    }
+    let text = match (args.wait, result["calls"].as_u64().unwrap_or_default()) {
+        (true, _) => "drained\n".to_owned(),
+        (false, calls) => format!("draining: {calls} calls go on\n"),
+    };
+    output::print(&if args.json { format!("{result:#}\n") } else { text })
+}
+
+/// Shows the members.
+pub(crate) fn members(args: &MembersArgs) -> Result<(), Stop> {
+    let list = client::ask(&args.node.socket, &Command::Members {})?;
+    output::print(&if args.json { format!("{list:#}\n") } else { as_text(&list) })
+}
+
+/// Shows or changes settings.
+pub(crate) fn settings(command: &SettingsCommand) -> Result<(), Stop> {
+    let (of, order) = match command {
+        SettingsCommand::Get { key, of } => {
+            (of, Command::Settings { member: of.member.clone(), key: key.clone() })
+        }
+        SettingsCommand::Set { key, value, of } => (of, set(key, Some(value.clone()), of)),
+        SettingsCommand::Unset { key, of } => (of, set(key, None, of)),
+    };
+    let result = client::ask(&of.node.socket, &order)?;
+    output::print(&if of.json { format!("{result:#}\n") } else { settings_text(&result) })
+}
+
+fn set(key: &str, value: Option<String>, of: &SettingsArgs) -> Command {
+    let by = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
+    let by = by.unwrap_or_else(|_| "unknown".to_owned());
+    Command::Set { member: of.member.clone(), key: key.to_owned(), value, by }
+}
+
+fn word<'v>(value: &'v Value, key: &str) -> &'v str {
+    value[key].as_str().unwrap_or("-")
+}
+
+fn as_text(list: &Value) -> String {
+    let engine = match word(&list["engine"], "state") {
+        "lost" => format!("lost for {} s (calls go on)", list["engine"]["lost_s"]),
+        state => state.to_owned(),
+    };
+    let mut text = format!(
+        "this is {} ({}), farm {}; epoch {}, Controller {}, engine {engine}\n",
+        word(list, "member"),
+        word(list, "standing"),
+        word(&list["farm"], "mode"),
+        list["epoch"],
+        word(list, "controller"),
+    );
+    if list["farm"]["minority"] == true {
+        text += "it sees fewer than half of the farm and takes nothing new\n";
+    }
+    text += &format!(
+        "{:<16} {:>5} {:<9} {:<10} {:<18} {:>6} {:>6} {:<13} {:<16} {}\n",
+        "NAME", "ID", "ROLE", "STATE", "FARM", "WEIGHT", "CALLS", "MEDIA PORTS", "WAN IP", "MESH"
+    );
+    for member in list["members"].as_array().into_iter().flatten() {
+        text += &line(member);
+    }
+    text
+}
+
+fn line(member: &Value) -> String {
+    let farm = &member["farm"];
+    let farm = match (word(farm, "configured"), word(farm, "effective")) {
+        (configured, effective) if configured == effective => effective.to_owned(),
+        (configured, effective) => format!("{effective} ({configured})"),
+    };
+    let state = match (word(member, "state"), member["in_view"].as_bool()) {
+        (_, Some(false)) => word(member, "presence"),
+        ("self" | "up", _) if member["draining"] == true => "draining",
+        (state, _) => state,
+    };
+    let ports = &member["media_ports"];
+    let wan_ip = &member["wan_ip"]["effective"];
+    let wan_ip: Vec<&str> = ["v4", "v6"].iter().filter_map(|ip| wan_ip[*ip].as_str()).collect();
+    let wan_ip = if wan_ip.is_empty() { "-".to_owned() } else { wan_ip.join(",") };
+    format!(
+        "{:<16} {:>5} {:<9} {:<10} {:<18} {:>6} {:>6} {:<13} {:<16} {}\n",
+        word(member, "name"),
+        format!("{}.{}", member["id"], member["incarnation"]),
+        word(member, "role"),
+        state,
+        farm,
+        member["capacity"].to_string(),
+        member["calls"].to_string(),
+        format!("{}-{}", ports[0], ports[1]),
+        wan_ip,
+        word(member, "mesh"),
+    )
+}
+
+fn settings_text(result: &Value) -> String {
+    if let Some(key) = result["key"].as_str() {
+        return match result["value"].as_str() {
+            Some(value) => format!("{key} = {value}\n"),
+            None => format!("{key} is no longer set there\n"),
+        };
+    }
+    let mut text = String::new();
+    for (key, value) in result["values"].as_object().into_iter().flatten() {
+        text += &format!("{key} = {}\n", value.as_str().unwrap_or_default());
+    }
+    if text.is_empty() {
+        text = "nothing is set there\n".to_owned();
+    }
+    for audit in result["audit"].as_array().into_iter().flatten() {
+        let seconds = audit["at"].as_u64().unwrap_or_default() / 1_000;
+        text += &format!(
+            "# {seconds} (Unix time) by {}: {} {} -> {}\n",
+            word(audit, "by"),
+            word(audit, "key"),
+            word(audit, "old"),
+            word(audit, "new")
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn list() -> Value {
+        json!({
+            "member": "fe-1", "standing": "member", "epoch": 4, "controller": "fe-2",
+            "engine": {"state": "lost", "lost_s": 7},
+            "farm": {"mode": "member", "minority": false},
+            "members": [{
+                "name": "be-1", "id": 3, "incarnation": 2, "role": "backend", "in_view": true,
+                "presence": "here", "state": "up", "draining": false,
+                "farm": {"configured": "auto", "effective": "relay"}, "capacity": 100,
+                "calls": 12, "media_ports": [20_000, 29_999],
+                "wan_ip": {"effective": {"v4": "203.0.113.5", "v6": null}},
+                "mesh": "10.0.0.3:7443",
+            }],
+        })
+    }
+
+    #[test]
+    fn each_member_is_a_line_below_how_the_cluster_does() {
+        let text = as_text(&list());
+        let mut lines = text.lines();
+        assert_eq!(
+            lines.next(),
+            Some(
+                "this is fe-1 (member), farm member; epoch 4, Controller fe-2, engine lost for 7 s \
+                 (calls go on)"
+            )
+        );
+        let words: Vec<&str> = lines.nth(1).unwrap_or_default().split_whitespace().collect();
+        let wanted = [
+            "be-1",
+            "3.2",
+            "backend",
+            "up",
+            "relay",
+            "(auto)",
+            "100",
+            "12",
+            "20000-29999",
+            "203.0.113.5",
+            "10.0.0.3:7443",
+        ];
+        assert_eq!(words, wanted);
+    }
+
+    #[test]
+    fn a_member_that_drains_or_is_out_of_the_view_is_marked() {
+        let mut list = list();
+        list["members"][0]["draining"] = true.into();
+        assert!(as_text(&list).contains(" draining "));
+        list["members"][0]["in_view"] = false.into();
+        list["members"][0]["presence"] = "removed".into();
+        assert!(as_text(&list).contains(" removed "));
+    }
+
+    #[test]
+    fn settings_are_shown_with_who_changed_them() {
+        let result = json!({
+            "values": {"member.farm": "relay"},
+            "audit": [{"at": 1_700_000_000_123_u64, "by": "ann", "key": "member.farm",
+                "old": null, "new": "relay"}],
+        });
+        assert_eq!(
+            settings_text(&result),
+            "member.farm = relay\n# 1700000000 (Unix time) by ann: member.farm - -> relay\n"
+        );
+        assert_eq!(settings_text(&json!({"values": {}})), "nothing is set there\n");
+        assert_eq!(
+            settings_text(&json!({"key": "a", "value": null})),
+            "a is no longer set there\n"
+        );
+    }
+}
