@@ -106,6 +106,9 @@ fn one(status: &MemberStatus, peer: Option<&PeerFigures>, is_own: bool) -> Value
         "cpu_permille": load.cpu_permille,
         "last_beat_s": status.still_for.as_secs(),
         "epoch": peer.map(|peer| peer.epoch.0),
+        "connected": peer.is_some_and(|peer| peer.is_connected),
+        "reached_at": peer.and_then(|peer| peer.address),
+        "heard_incarnation": peer.and_then(|peer| peer.id).map(|(_, incarnation)| incarnation.0),
         "rtt_us": peer.map(|peer| u64::try_from(peer.rtt.as_micros()).unwrap_or(u64::MAX)),
     })
 }

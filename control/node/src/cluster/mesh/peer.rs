@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use control_core::cluster::{Epoch, MemberId, MemberName};
+use control_core::cluster::{Epoch, MemberName};
 use control_core::mesh::{Echo, Frame, Health, Heartbeat, Hello, Liveness, Step};
 use tokio::sync::Notify;
 
@@ -40,12 +40,6 @@ pub(super) struct State {
     pub(super) heartbeat: Option<(Heartbeat, Instant)>,
     /// How long the last connection lasted.
     pub(super) lasted: Option<Duration>,
-}
-
-impl State {
-    pub(super) fn id(&self) -> Option<MemberId> {
-        self.hello.as_ref().map(|hello| hello.member.id)
-    }
 }
 
 /// Another member.
