@@ -13,11 +13,13 @@
 //! - [`check`]: what must hold. It sees what the agents see and knows no core.
 //! - [`world`]: the event loop.
 //! - [`fuzz`]: what must hold for any bytes.
+//! - [`farm`]: members of one farm, without media, and what happens to their cluster.
 #![forbid(unsafe_code)]
 
 pub mod agent;
 pub mod check;
 pub mod clock;
+pub mod farm;
 pub mod fuzz;
 pub mod net;
 pub mod node;

@@ -1,6 +1,7 @@
 //! `ringfarm-sim`: runs the simulation for as many seeds as wanted.
 
 mod coverage;
+mod farming;
 mod fuzzing;
 mod options;
 
@@ -14,6 +15,9 @@ fn main() -> ExitCode {
     let words = std::env::args().skip(1);
     if std::env::args().nth(1).as_deref() == Some("fuzz") {
         return fuzzing::run(words.skip(1));
+    }
+    if std::env::args().nth(1).as_deref() == Some("farm") {
+        return farming::run(words.skip(1));
     }
     let options = match Options::parse(words) {
         Ok(Some(options)) => options,

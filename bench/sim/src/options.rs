@@ -18,6 +18,7 @@ Runs the cores in a simulated network until every call is over, and checks what 
   --json           one line of JSON a run
   --help           this
   fuzz TARGET      instead: mutated inputs for a target (--seconds N, --seed N)
+  farm             instead: members that act as one (farm --help)
 
 The exit status is 0 if nothing was wrong, 1 if something was, 2 if the command line was.";
 

@@ -76,6 +76,11 @@ impl Report {
     }
 }
 
+/// A JSON string.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", escaped(text))
+}
+
 fn escaped(text: &str) -> String {
     text.chars()
         .map(|c| match c {

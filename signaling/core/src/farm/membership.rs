@@ -145,6 +145,8 @@ pub struct Membership {
     takers: Takers,
     /// The latest first.
     past: VecDeque<Past>,
+    /// When this member began to take what is new. It has not seen who did so before.
+    came: Option<Instant>,
 }
 
 impl Membership {
@@ -161,6 +163,7 @@ impl Membership {
             addresses: HashMap::new(),
             takers: Takers::new(),
             past: VecDeque::new(),
+            came: None,
         }
     }
 
@@ -286,7 +289,9 @@ impl Membership {
     /// Whether somebody else may know of a message that has begun so long ago.
     #[must_use]
     pub fn is_settled(&self, now: Instant, window: Duration) -> bool {
-        self.past.front().is_none_or(|past| now >= past.ended + window)
+        let is_long_ago = |at: Instant| now >= at + window;
+        self.past.front().is_none_or(|past| is_long_ago(past.ended))
+            && self.came.is_none_or(is_long_ago)
     }
 
     /// Who took what has this hash at some time within `window`, can be reached, and neither takes it now
@@ -300,6 +305,12 @@ impl Membership {
     ) -> SmallVec<[Identity; ASKED_MAX]> {
         let present = self.taker(hash);
         let mut found = SmallVec::new();
+        // What this member takes since it has come was taken by the others until then.
+        let has_come = self.came.is_some_and(|came| now < came + window);
+        if has_come && present == Some(self.own) {
+            let others = self.takers.iter().filter(|(taker, _)| *taker != self.own).copied();
+            found.extend(pick(&others.collect(), hash));
+        }
         for past in self.past.iter().take_while(|past| now < past.ended + window) {
             let Some(taker) = pick(&past.takers, hash) else { continue };
             let is_new = Some(taker) != present && !found.contains(&taker);

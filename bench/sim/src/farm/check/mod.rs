@@ -1,0 +1,378 @@
+//! What must hold. It sees what goes over the wire and what happens to members, and knows no core.
+//!
+//! Two things excuse what must not happen otherwise, and each as narrowly as it can be told from outside:
+//!
+//! - **uneven**: for a moment the members that take part did not agree on who takes what is new (a view or
+//!   the loss of a peer reaches one before the other). A request of which one copy is decided upon in
+//!   such a moment may be handled by two members.
+//! - **over**: the life of the member that handled it first was over when the second one did.
+//!
+//! A request may fail otherwise than its script wants only if the member that had it or its dialog ended,
+//! if a member saw fewer than half of the farm or could not reach another one meanwhile, or (an INVITE,
+//! an OPTIONS) if the member that had taken the callee's registration ended before it could tell the others.
+
+mod rules;
+mod times;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use signaling_core::farm::{Errand, Identity, Why};
+
+use super::plan::{CallPlan, Wish};
+use super::text::{Text, param};
+use times::Times;
+
+/// What was counted in a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Client transactions.
+    pub transactions: u64,
+    /// Calls that were answered.
+    pub answered: u64,
+    /// Messages that members sent each other.
+    pub relayed: u64,
+    /// Of them those that asked an earlier owner.
+    pub asked: u64,
+    /// Requests that ended otherwise than scripted, for a reason that excuses it.
+    pub excused: u64,
+    /// Requests that two members handled, for a reason that excuses it.
+    pub twice: u64,
+    /// Calls that were not made because the callee had not registered yet.
+    pub skipped: u64,
+    /// Lives of members that ended while the calls went on.
+    pub deaths: u64,
+    /// Messages with a token that steered nothing, as it must be.
+    pub forged: u64,
+}
+
+impl Counts {
+    /// Adds those of another run.
+    pub fn add(&mut self, other: &Counts) {
+        self.transactions += other.transactions;
+        self.answered += other.answered;
+        self.relayed += other.relayed;
+        self.asked += other.asked;
+        self.excused += other.excused;
+        self.twice += other.twice;
+        self.skipped += other.skipped;
+        self.deaths += other.deaths;
+        self.forged += other.forged;
+    }
+}
+
+/// Something that must not be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Which rule.
+    pub rule: &'static str,
+    /// When, since the beginning.
+    pub at: Duration,
+    /// What was seen.
+    pub what: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {:.3} s: {}", self.rule, self.at.as_secs_f64(), self.what)
+    }
+}
+
+/// What a client transaction should come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Register(usize),
+    Options(usize),
+    Call(usize),
+    Cancel,
+    Refresh(usize),
+    Bye(usize),
+}
+
+/// What it came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Final(u16),
+    Timeout,
+}
+
+/// A life of a member, and the process that lives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    pub(super) process: u64,
+    pub(super) identity: Identity,
+}
+
+/// A token as the first Route of a request has it, and the Call-ID.
+type Token = (String, String);
+
+#[derive(Debug)]
+struct Tx {
+    expected: Expected,
+    method: String,
+    begun: Instant,
+    ended: Option<(Instant, End)>,
+    /// What arrived.
+    finals: Vec<(u16, String)>,
+    /// Who has done anything about it but refuse it, and when first.
+    handlers: Vec<(Who, Instant)>,
+    /// Who has sent it on.
+    forwarded: Vec<Who>,
+    /// The token by which it names its owner.
+    token: Option<Token>,
+    call_id: String,
+}
+
+/// What has become of the binding of a phone.
+#[derive(Clone, Copy, Debug)]
+struct Registered {
+    at: Instant,
+    by: Option<Identity>,
+}
+
+#[derive(Debug)]
+pub(super) struct Ledger {
+    epoch: Instant,
+    calls: Vec<CallPlan>,
+    txs: HashMap<(String, String), Tx>,
+    /// Who has written a token first.
+    tokens: HashMap<Token, Who>,
+    registered: HashMap<usize, Registered>,
+    is_cancelled: HashMap<usize, bool>,
+    /// Members differ in who takes what is new.
+    pub(super) uneven: Times,
+    /// Members cannot reach each other, or do not see yet that they can again.
+    pub(super) split: Times,
+    /// A member sees fewer than half of the farm.
+    pub(super) few: Times,
+    deaths: HashMap<Identity, Instant>,
+    pub(super) counts: Counts,
+    pub(super) violations: Vec<Violation>,
+}
+
+impl Ledger {
+    pub(super) fn new(epoch: Instant, calls: Vec<CallPlan>) -> Ledger {
+        Ledger {
+            epoch,
+            calls,
+            txs: HashMap::new(),
+            tokens: HashMap::new(),
+            registered: HashMap::new(),
+            is_cancelled: HashMap::new(),
+            uneven: Times::default(),
+            split: Times::default(),
+            few: Times::default(),
+            deaths: HashMap::new(),
+            counts: Counts::default(),
+            violations: Vec::new(),
+        }
+    }
+
+    pub(super) fn wrong(&mut self, now: Instant, rule: &'static str, what: String) {
+        let at = now.saturating_duration_since(self.epoch);
+        self.violations.push(Violation { rule, at, what });
+    }
+
+    pub(super) fn skip(&mut self) {
+        self.counts.skipped += 1;
+    }
+
+    pub(super) fn is_registered(&self, phone: usize) -> bool {
+        self.registered.contains_key(&phone)
+    }
+
+    pub(super) fn cancelled(&mut self, call: usize) {
+        self.is_cancelled.insert(call, true);
+    }
+
+    pub(super) fn dies(&mut self, now: Instant, identity: Identity) {
+        self.deaths.entry(identity).or_insert(now);
+        self.counts.deaths += 1;
+    }
+
+    /// A phone begins a transaction.
+    pub(super) fn begins(
+        &mut self,
+        now: Instant,
+        branch: &str,
+        method: &'static str,
+        expected: Expected,
+        bytes: &[u8],
+    ) {
+        self.counts.transactions += 1;
+        let tx = Tx::new(now, expected, method, bytes);
+        self.txs.insert((branch.to_owned(), method.to_owned()), tx);
+    }
+
+    /// A caller acknowledges a 200: no answer comes, and it has an owner.
+    pub(super) fn acknowledged(&mut self, now: Instant, branch: &str, bytes: &[u8]) {
+        let mut tx = Tx::new(now, Expected::Cancel, "ACK", bytes);
+        tx.ended = Some((now, End::Final(200)));
+        self.txs.insert((branch.to_owned(), "ACK".to_owned()), tx);
+    }
+
+    pub(super) fn final_arrives(
+        &mut self,
+        branch: &str,
+        method: &str,
+        status: u16,
+        tag: Option<&str>,
+    ) {
+        let Some(tx) = self.txs.get_mut(&(branch.to_owned(), method.to_owned())) else { return };
+        let this = (status, tag.unwrap_or_default().to_owned());
+        if !tx.finals.contains(&this) {
+            tx.finals.push(this);
+        }
+    }
+
+    pub(super) fn ends(&mut self, now: Instant, branch: &str, method: &str, end: End) {
+        let Some(tx) = self.txs.get_mut(&(branch.to_owned(), method.to_owned())) else { return };
+        tx.ended = Some((now, end));
+        let by = tx.handlers.last().map(|(who, _)| who.identity);
+        match (tx.expected, end) {
+            (Expected::Register(phone), End::Final(200)) => {
+                self.registered.insert(phone, Registered { at: now, by });
+            }
+            (Expected::Call(_), End::Final(200)) => self.counts.answered += 1,
+            _ => {}
+        }
+    }
+
+    /// A callee's answer was never acknowledged.
+    pub(super) fn not_acknowledged(&mut self, now: Instant, call: Option<usize>) {
+        let begun = now - Duration::from_secs(40);
+        let owners: Vec<Identity> = call.map_or(Vec::new(), |call| self.owners(call));
+        let is_over = owners.iter().any(|owner| self.deaths.contains_key(owner));
+        if !is_over && !self.is_apart(begun, now) {
+            self.wrong(now, "every final answer is acknowledged", format!("call {call:?}"));
+        }
+    }
+
+    /// Whether a member could not reach another one, or saw too few.
+    fn is_apart(&self, from: Instant, until: Instant) -> bool {
+        self.split.touch(from, until) || self.few.touch(from, until)
+    }
+
+    /// A member sends something to a phone.
+    pub(super) fn sent(&mut self, now: Instant, who: Who, bytes: &[u8]) {
+        let Some(text) = Text::read(bytes) else {
+            return self.wrong(now, "members write what can be read", "not UTF-8".to_owned());
+        };
+        let branches = text.branches();
+        let call_id = text.call_id();
+        let (Some(branch), method) = (branches.last(), text.method()) else { return };
+        if text.status().is_none() {
+            self.note_tokens(now, who, &text, call_id);
+            if branches.len() < 2 {
+                return;
+            }
+        } else if branches.len() != 1 {
+            return;
+        }
+        let key = ((*branch).to_owned(), method.to_owned());
+        let Some(tx) = self.txs.get_mut(&key) else { return };
+        // 481 and 503 are said by whoever does not have it.
+        let is_refusal = matches!(text.status(), Some(481 | 503));
+        let is_new = !tx.handlers.iter().any(|(other, _)| other.process == who.process);
+        if is_new && !is_refusal {
+            tx.handlers.push((who, now));
+        }
+        if text.status().is_none() && is_new {
+            tx.forwarded.push(who);
+            let owner =
+                tx.token.as_ref().map(|token| self.tokens.get(token).map(|who| who.identity));
+            if let Some(owner) = owner.filter(|owner| *owner != Some(who.identity)) {
+                let what = format!("{method} of {call_id}: owner {owner:?}, sent on by {who:?}");
+                self.wrong(now, "requests of a dialog are sent on by its owner alone", what);
+            }
+        }
+    }
+
+    fn note_tokens(&mut self, now: Instant, who: Who, text: &Text<'_>, call_id: &str) {
+        for token in text.all("Record-Route").filter_map(|line| param(line, "rf")) {
+            let key = (token.to_owned(), call_id.to_owned());
+            let writer = *self.tokens.entry(key).or_insert(who);
+            // A process that has become another life of its member repeats what it has begun before.
+            if writer.process != who.process {
+                let what = format!("{call_id}: {writer:?} and {who:?}");
+                self.wrong(now, "a token has one writer", what);
+            }
+        }
+    }
+
+    /// A token that steers, and its Call-ID, if there is one.
+    pub(super) fn a_token(&self, draw: usize) -> Option<Token> {
+        let mut all: Vec<&Token> = self.tokens.keys().collect();
+        all.sort();
+        (!all.is_empty()).then(|| all[draw % all.len()].clone())
+    }
+
+    /// A member gives a message to another one. `cause`: the errand that it came on itself.
+    pub(super) fn relays(
+        &mut self,
+        now: Instant,
+        from: Identity,
+        (to, errand): (Identity, Errand),
+        cause: Option<(Identity, Errand)>,
+        bytes: &[u8],
+    ) {
+        self.counts.relayed += 1;
+        self.counts.asked += u64::from(errand.why == Why::Asked);
+        let is_right = match cause.map(|(asker, cause)| (asker, cause.why)) {
+            None => errand.why != Why::Returned && errand.asked == 0,
+            Some((asker, Why::Asked)) => errand.why == Why::Returned && to == asker,
+            Some((_, Why::Returned)) => errand.why != Why::Returned && errand.asked > 0,
+            Some((_, Why::Pinned | Why::Named | Why::Spread)) => false,
+        };
+        if !is_right || to == from {
+            let what = format!("{from:?} to {to:?} {errand:?}, which came by {cause:?}");
+            self.wrong(now, "what was relayed is not relayed again", what);
+        }
+        if errand.why == Why::Pinned
+            && let Some(text) = Text::read(bytes)
+            && let Some(token) = first_token(&text)
+            && self.tokens.get(&token).is_none_or(|owner| owner.identity != to)
+        {
+            let what = format!("{from:?} to {to:?}: {token:?}");
+            self.wrong(
+                now,
+                "only a token that a member wrote steers, and to that life of it",
+                what,
+            );
+        }
+    }
+}
+
+/// The token of the first Route.
+fn first_token(text: &Text<'_>) -> Option<Token> {
+    let token = param(text.header("Route"), "rf")?;
+    Some((token.to_owned(), text.call_id().to_owned()))
+}
+
+impl Tx {
+    fn new(now: Instant, expected: Expected, method: &str, bytes: &[u8]) -> Tx {
+        let text = Text::read(bytes);
+        Tx {
+            expected,
+            method: method.to_owned(),
+            begun: now,
+            ended: None,
+            finals: Vec::new(),
+            handlers: Vec::new(),
+            forwarded: Vec::new(),
+            token: text.as_ref().and_then(first_token),
+            call_id: text.map_or(String::new(), |text| text.call_id().to_owned()),
+        }
+    }
+}
+
+/// What a call may come to.
+fn allowed(plan: &CallPlan, cancelled: bool) -> &'static [u16] {
+    match (plan.wish, cancelled) {
+        (Wish::Answer(_), false) | (Wish::Cancel(..), false) => &[200],
+        (Wish::Reject(_), false) => &[486],
+        (Wish::Answer(_) | Wish::Cancel(..), true) => &[200, 487],
+        (Wish::Reject(_), true) => &[486, 487],
+    }
+}

@@ -1,0 +1,178 @@
+//! What a seed stands for: how many members, how bad the network is, who calls whom, and what goes wrong.
+
+use std::time::Duration;
+
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use crate::net::Link;
+
+/// The members have become a cluster by then: the first campaign waits for a lease.
+pub(super) const REGISTERS_FROM: Duration = Duration::from_secs(16);
+/// Everybody has registered by then, however much was lost.
+pub(super) const CALLS_FROM: Duration = Duration::from_secs(22);
+/// The last call begins, and the last thing goes wrong.
+pub(super) const CALLS_UNTIL: Duration = Duration::from_secs(70);
+
+/// How a call is meant to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wish {
+    /// The callee answers after so long.
+    Answer(Duration),
+    /// The callee refuses after so long.
+    Reject(Duration),
+    /// The caller cancels after the first time, the callee would answer after the second.
+    Cancel(Duration, Duration),
+}
+
+/// What one call does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CallPlan {
+    pub(super) at: Duration,
+    pub(super) caller: usize,
+    pub(super) callee: usize,
+    pub(super) wish: Wish,
+    /// After the answer: the caller (true) or the callee sends a re-INVITE.
+    pub(super) refresh: Option<(Duration, bool)>,
+    /// After the answer: the caller (true) or the callee hangs up.
+    pub(super) hangup: (Duration, bool),
+}
+
+/// What goes wrong, or is done by an operator. Members are drawn when it happens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Disturbance {
+    /// SIGKILL: the state is gone, the host refuses connections.
+    Crash {
+        /// It is started again after so long.
+        back: Option<Duration>,
+        /// The host vanishes with it: nobody is refused.
+        host: bool,
+    },
+    /// A new member.
+    Join,
+    /// A member drains, and leaves when it is empty.
+    Drain,
+    /// Some members cannot reach the others.
+    Split {
+        /// For how long.
+        lasts: Duration,
+        /// They cannot reach the engine either.
+        engine: bool,
+    },
+    /// Nobody can reach the engine.
+    EngineLost(Duration),
+    /// The engine takes no writes: its leader is dead.
+    EngineStalled(Duration),
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub(super) members: usize,
+    pub(super) phones: usize,
+    /// Between phones and members.
+    pub(super) link: Link,
+    /// Between members: the longest way, and the share of messages that are lost or come twice.
+    pub(super) mesh_delay: Duration,
+    pub(super) mesh_loss: f64,
+    pub(super) mesh_twice: f64,
+    /// The longest way to the engine, and operations of unknown outcome.
+    pub(super) engine_delay: Duration,
+    pub(super) engine_unknown: f64,
+    /// REGISTERs, OPTIONS to a user, and attempts to steer by a token that is none.
+    pub(super) registers: Vec<(Duration, usize)>,
+    pub(super) options: Vec<(Duration, usize, usize)>,
+    pub(super) forgeries: Vec<Duration>,
+    pub(super) calls: Vec<CallPlan>,
+    pub(super) disturbances: Vec<(Duration, Disturbance)>,
+}
+
+fn ms(rng: &mut ChaCha8Rng, from: u64, until: u64) -> Duration {
+    Duration::from_millis(rng.random_range(from..=until))
+}
+
+impl Plan {
+    pub(super) fn draw(seed: u64) -> Plan {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let members = match rng.random_range(0..1000) {
+            0..840 => rng.random_range(3..=5),
+            840..995 => rng.random_range(6..=9),
+            _ => rng.random_range(10..=50),
+        };
+        let phones = rng.random_range(2..=4);
+        let bad = rng.random_range(0..4);
+        let loss = [0.0, 0.05, 0.15, 0.25][bad];
+        let twice = [0.0, 0.05, 0.1, 0.2][rng.random_range(0..4)];
+        let delay_max = ms(rng, 2, 150);
+        let link = Link::new(loss, twice, Duration::from_millis(1), delay_max);
+        let calls = (0..rng.random_range(2..=5)).map(|_| call(rng, phones)).collect();
+        let mut registers: Vec<_> =
+            (0..phones).map(|phone| (REGISTERS_FROM + ms(rng, 0, 500), phone)).collect();
+        let (from, until) = (CALLS_FROM.as_millis() as u64, CALLS_UNTIL.as_millis() as u64);
+        for _ in 0..rng.random_range(0..=2) {
+            registers.push((ms(rng, from, until), rng.random_range(0..phones)));
+        }
+        let options = (0..rng.random_range(0..=2))
+            .map(|_| {
+                (ms(rng, from, until), rng.random_range(0..phones), rng.random_range(0..phones))
+            })
+            .collect();
+        let forgeries = (0..rng.random_range(0..=2)).map(|_| ms(rng, from, until)).collect();
+        let count = [0, 1, 1, 1, 2, 2, 3, 4][rng.random_range(0..8)];
+        let disturbances = (0..count).map(|_| (ms(rng, from, until), disturbance(rng))).collect();
+        let rarely = |rng: &mut ChaCha8Rng, share| {
+            if rng.random_bool(0.3) { share } else { 0.0 }
+        };
+        Plan {
+            members,
+            phones,
+            link,
+            mesh_delay: ms(rng, 1, 20),
+            mesh_loss: rarely(rng, 0.03),
+            mesh_twice: rarely(rng, 0.03),
+            engine_delay: ms(rng, 1, 60),
+            engine_unknown: rarely(rng, 0.05),
+            registers,
+            options,
+            forgeries,
+            calls,
+            disturbances,
+        }
+    }
+}
+
+fn call(rng: &mut ChaCha8Rng, phones: usize) -> CallPlan {
+    let caller = rng.random_range(0..phones);
+    let callee = (caller + rng.random_range(1..phones)) % phones;
+    let ring = ms(rng, 0, 15_000);
+    let wish = match rng.random_range(0..10) {
+        0..5 => Wish::Answer(ring),
+        5..7 => Wish::Reject(ring),
+        // Half of them cross the answer.
+        7 => Wish::Cancel(ring, ring + ms(rng, 0, 300)),
+        _ => Wish::Cancel(ring, ring + Duration::from_secs(8)),
+    };
+    let talk = ms(rng, 500, 25_000);
+    let refresh = rng.random_bool(0.4).then(|| (talk / 2, rng.random_bool(0.5)));
+    CallPlan {
+        at: ms(rng, CALLS_FROM.as_millis() as u64, CALLS_UNTIL.as_millis() as u64),
+        caller,
+        callee,
+        wish,
+        refresh,
+        hangup: (talk, rng.random_bool(0.5)),
+    }
+}
+
+fn disturbance(rng: &mut ChaCha8Rng) -> Disturbance {
+    match rng.random_range(0..12) {
+        0..4 => {
+            let back = rng.random_bool(0.7).then(|| ms(rng, 50, 15_000));
+            Disturbance::Crash { back, host: rng.random_bool(0.3) }
+        }
+        4..6 => Disturbance::Join,
+        6..8 => Disturbance::Drain,
+        8..10 => Disturbance::Split { lasts: ms(rng, 300, 18_000), engine: rng.random_bool(0.5) },
+        10 => Disturbance::EngineLost(ms(rng, 500, 15_000)),
+        _ => Disturbance::EngineStalled(ms(rng, 500, 15_000)),
+    }
+}

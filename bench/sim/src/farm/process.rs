@@ -1,0 +1,264 @@
+//! A process that is, or wants to be, a member: the proxy core, its part in the cluster, and a clock of its own.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use control_core::cluster::membership::{self, Membership, Standing, Timing};
+use control_core::cluster::{
+    Farm, Instance, LocalSettings, MemberName, Role, UnixMillis, Versions, View,
+};
+use control_core::settings::{AddressPair, PortRange};
+use signaling_core::auth::{self, Authenticator};
+use signaling_core::events::Package;
+use signaling_core::farm::{
+    Identity, Incarnation, Lasting, Member, MemberId, Mode, PeerState, Secrets, TokenKey,
+    View as FarmView,
+};
+use signaling_core::proxy::config::{
+    Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects,
+};
+use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
+use signaling_core::registrar::{self, AnyUser, Registrar};
+use signaling_core::transaction::{self, Transactions};
+use signaling_core::transport::{Arrival, Transport};
+
+use super::world::Held;
+use crate::scenario::DOMAIN;
+
+/// Behind which all members are.
+pub(super) const SHARED: SocketAddr =
+    SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5060);
+
+/// Calls that everybody has forgotten end by themselves after this.
+const CALL_LIFETIME: Duration = Duration::from_secs(300);
+
+/// A clock that is wrong, and goes wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Skew {
+    pub(super) epoch: Instant,
+    pub(super) ahead: Duration,
+    /// Parts of a million that it is too fast.
+    pub(super) fast: u32,
+}
+
+impl Skew {
+    pub(super) fn local(&self, now: Instant) -> Instant {
+        let since = now.saturating_duration_since(self.epoch);
+        self.epoch + self.ahead + since + since / 1_000_000 * self.fast
+    }
+
+    /// When it is `local` here; never too early.
+    pub(super) fn global(&self, local: Instant) -> Instant {
+        let since = local.saturating_duration_since(self.epoch + self.ahead);
+        let over = since / (1_000_000 + self.fast) * self.fast;
+        let mut at = self.epoch + since.saturating_sub(over);
+        while self.local(at) < local {
+            at += Duration::from_micros(1);
+        }
+        at
+    }
+}
+
+pub(super) struct Process {
+    pub(super) life: u64,
+    pub(super) proxy: Proxy,
+    pub(super) membership: Membership,
+    pub(super) skew: Skew,
+    /// Which life of a member it is.
+    pub(super) own: Option<Identity>,
+    /// How it sees others, in which life.
+    pub(super) peers: BTreeMap<MemberId, (Incarnation, PeerState)>,
+    pub(super) view: Option<Arc<View>>,
+    pub(super) wake_at: Option<Instant>,
+    pub(super) turns: u32,
+    /// It cannot reach the engine.
+    pub(super) is_cut_off: bool,
+    /// A watch keeps its order.
+    pub(super) watched_until: Instant,
+    /// It knows of the registrations that there were when it came.
+    pub(super) is_synced: bool,
+    pub(super) held: Vec<Held>,
+    pub(super) draining: Option<Instant>,
+    /// Those that take what is new, as it sees it.
+    pub(super) takers: Vec<Identity>,
+    pub(super) is_minority: bool,
+}
+
+struct Local;
+
+impl LocalAddresses for Local {
+    fn local_for(&mut self, _remote: SocketAddr) -> Option<IpAddr> {
+        Some(SHARED.ip())
+    }
+}
+
+impl MediaAddresses for Local {
+    fn bind(&self, signaling: IpAddr) -> IpAddr {
+        signaling
+    }
+
+    fn advertised(&self, local: IpAddr) -> IpAddr {
+        local
+    }
+}
+
+fn proxy(now: Instant, seed: u64, life: u64) -> Proxy {
+    let config = Config {
+        listeners: vec![Listener { transport: Transport::Udp, bound: SHARED, advertised: None }],
+        domains: vec![DOMAIN.to_owned()],
+        realm: DOMAIN.to_owned(),
+        trusted: Vec::new(),
+        routes: Vec::new(),
+        service_routes: Vec::new(),
+        flow_timer: None,
+        learning: LearningPolicy::Strict,
+        assert_identity: false,
+        relay_media: false,
+        udp_bytes_max: 1_300,
+        fork_time: Duration::from_secs(60),
+        server_timeout: Duration::from_secs(4),
+        redirects: Redirects::default(),
+        session_timers: None,
+        overload: signaling_core::overload::Config::default(),
+        events: signaling_core::events::Config {
+            packages: Vec::<Package>::new(),
+            ..signaling_core::events::Config::default()
+        },
+        guard: signaling_core::guard::Config::off(),
+        server_name: "ringfarm/sim".to_owned(),
+        limits: Limits { call_lifetime: CALL_LIFETIME, ..Limits::default() },
+    };
+    let part = |part: u8| {
+        let mut bytes = [part; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8..16].copy_from_slice(&life.to_le_bytes());
+        bytes
+    };
+    let registrar = registrar::Config::default();
+    let unix = Duration::from_secs(1_700_000_000);
+    let parts = Parts {
+        transactions: Transactions::new(now, transaction::Config::new(part(1))),
+        registrar: Registrar::new(now, registrar, Box::new(AnyUser), part(2)),
+        authenticator: Authenticator::new(auth::Config::new(part(3)), part(4), now, unix),
+        local: Box::new(Local),
+        media: Box::new(Local),
+        secret: part(7),
+        seed: part(5),
+    };
+    Proxy::new(now, config, parts)
+}
+
+fn settings(slot: usize) -> LocalSettings {
+    let host = (slot + 1) as u8;
+    // Each member has a host of its own, and ports that are its own besides.
+    let first = 10_000 + slot as u16 * 1_000;
+    LocalSettings {
+        role: Role::Frontend,
+        farm: None,
+        call_legs: None,
+        signals: None,
+        capacity: None,
+        media_ports: PortRange::new(first, first + 999).expect("an even first, an odd last"),
+        wan_ip: AddressPair::default(),
+        cluster_wan_ip: AddressPair::default(),
+        mesh: ([10, 0, 0, host], 7000).into(),
+        sip: Vec::new(),
+        protocol: Versions { oldest: 1, newest: 1 },
+    }
+}
+
+pub(super) fn secrets() -> Secrets {
+    let current = TokenKey { id: 1, secret: [41; 32] };
+    Secrets { current, previous: None, lasting: Lasting([3; 32]) }
+}
+
+impl Process {
+    pub(super) fn new(seed: u64, slot: usize, life: u64, now: Instant, skew: Skew) -> Process {
+        let local = skew.local(now);
+        let name = MemberName::new(&format!("m{slot}")).expect("a letter and digits");
+        let identity = membership::Identity { name, instance: Instance(life + 1) };
+        let timing = Timing::default();
+        let unix = UnixMillis(1_000_000 + life);
+        Process {
+            life,
+            proxy: proxy(local, seed, life),
+            membership: Membership::new(identity, settings(slot), timing, local, unix),
+            skew,
+            own: None,
+            peers: BTreeMap::new(),
+            view: None,
+            wake_at: None,
+            turns: 0,
+            is_cut_off: false,
+            watched_until: now,
+            is_synced: false,
+            held: Vec::new(),
+            draining: None,
+            takers: Vec::new(),
+            is_minority: false,
+        }
+    }
+
+    /// Whether it takes part: a view that it goes by holds it.
+    pub(super) fn takes_part(&self) -> bool {
+        self.own.is_some() && matches!(self.membership.standing(), Standing::Part(_))
+    }
+
+    /// What the proxy core is to know of the members.
+    fn farm_view(&self) -> FarmView {
+        let Some(view) = self.view.as_ref() else { return FarmView::default() };
+        let member = |member: &control_core::cluster::Member| {
+            let id = MemberId::new(member.id.get())?;
+            let incarnation = Incarnation(member.incarnation.0);
+            let state = match self.peers.get(&id) {
+                Some((seen, state)) if *seen == incarnation => *state,
+                Some(_) | None => PeerState::Down,
+            };
+            let mode = match view.farm(member) {
+                Farm::Member => Mode::Member,
+                Farm::Disabled => Mode::Disabled,
+                Farm::Relay => Mode::Relay,
+            };
+            Some(Member {
+                identity: Identity { member: id, incarnation },
+                weight: u32::from(member.profile.capacity.get()),
+                mode,
+                draining: member.profile.draining,
+                state,
+                addresses: vec![SHARED],
+            })
+        };
+        FarmView { members: view.members.iter().filter_map(member).collect() }
+    }
+
+    /// Tells the proxy core of the members.
+    pub(super) fn refresh(&mut self, now: Instant) {
+        let mut view = self.farm_view();
+        if self.draining.is_some() {
+            // It knows of itself before anybody says so.
+            let own = view.members.iter_mut().find(|member| Some(member.identity) == self.own);
+            own.into_iter().for_each(|own| own.draining = true);
+        }
+        let takes = |member: &&Member| {
+            let is_there = Some(member.identity) == self.own || member.state != PeerState::Down;
+            !member.draining && is_there && member.mode == Mode::Member
+        };
+        self.takers = view.members.iter().filter(takes).map(|member| member.identity).collect();
+        self.proxy.set_membership(self.skew.local(now), view);
+        self.is_minority = self.proxy.farm().is_some_and(|farm| farm.membership.is_minority());
+    }
+
+    pub(super) fn handle_datagram(&mut self, now: Instant, remote: SocketAddr, bytes: Bytes) {
+        let arrival = Arrival {
+            transport: Transport::Udp,
+            listener: crate::node::UDP,
+            local: SHARED,
+            remote,
+            connection: None,
+        };
+        self.proxy.handle_message(self.skew.local(now), arrival, bytes);
+    }
+}

@@ -1,0 +1,278 @@
+//! The event loop of a farm: phones, a spreader, members, their mesh and the engine, under one clock.
+
+mod cluster;
+mod end;
+mod sip;
+mod trouble;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use control_core::cluster::View;
+use control_core::cluster::membership::{self, EngineOp, Nonce, Outcome};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use signaling_core::farm::{Errand, Identity};
+use signaling_core::transport::Arrival;
+
+use super::Report;
+use super::check::Ledger;
+use super::engine::{Change, Store};
+use super::phone::{Phone, Timer};
+use super::plan::{CALLS_UNTIL, Plan};
+use super::process::Process;
+use super::text::Text;
+use crate::Trace;
+use crate::clock::Clock;
+
+/// What one member sends another.
+#[derive(Clone, Debug)]
+pub(super) enum Frame {
+    Relay { from: Identity, errand: Errand, arrival: Arrival, bytes: Bytes },
+    Registrations { bytes: Bytes, is_copy: bool },
+    View(Arc<View>),
+}
+
+/// What a process keeps until it knows of registrations.
+#[derive(Debug)]
+pub(super) enum Held {
+    Datagram { phone: usize, bytes: Bytes },
+    Relay { from: Identity, errand: Errand, arrival: Arrival, bytes: Bytes },
+}
+
+#[derive(Debug)]
+enum Event {
+    ToMember { slot: usize, phone: usize, bytes: Bytes },
+    ToPhone { phone: usize, bytes: Bytes },
+    Phone(usize, Timer),
+    Mesh { from: usize, slot: usize, life: u64, frame: Frame },
+    Wake { slot: usize, life: u64 },
+    Cluster { slot: usize, life: u64 },
+    Apply { slot: usize, life: u64, op: EngineOp, tells: bool },
+    Outcome { slot: usize, life: u64, nonce: Nonce, outcome: Outcome },
+    Watch { slot: usize, life: u64, change: Change },
+    Peer { observer: usize, target: usize, version: u64, state: membership::PeerState },
+    SyncLimit { slot: usize, life: u64 },
+    Start(usize),
+    Trouble(usize),
+    Heal,
+    EngineBack,
+    Unsplit,
+    Drained { slot: usize, life: u64 },
+    Forge,
+    Calm,
+}
+
+struct Slot {
+    name: String,
+    process: Option<Process>,
+    /// The spreader has not noticed yet that nobody is there.
+    gone_until: Instant,
+    /// Its side of a split.
+    side: bool,
+    /// Losses in a row, to be kept below what 64*T1 of repetitions cannot make good.
+    seen_epoch: u64,
+}
+
+/// Packets of a phone that are lost in a row, each way.
+const LOSSES_IN_A_ROW_MAX: u8 = 2;
+
+pub(super) struct World<'t> {
+    seed: u64,
+    plan: Plan,
+    clock: Clock<Event>,
+    epoch: Instant,
+    rng: ChaCha8Rng,
+    phones: Vec<Phone>,
+    lost: Vec<[u8; 2]>,
+    slots: Vec<Slot>,
+    lives: u64,
+    versions: BTreeMap<(usize, usize), u64>,
+    store: Store,
+    engine_lost: bool,
+    split: Option<bool>,
+    /// Troubles that are not over.
+    pending: usize,
+    calm_since: Instant,
+    is_frozen: bool,
+    ledger: Ledger,
+    events: u64,
+    fingerprint: u64,
+    trace: Option<Trace<'t>>,
+}
+
+/// What does not come to rest in this time never will.
+const END: Duration = Duration::from_secs(1_500);
+
+impl<'t> World<'t> {
+    pub(super) fn new(seed: u64, trace: Option<Trace<'t>>) -> World<'t> {
+        let plan = Plan::draw(seed);
+        let clock = Clock::new();
+        let epoch = clock.now();
+        let mut world = World {
+            seed,
+            epoch,
+            rng: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed),
+            phones: (0..plan.phones).map(Phone::new).collect(),
+            lost: vec![[0; 2]; plan.phones],
+            slots: Vec::new(),
+            lives: 0,
+            versions: BTreeMap::new(),
+            store: Store::default(),
+            engine_lost: false,
+            split: None,
+            pending: 0,
+            calm_since: epoch,
+            is_frozen: false,
+            ledger: Ledger::new(epoch, plan.calls.clone()),
+            events: 0,
+            fingerprint: 0xcbf2_9ce4_8422_2325,
+            trace,
+            plan,
+            clock,
+        };
+        world.schedule();
+        world
+    }
+
+    fn schedule(&mut self) {
+        let plan = self.plan.clone();
+        for _ in 0..plan.members {
+            let slot = self.add_slot();
+            let at = self.epoch + self.draw(0, 2_000);
+            self.clock.at(at, Event::Start(slot));
+        }
+        for (at, phone) in plan.registers {
+            self.clock.at(self.epoch + at, Event::Phone(phone, Timer::Register));
+        }
+        for (at, from, to) in plan.options {
+            self.clock.at(self.epoch + at, Event::Phone(from, Timer::Options(to)));
+        }
+        for (number, call) in plan.calls.iter().enumerate() {
+            let event = Event::Phone(call.caller, Timer::Call(number));
+            self.clock.at(self.epoch + call.at, event);
+        }
+        for at in plan.forgeries {
+            self.clock.at(self.epoch + at, Event::Forge);
+        }
+        for (number, (at, _)) in plan.disturbances.iter().enumerate() {
+            self.clock.at(self.epoch + *at, Event::Trouble(number));
+        }
+        self.clock.at(self.epoch + CALLS_UNTIL + Duration::from_secs(5), Event::Calm);
+    }
+
+    /// A time between so many milliseconds.
+    fn draw(&mut self, from: u64, until: u64) -> Duration {
+        Duration::from_millis(self.rng.random_range(from..=until))
+    }
+
+    fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    pub(super) fn run(mut self) -> Report {
+        while let Some(event) = self.clock.advance() {
+            if self.clock.elapsed() > END {
+                break;
+            }
+            self.events += 1;
+            self.note(&event);
+            self.happen(event);
+        }
+        self.finish()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::ToMember { slot, phone, bytes } => self.datagram(slot, phone, bytes),
+            Event::ToPhone { phone, bytes } => {
+                self.with_phone(phone, |phone, cx| phone.handle_message(cx, &bytes));
+            }
+            Event::Phone(phone, timer) => {
+                self.with_phone(phone, |phone, cx| phone.handle_timer(cx, timer));
+            }
+            Event::Mesh { from, slot, life, frame } => self.frame(from, slot, life, frame),
+            Event::Wake { slot, life } => self.wake(slot, life),
+            Event::Cluster { slot, life } => self.cluster_timer(slot, life),
+            Event::Apply { slot, life, op, tells } => self.apply(slot, life, op, tells),
+            Event::Outcome { slot, life, nonce, outcome } => {
+                self.with_cluster(slot, life, |m, now| m.handle_outcome(nonce, outcome, now));
+            }
+            Event::Watch { slot, life, change } => self.watched(slot, life, &change),
+            Event::Peer { observer, target, version, state } => {
+                self.peer(observer, target, version, state);
+            }
+            Event::SyncLimit { slot, life } => self.synced(slot, life),
+            Event::Start(slot) => self.start(slot),
+            Event::Trouble(number) => self.trouble(number),
+            Event::Heal => self.heal(),
+            Event::EngineBack => self.engine_back(),
+            Event::Unsplit => self.ledger_split(),
+            Event::Drained { slot, life } => self.drained(slot, life),
+            Event::Forge => self.forge(),
+            Event::Calm => self.calm(),
+        }
+    }
+
+    fn process(&mut self, slot: usize, life: u64) -> Option<&mut Process> {
+        self.slots.get_mut(slot)?.process.as_mut().filter(|process| process.life == life)
+    }
+
+    fn note(&mut self, event: &Event) {
+        let (what, bytes): (String, &[u8]) = match event {
+            Event::ToMember { slot, phone, bytes } => {
+                (format!("u{phone} -> m{slot} {}", first_line(bytes)), bytes)
+            }
+            Event::ToPhone { phone, bytes } => {
+                (format!("-> u{phone} {}", first_line(bytes)), bytes)
+            }
+            Event::Mesh { from, slot, frame, .. } => match frame {
+                Frame::Relay { errand, bytes, .. } => {
+                    (format!("m{from} => m{slot} {errand:?} {}", first_line(bytes)), bytes)
+                }
+                Frame::Registrations { bytes, is_copy } => {
+                    let what = if *is_copy { "all" } else { "changed" };
+                    (format!("m{from} => m{slot} registrations, {what}"), bytes)
+                }
+                Frame::View(view) => (format!("m{from} => m{slot} view {}", view.epoch), &[]),
+            },
+            Event::Watch { slot, change, .. } => (format!("m{slot} sees {}", change.key), &[]),
+            Event::Trouble(number) => (format!("{:?}", self.plan.disturbances[*number].1), &[]),
+            Event::Phone(phone, timer) => (format!("u{phone} {timer:?}"), &[]),
+            other @ (Event::Wake { .. }
+            | Event::Cluster { .. }
+            | Event::Outcome { .. }
+            | Event::Apply { .. }
+            | Event::Peer { .. }
+            | Event::SyncLimit { .. }
+            | Event::Start(_)
+            | Event::Heal
+            | Event::EngineBack
+            | Event::Unsplit
+            | Event::Drained { .. }
+            | Event::Forge
+            | Event::Calm)
+                if self.trace.is_some() =>
+            {
+                (format!("{other:?}"), &[])
+            }
+            _ => return,
+        };
+        let at = self.clock.elapsed();
+        let time = (at.as_nanos() as u64).to_le_bytes();
+        for byte in time.iter().chain(what.as_bytes()).chain(bytes) {
+            // FNV-1a.
+            self.fingerprint = (self.fingerprint ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        }
+        if let Some(trace) = &mut self.trace {
+            trace(at, &what, bytes);
+        }
+    }
+}
+
+fn first_line(bytes: &[u8]) -> String {
+    let Some(text) = Text::read(bytes) else { return String::new() };
+    format!("{} [{}, {}]", text.start, text.call_id(), text.header("CSeq"))
+}
