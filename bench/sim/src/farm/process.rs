@@ -14,8 +14,8 @@ use control_core::settings::{AddressPair, PortRange};
 use signaling_core::auth::{self, Authenticator};
 use signaling_core::events::Package;
 use signaling_core::farm::{
-    Identity, Incarnation, Lasting, Member, MemberId, Mode, PeerState, Secrets, TokenKey,
-    View as FarmView,
+    Identity, Incarnation, Lasting, Member, MemberId, Mode, PeerState, Secrets, SipAddress,
+    TokenKey, View as FarmView,
 };
 use signaling_core::proxy::config::{
     Config, LearningPolicy, Limits, Listener, MediaAddresses, Redirects,
@@ -228,10 +228,10 @@ impl Process {
                 mode,
                 draining: member.profile.draining,
                 state,
-                addresses: vec![SHARED],
+                addresses: vec![SipAddress { transport: Transport::Udp, address: SHARED }],
             })
         };
-        FarmView { members: view.members.iter().filter_map(member).collect() }
+        FarmView { members: view.members.iter().filter_map(member).collect(), sends_itself: false }
     }
 
     /// Tells the proxy core of the members.

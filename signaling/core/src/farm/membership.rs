@@ -145,7 +145,8 @@ pub struct Membership {
     takers: Takers,
     /// The latest first.
     past: VecDeque<Past>,
-    /// When this member began to take what is new. It has not seen who did so before.
+    /// When this member began to take what is new. It was not there for what the others had begun by then, and
+    /// it may come to see them one after the other.
     came: Option<Instant>,
 }
 
@@ -185,13 +186,12 @@ impl Membership {
         if takers == self.takers {
             return false;
         }
-        let mut before = std::mem::replace(&mut self.takers, takers);
-        if before.is_empty() && self.past.is_empty() {
-            // A member that has just come was not there for what the others have begun.
-            let own = self.own;
-            before = self.takers.iter().filter(|(taker, _)| *taker != own).copied().collect();
+        let before = std::mem::replace(&mut self.takers, takers);
+        let has_own = |takers: &Takers| takers.iter().any(|(taker, _)| *taker == self.own);
+        if has_own(&self.takers) && !has_own(&before) {
+            self.came = Some(now);
         }
-        if !before.is_empty() && before != self.takers {
+        if !before.is_empty() {
             self.past.push_front(Past { takers: before, ended: now });
             self.past.truncate(PAST_MAX);
         }

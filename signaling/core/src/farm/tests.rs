@@ -438,6 +438,29 @@ fn all_that_took_a_key_lately_are_asked_one_after_another() {
     assert!(!asked_by(&farm, 30, 0).contains(":2"));
 }
 
+/// B3: a member that has just come takes keys of others who have begun what comes to it, and it comes to see
+/// them one after the other.
+#[test]
+fn a_member_that_has_just_come_asks_who_was_there_before() {
+    let now = start();
+    let mut farm = Farm::new(identity(OWN, 5), &secrets());
+    let mut alone = view();
+    alone.members[1..].iter_mut().for_each(|member| member.state = PeerState::Down);
+    farm.membership.update(now, alone.clone());
+    alone.members[1].state = PeerState::Up;
+    farm.membership.update(now + Duration::from_millis(10), alone);
+    farm.membership.update(now + Duration::from_millis(20), view());
+    let asked = |after: Duration| {
+        let own = |hash: &u64| farm.membership.taker(*hash) == Some(identity(OWN, 5));
+        let earlier = |hash| farm.membership.earlier_takers(now + after, membership::REPEATS, hash);
+        let asked: Vec<_> = (0..1_000).filter(own).map(earlier).collect();
+        assert!(!asked.is_empty());
+        asked.iter().filter(|takers| !takers.is_empty()).count() * 100 / asked.len()
+    };
+    assert_eq!(asked(Duration::from_secs(1)), 100);
+    assert_eq!(asked(membership::REPEATS + Duration::from_millis(20)), 0);
+}
+
 /// What is remembered of changes is bounded, and the oldest goes first.
 #[test]
 fn a_cluster_that_changes_without_end_is_remembered_in_part() {

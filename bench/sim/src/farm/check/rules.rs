@@ -100,13 +100,18 @@ impl Ledger {
     }
 
     fn is_expected(&self, tx: &Tx, at: Instant, end: End) -> bool {
+        // A call that the other side ends meanwhile owes nothing more.
+        if let Expected::Refresh(call) = tx.expected
+            && self.other_byes(tx, call, at)
+        {
+            return true;
+        }
         let End::Final(status) = end else { return false };
         match tx.expected {
-            Expected::Register(_) | Expected::Options(_) => status == 200,
-            // It may cross the BYE of the other side.
-            Expected::Refresh(call) | Expected::Bye(call) => {
-                status == 200 || status == 481 && self.other_byes(tx, call, at)
-            }
+            // RFC 3261 10.3 step 7: one that is overtaken by the next is out of order.
+            Expected::Register(_) => status == 200 || status == 500 && self.is_overtaken(tx, at),
+            Expected::Options(_) | Expected::Refresh(_) => status == 200,
+            Expected::Bye(call) => status == 200 || status == 481 && self.other_byes(tx, call, at),
             // It may cross the answer, of which nothing is left after 64*T1.
             Expected::Cancel => matches!(status, 200 | 481),
             Expected::Call(call) => {
@@ -114,6 +119,11 @@ impl Ledger {
                 allowed(&self.calls[call], cancelled).contains(&status)
             }
         }
+    }
+
+    fn is_overtaken(&self, tx: &Tx, at: Instant) -> bool {
+        let mut others = self.txs.values().filter(|other| other.expected == tx.expected);
+        others.any(|other| other.begun > tx.begun && other.begun <= at)
     }
 
     /// Whether another BYE of this call had begun by then.

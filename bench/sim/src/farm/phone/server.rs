@@ -189,10 +189,9 @@ impl Phone {
         }
         if cx.now >= server.until {
             // The answer to a call that is over already is not acknowledged by anybody any more.
-            let call = server.call.filter(|call| self.legs.get(call).is_some_and(|leg| leg.up));
-            let is_call_over = call.is_none() && server.status == Some(200);
-            if !is_call_over {
-                cx.ledger.not_acknowledged(cx.now, call);
+            let is_up = server.call.and_then(|call| self.legs.get(&call)).is_some_and(|leg| leg.up);
+            if is_up || server.status != Some(200) {
+                cx.ledger.not_acknowledged(cx.now, server.call);
             }
             return;
         }

@@ -72,7 +72,7 @@ struct Slot {
     gone_until: Instant,
     /// Its side of a split.
     side: bool,
-    /// Losses in a row, to be kept below what 64*T1 of repetitions cannot make good.
+    /// The last view that its process went by.
     seen_epoch: u64,
 }
 
@@ -126,7 +126,7 @@ impl<'t> World<'t> {
             pending: 0,
             calm_since: epoch,
             is_frozen: false,
-            ledger: Ledger::new(epoch, plan.calls.clone()),
+            ledger: Ledger::new(epoch, plan.calls.clone(), plan.link.loss > 0.05),
             events: 0,
             fingerprint: 0xcbf2_9ce4_8422_2325,
             trace,

@@ -211,6 +211,11 @@ impl World<'_> {
                 }
                 self.mesh(slot, at, frame);
             }
+            // All are frontends: each sends by itself.
+            FarmOutput::SendOut { .. } => {
+                let what = format!("m{slot}");
+                self.ledger.wrong(self.clock.now(), "a frontend sends by itself", what);
+            }
             FarmOutput::Replicate(bytes) => {
                 for at in (0..self.slots.len()).filter(|at| *at != slot) {
                     let bytes = bytes.clone();
