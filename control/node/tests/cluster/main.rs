@@ -59,6 +59,25 @@ fn calls_go_on_whichever_member_each_of_their_packets_reaches() {
     }
 }
 
+/// A connection's messages are written by the member that has it, whoever handles the call.
+#[test]
+fn a_phone_with_a_connection_to_one_member_is_called_through_any() {
+    let cluster = Cluster::start(2);
+    let members = sip(&cluster);
+    let mut callee = Phone::connected("tcp", 1, members[0]);
+    assert_eq!(callee.register(&members), 200, "{}", logs(&cluster));
+    for member in &cluster.members {
+        member.until("it knows the phone", |list| list["registrations"] == 1);
+    }
+    for number in 0..8 {
+        let mut caller = Phone::new(&format!("c{number}"), number);
+        let (mut call, _) = caller
+            .call(&members, &mut callee)
+            .unwrap_or_else(|status| panic!("call {number}: {status}\n{}", logs(&cluster)));
+        assert_eq!(caller.hang_up(&members, &mut call, &mut callee), 200, "{}", logs(&cluster));
+    }
+}
+
 /// S27: what operators see.
 #[test]
 fn members_are_listed_with_what_they_are_and_how_they_do() {

@@ -1,6 +1,7 @@
 //! A phone whose packets each reach a member at random, as a stateless spreader would have it.
 
-use std::net::{SocketAddr, UdpSocket};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long an answer may take, repetitions included (RFC 3261 17.1.2.2: 64*T1).
@@ -24,9 +25,19 @@ impl Spread {
     }
 }
 
+/// How a phone is connected.
+enum Line {
+    Udp(UdpSocket),
+    /// To one member, with what has been read and is no whole message yet.
+    Tcp(TcpStream, Vec<u8>),
+}
+
+/// How long a phone listens at a time.
+const LISTENS: Duration = Duration::from_millis(50);
+
 pub(crate) struct Phone {
     pub(crate) user: String,
-    socket: UdpSocket,
+    line: Line,
     spread: Spread,
     sequence: u32,
     /// For answers that come late.
@@ -74,10 +85,21 @@ fn uri(value: &str) -> &str {
 impl Phone {
     pub(crate) fn new(user: &str, seed: u64) -> Phone {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-        socket.set_read_timeout(Some(Duration::from_millis(50))).expect("a timeout");
+        socket.set_read_timeout(Some(LISTENS)).expect("a timeout");
+        Phone::on(Line::Udp(socket), user, seed)
+    }
+
+    /// One that has a connection to that member, and sends everything there.
+    pub(crate) fn connected(user: &str, seed: u64, member: SocketAddr) -> Phone {
+        let stream = TcpStream::connect(member).expect("a connection");
+        stream.set_read_timeout(Some(LISTENS)).expect("a timeout");
+        Phone::on(Line::Tcp(stream, Vec::new()), user, seed)
+    }
+
+    fn on(line: Line, user: &str, seed: u64) -> Phone {
         Phone {
             user: user.to_owned(),
-            socket,
+            line,
             spread: Spread(seed),
             sequence: 0,
             pending: Vec::new(),
@@ -85,13 +107,19 @@ impl Phone {
     }
 
     fn local(&self) -> SocketAddr {
-        self.socket.local_addr().expect("an address")
+        match &self.line {
+            Line::Udp(socket) => socket.local_addr().expect("an address"),
+            Line::Tcp(stream, _) => stream.local_addr().expect("an address"),
+        }
     }
 
     fn send(&mut self, members: &[SocketAddr], message: &str) {
         let to = members[self.spread.below(members.len())];
-        // What nobody listens to is repeated, as what is lost.
-        let _ = self.socket.send_to(message.as_bytes(), to);
+        match &mut self.line {
+            // What nobody listens to is repeated, as what is lost.
+            Line::Udp(socket) => drop(socket.send_to(message.as_bytes(), to)),
+            Line::Tcp(stream, _) => stream.write_all(message.as_bytes()).expect("it is written"),
+        }
     }
 
     fn receive(&mut self) -> Option<String> {
@@ -99,13 +127,29 @@ impl Phone {
             return Some(waiting);
         }
         let mut buffer = [0; 8192];
-        let length = self.socket.recv(&mut buffer).ok()?;
-        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+        match &mut self.line {
+            Line::Udp(socket) => {
+                let length = socket.recv(&mut buffer).ok()?;
+                Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+            }
+            Line::Tcp(stream, held) => {
+                if let Ok(length) = stream.read(&mut buffer) {
+                    held.extend_from_slice(&buffer[..length]);
+                }
+                // Nothing here has a body.
+                let end = held.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+                Some(String::from_utf8_lossy(&held.drain(..end).collect::<Vec<u8>>()).into_owned())
+            }
+        }
     }
 
     fn via(&mut self) -> String {
         let branch = self.spread.next();
-        format!("Via: SIP/2.0/UDP {};branch=z9hG4bK{branch:016x};rport\r\n", self.local())
+        let transport = match self.line {
+            Line::Udp(_) => "UDP",
+            Line::Tcp(..) => "TCP",
+        };
+        format!("Via: SIP/2.0/{transport} {};branch=z9hG4bK{branch:016x};rport\r\n", self.local())
     }
 
     /// Sends a request until its final answer is there.
@@ -133,11 +177,15 @@ impl Phone {
     /// Registers; the status.
     pub(crate) fn register(&mut self, members: &[SocketAddr]) -> u16 {
         self.sequence += 1;
+        let transport = match self.line {
+            Line::Udp(_) => "",
+            Line::Tcp(..) => ";transport=tcp",
+        };
         let (via, user, local) = (self.via(), &self.user, self.local());
         let message = format!(
             "REGISTER sip:farm.test SIP/2.0\r\n{via}Max-Forwards: 70\r\n\
              From: <sip:{user}@farm.test>;tag=r\r\nTo: <sip:{user}@farm.test>\r\n\
-             Call-ID: r-{user}-{}\r\nCSeq: {} REGISTER\r\nContact: <sip:{user}@{local}>\r\n\
+             Call-ID: r-{user}-{}\r\nCSeq: {} REGISTER\r\nContact: <sip:{user}@{local}{transport}>\r\n\
              Expires: 600\r\nContent-Length: 0\r\n\r\n",
             local.port(),
             self.sequence
