@@ -43,7 +43,7 @@ fn calls_of_sipp_over_udp_lose_nothing() {
 }
 
 /// As over UDP: the caller's connection ends at a random member, which writes what the owners of its calls
-/// answer (row B2).
+/// answer (row B2); the owners open connections to the callee from addresses of their own, to which it answers.
 #[test]
 fn calls_of_sipp_over_tcp_lose_nothing() {
     sipp_calls(Transport::Tcp);
@@ -52,10 +52,8 @@ fn calls_of_sipp_over_tcp_lose_nothing() {
 fn sipp_calls(transport: Transport) {
     let segment = Segment::create();
     let farm = Farm::start_with(&segment, 3, 0, &users());
-    // A connection that a member opens from the shared address would be answered by way of the balancer.
-    let called = Transport::Udp;
-    register(&segment, &User::new("bob"), called, SocketAddr::new(CALLEE.into(), 5080));
-    let callee = Sipp::new(CALLEE_ECHOES, called, CALLEE, 5080)
+    register(&segment, &User::new("bob"), transport, SocketAddr::new(CALLEE.into(), 5080));
+    let callee = Sipp::new(CALLEE_ECHOES, transport, CALLEE, 5080)
         .calls(COUNT, COUNT)
         .echo()
         .start(&segment, "callee");

@@ -1,10 +1,11 @@
 //! Which addresses are this node's own, which listener faces a destination, and what it is called
 //! there.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 
 use super::config::{Config, Listener};
+use crate::farm::{Member, MemberId};
 use crate::transport::{Arrival, ListenerId, Target, Transport};
 use crate::wire::{Host, SIP_PORT_DEFAULT, SIPS_PORT_DEFAULT, Scheme, Uri, Via};
 
@@ -30,11 +31,19 @@ pub(super) struct Addresses {
     last: Option<IpAddr>,
     /// Those of all members of the farm.
     cluster: HashSet<SocketAddr>,
+    /// Those that other members have, too: a balancer stands before them.
+    shared: HashSet<IpAddr>,
 }
 
 impl Addresses {
     pub(super) fn new(local: Box<dyn LocalAddresses>, config: &Config) -> Self {
-        Addresses { local, seen: own(config), last: None, cluster: HashSet::new() }
+        Addresses {
+            local,
+            seen: own(config),
+            last: None,
+            cluster: HashSet::new(),
+            shared: HashSet::new(),
+        }
     }
 
     /// These are the host's addresses now (S50): what it had before is no longer this node.
@@ -45,8 +54,17 @@ impl Addresses {
     }
 
     /// The addresses of all members of the farm: what is written there means any of them.
-    pub(super) fn set_cluster(&mut self, addresses: impl Iterator<Item = SocketAddr>) {
-        self.cluster = addresses.collect();
+    pub(super) fn set_cluster(&mut self, members: &[Member]) {
+        let mut whose: HashMap<IpAddr, MemberId> = HashMap::new();
+        self.cluster.clear();
+        self.shared.clear();
+        for (member, own) in members.iter().flat_map(|m| m.addresses.iter().map(move |a| (m, a))) {
+            let (id, address) = (member.identity.member, own.address);
+            self.cluster.insert(address);
+            if *whose.entry(address.ip()).or_insert(id) != id {
+                self.shared.insert(address.ip());
+            }
+        }
     }
 
     /// The listener that sends from this address over this transport; `None` if this host has it not.
@@ -136,7 +154,8 @@ impl Addresses {
     }
 
     /// The way to `remote` over `transport`: by the listener that the message came in on where that
-    /// fits, else the first that does. `None`: no listener for this transport and address family, or
+    /// fits, else the first that does. A connection is not opened from an address that is shared with other
+    /// members if there is another: what answers it would reach any of them. `None`: no listener for this transport and address family, or
     /// no route.
     pub(super) fn target(
         &mut self,
@@ -145,13 +164,8 @@ impl Addresses {
         remote: SocketAddr,
         arrival: Option<&Arrival>,
     ) -> Option<Target> {
-        let fits = |listener: &Listener| {
-            listener.transport == transport && listener.bound.is_ipv4() == remote.is_ipv4()
-        };
-        let preferred = arrival
-            .map(|a| usize::from(a.listener.0))
-            .filter(|i| config.listeners.get(*i).is_some_and(fits));
-        let index = preferred.or_else(|| config.listeners.iter().position(fits))?;
+        let arrived = arrival.map(|a| usize::from(a.listener.0));
+        let index = self.listener_for(&config.listeners, transport, remote, arrived)?;
         let bound = config.listeners.get(index)?.bound;
         let ip =
             if bound.ip().is_unspecified() { self.local.local_for(remote)? } else { bound.ip() };
@@ -168,6 +182,28 @@ impl Addresses {
 }
 
 impl Addresses {
+    fn listener_for(
+        &self,
+        listeners: &[Listener],
+        transport: Transport,
+        remote: SocketAddr,
+        arrived: Option<usize>,
+    ) -> Option<usize> {
+        let fits = |listener: &Listener| {
+            listener.transport == transport && listener.bound.is_ipv4() == remote.is_ipv4()
+        };
+        let arrived = arrived.filter(|index| listeners.get(*index).is_some_and(fits));
+        if transport.is_reliable() && !self.shared.is_empty() {
+            let returns =
+                |listener: &Listener| fits(listener) && !self.shared.contains(&listener.bound.ip());
+            let found = arrived.filter(|index| listeners.get(*index).is_some_and(returns));
+            if let Some(index) = found.or_else(|| listeners.iter().position(returns)) {
+                return Some(index);
+            }
+        }
+        arrived.or_else(|| listeners.iter().position(fits))
+    }
+
     /// The way to the remote of `target` over another transport, from the same address where a listener
     /// has it. `None`: no listener for it.
     pub(super) fn beside(
@@ -177,6 +213,9 @@ impl Addresses {
         transport: Transport,
     ) -> Option<Target> {
         let (ip, remote) = (target.local.ip(), target.remote);
+        if transport.is_reliable() && self.shared.contains(&ip) {
+            return self.target(config, transport, remote, None);
+        }
         let index = config.listeners.iter().position(|listener| {
             let bound = listener.bound.ip();
             listener.transport == transport
@@ -204,4 +243,70 @@ pub(super) fn advertised(config: &Config, listener: ListenerId, local: SocketAdd
     // A connection that we opened has an ephemeral local port: peers must be told the listener's.
     let port = listener.map_or(local.port(), |l| l.bound.port());
     named.unwrap_or_else(|| SocketAddr::new(local.ip(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::farm::{Identity, Incarnation, Mode, PeerState, SipAddress};
+
+    struct Routes;
+
+    impl LocalAddresses for Routes {
+        fn local_for(&mut self, _: SocketAddr) -> Option<IpAddr> {
+            None
+        }
+    }
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn member(number: u16, own: &str) -> Member {
+        let address = |text| SipAddress { transport: Transport::Tcp, address: at(text) };
+        Member {
+            identity: Identity {
+                member: MemberId::new(number).unwrap(),
+                incarnation: Incarnation(1),
+            },
+            weight: 1,
+            mode: Mode::Member,
+            draining: false,
+            state: PeerState::Up,
+            addresses: vec![address("192.0.2.1:5060"), address(own)],
+        }
+    }
+
+    /// What answers a connection to the shared address reaches any member, so it leaves from the member's own;
+    /// datagrams leave from where they were asked for (S52, S53).
+    #[test]
+    fn connections_are_not_opened_from_an_address_that_members_share() {
+        let listen = |transport, text| Listener { transport, bound: at(text), advertised: None };
+        let listeners: Vec<Listener> = [Transport::Udp, Transport::Tcp]
+            .into_iter()
+            .flat_map(|t| ["192.0.2.1:5060", "10.0.0.1:5060"].map(|text| listen(t, text)))
+            .collect();
+        let mut addresses = Addresses {
+            local: Box::new(Routes),
+            seen: HashSet::new(),
+            last: None,
+            cluster: HashSet::new(),
+            shared: HashSet::new(),
+        };
+        let from = |addresses: &Addresses, transport, arrived| {
+            let remote = at("198.51.100.7:5060");
+            let index = addresses.listener_for(&listeners, transport, remote, arrived).unwrap();
+            listeners[index].bound
+        };
+        assert_eq!(
+            from(&addresses, Transport::Tcp, Some(2)),
+            at("192.0.2.1:5060"),
+            "its own alone"
+        );
+        addresses.set_cluster(&[member(1, "10.0.0.1:5060"), member(2, "10.0.0.2:5060")]);
+        for arrived in [None, Some(0), Some(2)] {
+            assert_eq!(from(&addresses, Transport::Tcp, arrived), at("10.0.0.1:5060"));
+        }
+        assert_eq!(from(&addresses, Transport::Udp, Some(0)), at("192.0.2.1:5060"));
+    }
 }

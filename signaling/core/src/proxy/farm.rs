@@ -106,9 +106,7 @@ impl Proxy {
         farm.membership.update(now, view);
         let membership = &farm.membership;
         let members = membership.members();
-        self.addresses.set_cluster(
-            members.iter().flat_map(|member| &member.addresses).map(|own| own.address),
-        );
+        self.addresses.set_cluster(members);
         let is_gone = |identity: &Identity| membership.standing(*identity) == Standing::Gone;
         for Identity { member, incarnation } in before.into_iter().filter(is_gone) {
             // The low bits of its life are what connections carry.
