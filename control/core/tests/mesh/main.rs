@@ -159,12 +159,12 @@ fn frames_that_come_byte_by_byte_are_the_same() {
 fn the_bytes_of_a_relayed_message_are_as_agreed() {
     let bytes = bytes_of(&Frame::SipRelay(ERRAND, sip("SIP")));
     let wanted = [
-        &[0, 0, 0, 33, 16, 0, 27][..],
-        // Transport, listener; 192.0.2.1:5060, 198.51.100.9:50600, the connection.
+        &[0, 0, 0, 35, 16, 0, 29][..],
+        // Transport, listener; 192.0.2.1:5060, 198.51.100.9:50600, the connection; why, how many were asked.
         &[4, 1],
         &[0, 192, 0, 2, 1, 0xc4, 0x27],
         &[0, 198, 51, 100, 9, 0xa8, 0x8b, 0x03],
-        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1],
+        &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 3, 2],
         b"SIP",
     ];
     assert_eq!(bytes, wanted.concat());
