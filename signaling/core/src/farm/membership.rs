@@ -308,8 +308,7 @@ impl Membership {
         // What this member takes since it has come was taken by the others until then.
         let has_come = self.came.is_some_and(|came| now < came + window);
         if has_come && present == Some(self.own) {
-            let others = self.takers.iter().filter(|(taker, _)| *taker != self.own).copied();
-            found.extend(pick(&others.collect(), hash));
+            found.extend(self.takers_before(hash));
         }
         for past in self.past.iter().take_while(|past| now < past.ended + window) {
             let Some(taker) = pick(&past.takers, hash) else { continue };
@@ -321,12 +320,27 @@ impl Membership {
         found
     }
 
+    /// Who took it before this member came: of the others now, and with those that have begun to drain
+    /// shortly before, which this member has not seen.
+    fn takers_before(&self, hash: u64) -> impl Iterator<Item = Identity> {
+        let others =
+            |draining| self.farm(draining).filter(|(taker, _)| *taker != self.own).collect();
+        let [now, with_draining] = [false, true].map(|draining| pick(&others(draining), hash));
+        now.into_iter().chain(with_draining.filter(|taker| Some(*taker) != now))
+    }
+
     fn takers_now(&self) -> Takers {
-        let takes = |member: &&Member| {
+        self.farm(false).collect()
+    }
+
+    /// The farm members that are there, with their weights.
+    fn farm(&self, with_draining: bool) -> impl Iterator<Item = (Identity, u32)> {
+        let takes = move |member: &&Member| {
             let is_there = member.identity == self.own || member.state != PeerState::Down;
-            member.mode == Mode::Member && !member.draining && is_there && member.weight > 0
+            let may_take = with_draining || !member.draining;
+            member.mode == Mode::Member && may_take && is_there && member.weight > 0
         };
-        self.members.iter().filter(takes).map(|member| (member.identity, member.weight)).collect()
+        self.members.iter().filter(takes).map(|member| (member.identity, member.weight))
     }
 
     fn sees_few(&self) -> bool {

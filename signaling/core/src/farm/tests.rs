@@ -461,6 +461,20 @@ fn a_member_that_has_just_come_asks_who_was_there_before() {
     assert_eq!(asked(membership::REPEATS + Duration::from_millis(20)), 0);
 }
 
+/// B3, B4: those that drain have begun what came before, too.
+#[test]
+fn a_member_that_has_just_come_asks_those_that_drain_already() {
+    let mut farm = Farm::new(identity(OWN, 5), &secrets());
+    let mut draining = view();
+    draining.members[1..].iter_mut().for_each(|member| member.draining = true);
+    farm.membership.update(start(), draining);
+    for hash in 0..1_000 {
+        assert_eq!(farm.membership.taker(hash), Some(identity(OWN, 5)));
+        let asked = farm.membership.earlier_takers(start(), membership::REPEATS, hash);
+        assert_eq!(asked.len(), 1, "{asked:?}");
+    }
+}
+
 /// What is remembered of changes is bounded, and the oldest goes first.
 #[test]
 fn a_cluster_that_changes_without_end_is_remembered_in_part() {

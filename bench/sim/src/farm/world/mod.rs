@@ -253,12 +253,12 @@ impl<'t> World<'t> {
             | Event::Unsplit
             | Event::Drained { .. }
             | Event::Forge
-            | Event::Calm)
-                if self.trace.is_some() =>
-            {
+            | Event::Calm) => {
+                if self.trace.is_none() {
+                    return;
+                }
                 (format!("{other:?}"), &[])
             }
-            _ => return,
         };
         let at = self.clock.elapsed();
         let time = (at.as_nanos() as u64).to_le_bytes();
