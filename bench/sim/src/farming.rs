@@ -135,12 +135,15 @@ impl Sum {
 /// So many seeds from one sign of life to the next.
 const PROGRESS_EVERY: u64 = 1_000;
 
+/// Reports that wait to be shown: a thread that is further ahead waits.
+const REPORTS_MAX: usize = 64;
+
 fn many(order: &Order) -> ExitCode {
     let begun = Instant::now();
     let next = AtomicU64::new(0);
     let mut sum = Sum::default();
     std::thread::scope(|scope| {
-        let (sender, reports) = mpsc::channel();
+        let (sender, reports) = mpsc::sync_channel(REPORTS_MAX);
         for _ in 0..order.threads {
             let (sender, next) = (sender.clone(), &next);
             scope.spawn(move || {
