@@ -18,7 +18,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::api::SessionId;
 use lists::{List, Lists, Place};
 pub use range::{BadRange, PortRange};
-pub use table::{AddressLease, PortSource, PortTable};
+pub use table::{AddressLease, Generation, PortSource, PortTable, TooManyRanges};
 
 /// Decides the order in which ports are given out. Whoever knows it can guess the next port, so it
 /// does not show itself.
@@ -106,6 +106,22 @@ pub struct Usage {
     pub rests_cut: u64,
     /// The owner of the port that has been in use the longest, and for how long.
     pub oldest: Option<(SessionId, Duration)>,
+}
+
+impl Usage {
+    /// With what an earlier range of the same address still has. What of that is free is not given
+    /// out any more.
+    fn with(self, earlier: Usage) -> Usage {
+        let age = |usage: &Usage| usage.oldest.map_or(Duration::ZERO, |(_, age)| age);
+        let oldest = if age(&earlier) > age(&self) { earlier.oldest } else { self.oldest };
+        Usage {
+            used: self.used + earlier.used,
+            resting: self.resting + earlier.resting,
+            free: self.free,
+            rests_cut: self.rests_cut + earlier.rests_cut,
+            oldest,
+        }
+    }
 }
 
 /// Rests that are looked at whenever a port is taken. Each lease rests once, so two would keep up;
@@ -268,6 +284,16 @@ impl PortAllocator {
     pub fn owner(&self, now: Instant, port: u16) -> Option<(SessionId, Duration)> {
         let (owner, since) = self.lists.owner(port)?;
         Some((owner, now.saturating_duration_since(since)))
+    }
+
+    /// Whether nobody has a port of this lease here, neither in use nor at rest; also if they are not
+    /// in this range.
+    #[must_use]
+    pub fn is_free(&self, lease: Lease) -> bool {
+        let ports = [Some(lease.rtp()), lease.rtcp()];
+        ports.into_iter().flatten().all(|port| {
+            !self.range.contains(port) || self.lists.is_free(port)
+        })
     }
 
     /// Whether every port is free, so that the allocator holds no knowledge worth keeping.

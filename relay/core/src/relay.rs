@@ -130,8 +130,9 @@ impl Relay {
         address: IpAddr,
         width: Width,
         owner: SessionId,
+        beside: Option<AddressLease>,
     ) -> Result<AddressLease, Refusal> {
-        let lease = self.ports.take(now, address, width, owner)?;
+        let lease = self.ports.take(now, address, width, owner, beside)?;
         self.ports_used += width.ports();
         Ok(lease)
     }

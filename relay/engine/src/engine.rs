@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,11 +13,11 @@ use core_affinity::CoreId;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use relay_core::RelayConfig;
 use relay_core::api::{Command, Event, SessionId, SessionReport};
-use relay_core::ports::{PortRange, PortSource as _, PortTable, Usage};
+use relay_core::ports::{Generation, PortRange, PortSource as _, PortTable, Usage};
 
 use crate::config::EngineConfig;
 use crate::counters::WorkerCounters;
-use crate::error::{StartError, SubmitError, WorkerHealth, WorkerState};
+use crate::error::{PortsError, StartError, SubmitError, WorkerHealth, WorkerState};
 use crate::ledger::{Asked, Ledger};
 use crate::mailbox::{Mailbox, Outlet};
 use crate::priority::Priority;
@@ -195,6 +196,21 @@ impl Engine {
     /// How full the media ports of each local address are that was used so far.
     pub fn ports(&self) -> Vec<(IpAddr, Usage)> {
         self.ports.clone().usage(Instant::now())
+    }
+
+    /// New sessions get ports of `ports` from now on; those that stand keep theirs. The range that was used
+    /// before is named by [`Engine::ports_retired`] for as long as it is in use.
+    ///
+    /// # Errors
+    /// [`PortsError`]; nothing has changed then.
+    pub fn set_ports(&self, ports: RangeInclusive<u16>) -> Result<Generation, PortsError> {
+        Ok(self.ports.set_range(PortRange::new(ports)?)?)
+    }
+
+    /// Earlier generations of ports ([`Engine::set_ports`]; the first is the default) of which some are in
+    /// use or at rest.
+    pub fn ports_retired(&self) -> Vec<Generation> {
+        self.ports.retired()
     }
 
     /// Whether each worker works.

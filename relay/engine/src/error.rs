@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use relay_core::api::Command;
+use relay_core::ports::{BadRange, TooManyRanges};
 
 use crate::probe::ProbeError;
 
@@ -46,6 +47,17 @@ pub enum StartError {
         /// The system's words.
         error: std::io::Error,
     },
+}
+
+/// Why other ports are not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PortsError {
+    /// There are none.
+    #[error(transparent)]
+    Bad(#[from] BadRange),
+    /// Calls use ports of too many ranges.
+    #[error(transparent)]
+    TooMany(#[from] TooManyRanges),
 }
 
 /// Why a command was not taken. It comes back unchanged, and no event will answer it.

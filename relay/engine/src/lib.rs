@@ -23,5 +23,6 @@ mod worker;
 pub use config::{Dscp, EngineConfig, Markings, NotADscp, RingSizes};
 pub use counters::WorkerCounters;
 pub use engine::{Engine, Wake};
-pub use error::{StartError, SubmitError, WorkerHealth, WorkerState};
+pub use error::{PortsError, StartError, SubmitError, WorkerHealth, WorkerState};
 pub use priority::Priority;
+pub use relay_core::ports::Generation;

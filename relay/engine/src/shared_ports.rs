@@ -6,7 +6,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use relay_core::api::{Refusal, SessionId};
-use relay_core::ports::{AddressLease, Fate, PortSource, PortTable, Usage, Width};
+use relay_core::ports::{
+    AddressLease, Fate, Generation, PortRange, PortSource, PortTable, TooManyRanges, Usage, Width,
+};
 
 /// A share in the table. Held for some 100 ns at a time, while sessions are set up or torn down; no
 /// packet's way leads here.
@@ -16,6 +18,16 @@ pub(crate) struct SharedPorts(Arc<Mutex<PortTable>>);
 impl SharedPorts {
     pub(crate) fn new(table: PortTable) -> SharedPorts {
         SharedPorts(Arc::new(Mutex::new(table)))
+    }
+
+    /// See [`PortTable::set_range`].
+    pub(crate) fn set_range(&self, range: PortRange) -> Result<Generation, TooManyRanges> {
+        self.table().set_range(Instant::now(), range)
+    }
+
+    /// See [`PortTable::retired`].
+    pub(crate) fn retired(&self) -> Vec<Generation> {
+        self.table().retired(Instant::now())
     }
 
     fn table(&self) -> MutexGuard<'_, PortTable> {
@@ -32,8 +44,9 @@ impl PortSource for SharedPorts {
         address: IpAddr,
         width: Width,
         owner: SessionId,
+        beside: Option<AddressLease>,
     ) -> Result<AddressLease, Refusal> {
-        self.table().take(now, address, width, owner)
+        self.table().take(now, address, width, owner, beside)
     }
 
     fn give_back(&mut self, now: Instant, lease: AddressLease, fate: Fate) {

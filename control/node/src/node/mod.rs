@@ -10,6 +10,7 @@ pub(crate) mod farm;
 mod gather;
 pub(crate) mod host_addresses;
 mod kernel;
+pub(crate) mod media;
 mod members;
 pub(crate) mod metrics;
 mod ng;
@@ -44,6 +45,7 @@ use event_loop::EventLoop;
 use farm::FarmParts;
 use host_addresses::Named;
 use kernel::Kernel;
+use media::{MediaSettings, MediaSide};
 
 /// How long the signaling thread may take to release calls and close connections at the end.
 pub(crate) const STOP_WITHIN: Duration = Duration::from_secs(5);
@@ -125,7 +127,9 @@ impl Node {
             tracing::warn!("{line}");
         }
         // Before SIP is received: what comes then is handled as a member does.
-        let mut member = match join(settings, &shared) {
+        let media = MediaSettings::new(&settings.media);
+        let side = MediaSide::new(media.clone(), &engine);
+        let mut member = match join(settings, &shared, side) {
             Ok(member) => member,
             Err(error) => {
                 stop_engine(engine);
@@ -134,7 +138,7 @@ impl Node {
         };
         let farm = member.as_mut().and_then(|member| member.farm.take());
         let asked = member.as_ref().map(|member| member.handle.clone());
-        match spawn_signaling(settings, farm, &engine, &shared) {
+        match spawn_signaling(settings, farm, &media, &engine, &shared) {
             Ok((signaling, bound)) => {
                 let commands = Arc::new(Commands::new(shared.clone(), settings.clone(), asked));
                 commands.look_at_addresses();
@@ -256,13 +260,17 @@ impl Node {
 }
 
 /// Makes this node a member of its cluster, if it is to be one.
-fn join(settings: &Settings, shared: &Arc<Shared>) -> anyhow::Result<Option<member::Running>> {
+fn join(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    media: MediaSide,
+) -> anyhow::Result<Option<member::Running>> {
     let (waker, loaded) = (Arc::clone(shared), Arc::clone(shared));
     let load = move || {
         let calls = loaded.figures.lock().unwrap_or_else(PoisonError::into_inner).load.calls;
         MemberLoad { calls: u32::try_from(calls).unwrap_or(u32::MAX), cpu_permille: 0 }
     };
-    member::start(settings, Arc::new(move || waker.wake.notify_one()), Arc::new(load))
+    member::start(settings, Arc::new(move || waker.wake.notify_one()), Arc::new(load), media)
 }
 
 fn stop_engine(mut engine: Arc<Engine>) {
@@ -284,11 +292,12 @@ type Signaling = (thread::JoinHandle<anyhow::Result<()>>, Bound);
 fn spawn_signaling(
     settings: &Settings,
     farm: Option<FarmParts>,
+    media: &MediaSettings,
     engine: &Arc<Engine>,
     shared: &Arc<Shared>,
 ) -> anyhow::Result<Signaling> {
     let cluster = farm.as_ref().map(|farm| farm.secret);
-    let parts = translate::signaling(settings, cluster.as_ref())?;
+    let parts = translate::signaling(settings, cluster.as_ref(), media)?;
     if let Some(tls) = &parts.tls {
         shared.note_certificates(tls);
     }

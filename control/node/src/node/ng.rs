@@ -9,7 +9,8 @@ use signaling_core::ng::{Config, Interface, Ng, Record};
 use signaling_core::transport::ListenerId;
 
 use super::calls_log;
-use super::translate::{KernelRoutes, SettingsAddresses, learning, unix};
+use super::media::MediaSettings;
+use super::translate::{KernelRoutes, learning, unix};
 
 /// The core, and the listener whose datagrams are its own.
 pub(super) struct NgSide {
@@ -18,7 +19,7 @@ pub(super) struct NgSide {
 }
 
 /// The ng side as the settings want it.
-pub(super) fn core(settings: &Settings) -> Ng {
+pub(super) fn core(settings: &Settings, media: MediaSettings) -> Ng {
     let interface = |interface: &control_core::settings::Interface| Interface {
         name: interface.name.to_string(),
         address: interface.address,
@@ -32,8 +33,7 @@ pub(super) fn core(settings: &Settings) -> Ng {
         call_lifetime: settings.limits.call_lifetime_s.duration(),
         unix: unix(),
     };
-    let addresses = SettingsAddresses(settings.media.clone());
-    Ng::new(Instant::now(), config, Box::new(KernelRoutes::default()), Box::new(addresses))
+    Ng::new(Instant::now(), config, Box::new(KernelRoutes::default()), Box::new(media))
 }
 
 /// Logs a session that has ended.

@@ -17,7 +17,7 @@ use signaling_core::guard;
 use signaling_core::ng::Ng;
 use signaling_core::overload;
 use signaling_core::proxy::config::{
-    Config, LearningPolicy, Limits, Listener, MediaAddresses, NextHop, Place, Redirects, Route,
+    Config, LearningPolicy, Limits, Listener, NextHop, Redirects, Route,
 };
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar, UserTable, Users};
@@ -27,6 +27,7 @@ use signaling_net::tls::Tls;
 use signaling_net::{ListenerConfig, ResolverConfig};
 
 use super::farm::derive;
+use super::media::MediaSettings;
 use super::node_secret::{self, Secrets};
 use super::{certificates, ng};
 use crate::exit::Stop;
@@ -102,6 +103,7 @@ fn dscp(key: &str, code: u32) -> Result<Dscp, Stop> {
 pub(super) fn signaling(
     settings: &Settings,
     cluster: Option<&ClusterSecret>,
+    media: &MediaSettings,
 ) -> anyhow::Result<SignalingParts> {
     let may_be_absent = settings.node.absent_addresses == settings::AbsentAddresses::Accept;
     let on = |transport, address, dscp| ListenerConfig { transport, address, may_be_absent, dscp };
@@ -132,9 +134,10 @@ pub(super) fn signaling(
     let resolver = ResolverConfig { servers, ..ResolverConfig::default() };
     let settings = settings.clone();
     let ng = ng.map(|_| -> Box<dyn FnOnce() -> Ng + Send> {
-        let settings = settings.clone();
-        Box::new(move || ng::core(&settings))
+        let (settings, media) = (settings.clone(), media.clone());
+        Box::new(move || ng::core(&settings, media))
     });
+    let media = media.clone();
     let proxy = move |now, bound: &[SocketAddr]| {
         let [_, nonces, transactions, locations, tags] = seeds;
         let secret = secrets.first;
@@ -144,7 +147,7 @@ pub(super) fn signaling(
             secret,
             authenticator: Authenticator::new(auth_config(&settings, secrets), nonces, now, unix()),
             local: Box::new(KernelRoutes::default()),
-            media: Box::new(SettingsAddresses(settings.media.clone())),
+            media: Box::new(media),
             seed: tags,
         };
         Proxy::new(now, proxy_config(&settings, bound), parts)
@@ -429,24 +432,6 @@ impl LocalAddresses for KernelRoutes {
             self.remembered.forget();
         }
         self.remembered.lookup(remote, Instant::now()).ok()
-    }
-}
-
-/// The media addresses of the settings.
-pub(super) struct SettingsAddresses(pub(super) settings::Media);
-
-impl MediaAddresses for SettingsAddresses {
-    fn bind(&self, signaling: IpAddr) -> IpAddr {
-        self.0.local_address(signaling)
-    }
-
-    fn advertised(&self, local: IpAddr) -> IpAddr {
-        self.0.advertised_address(local)
-    }
-
-    fn place(&self, peer: IpAddr, facing: IpAddr) -> Option<Place> {
-        let settings::MediaPlace { local, advertised } = self.0.place(peer, facing)?;
-        Some(Place { local, advertised })
     }
 }
 

@@ -157,6 +157,15 @@ impl Lists {
         self.nodes.get(usize::from(index)).is_some_and(|node| node.place == pair)
     }
 
+    /// Whether `port`, one of the range, is free: alone or with the rest of its pair.
+    pub(super) fn is_free(&self, port: u16) -> bool {
+        let mut index = usize::from(port - self.first);
+        if self.nodes[index].place == Place::Second {
+            index -= 1;
+        }
+        matches!(self.nodes[index].place, Place::In(List::FreePairs | List::FreeHalves, _))
+    }
+
     /// Moves a free pair to the place after another one.
     fn move_after(&mut self, index: u16, before: u16) {
         if index == before || !self.is_free_pair(before) {

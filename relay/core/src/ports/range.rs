@@ -50,6 +50,18 @@ impl PortRange {
         (self.last - self.first) as u32 + 1
     }
 
+    /// Whether a port is in both.
+    #[must_use]
+    pub const fn overlaps(self, other: PortRange) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Whether the port is one of them.
+    #[must_use]
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
     pub(super) fn even_ports(self) -> impl Iterator<Item = u16> {
         (self.first..self.last).step_by(2)
     }

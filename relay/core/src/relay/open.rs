@@ -45,14 +45,24 @@ impl Relay {
         let Some(local) = self.sessions.get(&session).map(|s| s.local) else {
             return Err(Refusal::BadSpec("the session is gone"));
         };
-        let caller = self.take_ports(now, local[0], width_of(payload), session)?;
-        match self.take_ports(now, local[1], width_of(payload), session) {
+        let [caller, callee] = self.ports_of(session);
+        let caller = self.take_ports(now, local[0], width_of(payload), session, caller)?;
+        match self.take_ports(now, local[1], width_of(payload), session, callee) {
             Ok(callee) => Ok([caller, callee]),
             Err(refusal) => {
                 self.give_back(now, caller, Fate::Free);
                 Err(refusal)
             }
         }
+    }
+
+    /// Ports that the session has, or is being given, on either side.
+    fn ports_of(&self, session: SessionId) -> [Option<AddressLease>; 2] {
+        let Some(session) = self.sessions.get(&session) else { return [None; 2] };
+        let opened = session.pending.iter().flat_map(|pending| &pending.opened);
+        let keys = session.streams.iter().flatten().chain(opened.map(|(_, key)| key));
+        let mut streams = keys.filter_map(|key| self.streams.get(*key));
+        streams.next().map_or([None; 2], |stream| [0, 1].map(|leg| Some(stream.legs[leg].ports)))
     }
 
     /// Asks for the sockets of a new stream; there is room for them. Returns its key, and how many
@@ -171,12 +181,13 @@ impl Relay {
     ) -> Result<(), Option<Refusal>> {
         let LegState { ports, tries_left, .. } = &self.streams[stream].legs[leg.index()];
         let (address, width) = (ports.address(), ports.lease().width());
+        let beside = Some(*ports);
         let tries_left = tries_left.checked_sub(1).ok_or(None)?;
         if self.slots.available() < sockets_of(width) {
             return Err(Some(self.table_full()));
         }
         // The new port is taken before the old one goes back, so that it is another one.
-        let ports = self.take_ports(now, address, width, id).map_err(Some)?;
+        let ports = self.take_ports(now, address, width, id, beside).map_err(Some)?;
         let traffic = self.streams[stream].traffic;
         let mut state = self.open_leg(stream, leg, traffic, ports);
         state.tries_left = tries_left;

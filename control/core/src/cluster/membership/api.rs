@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::cluster::{
     Epoch, Incarnate, Instance, Key, MemberName, NoIdLeft, Overlap, Profile, Revision, Term, View,
 };
+use crate::settings::{AddressPair, PortRange};
 
 /// Who a process is before the cluster knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -126,6 +127,15 @@ pub enum EngineLink {
     /// [`super::Membership::handle_value`] since it was lost or since the start. What has not been
     /// handed in is not there.
     Back,
+}
+
+/// Media ports of calls, and what their peers are told of the address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsedMedia {
+    /// The range.
+    pub ports: PortRange,
+    /// The WAN IP; none of a family: the local address.
+    pub wan_ip: AddressPair,
 }
 
 /// How the mesh sees another member.

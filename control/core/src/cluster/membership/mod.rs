@@ -35,7 +35,7 @@ use std::time::Instant;
 
 pub use api::{
     Ask, ChangeError, EngineLink, EngineOp, Fence, Identity, JoinError, Nonce, Notice, Outcome,
-    Output, PeerState, Standing, Ticket, Timing, ViewVerdict,
+    Output, PeerState, Standing, Ticket, Timing, UsedMedia, ViewVerdict,
 };
 pub use status::MemberStatus;
 
@@ -233,10 +233,21 @@ impl Membership {
         self.settle(now);
     }
 
-    /// Media ports that this member had before its settings changed are no longer in use.
-    pub fn handle_ports_free(&mut self, now: Instant) {
+    /// New calls have `latest`, as [`Membership::profile`] has said it; of what they had before, calls still
+    /// use `earlier`. The rest of it is given back. Without effect if there is news of the profile.
+    pub fn handle_media_used(
+        &mut self,
+        latest: UsedMedia,
+        earlier: &[UsedMedia],
+        now: Instant,
+    ) {
         self.wake(now);
-        self.own.kept.clear();
+        if self.own.media.is_some_and(|media| media.used() == latest) {
+            self.own.kept.retain(|(address, ports)| {
+                let is = |used: &UsedMedia| used.ports == *ports && used.wan_ip.like(*address) == Some(*address);
+                earlier.iter().any(is)
+            });
+        }
         self.settle(now);
     }
 

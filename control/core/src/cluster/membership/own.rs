@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 use super::Membership;
-use super::api::{Fence, JoinError, Output};
+use super::api::{Fence, JoinError, Output, UsedMedia};
 use super::slot::Slot;
 use crate::cluster::{
     Document, Incarnate, Incarnation, Key, Load, Member, MemberId, MemberRecord, Presence, Profile,
@@ -22,6 +22,10 @@ pub(super) struct Media {
 impl Media {
     pub(super) fn of(profile: &Profile) -> Media {
         Media { ports: profile.media_ports, wan_ip: profile.wan_ip, own_wan_ip: profile.own_wan_ip }
+    }
+
+    pub(super) const fn used(self) -> UsedMedia {
+        UsedMedia { ports: self.ports, wan_ip: self.wan_ip }
     }
 
     pub(super) fn put_in(self, profile: Profile) -> Profile {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use control_core::cluster::membership::{JoinError, Output};
+use control_core::cluster::membership::{JoinError, Output, UsedMedia};
 use control_core::cluster::{Key, LocalSettings, Ranges};
 use control_core::settings::{AddressPair, PortRange};
 
@@ -141,8 +141,21 @@ fn a_changed_range_is_claimed_beside_the_old_one_until_that_is_free() {
     assert_eq!(claims(&world), ["fe1 10000-19999", "fe1 30000-39999"]);
     assert_eq!(world.processes[at].membership.profile().media_ports.first(), 30_000);
     assert_eq!(world.view().members[0].profile.media_ports.first(), 30_000);
+    let used = |settings: LocalSettings| UsedMedia {
+        ports: settings.media_ports,
+        wan_ip: settings.wan_ip.or(settings.cluster_wan_ip),
+    };
+    let [old, new] = [(10_000, 19_999), (30_000, 39_999)].map(|ports| used(shared(1, ports)));
+    // The first was said before the news had come; the second names a call that goes on.
+    for (latest, earlier) in [(old, vec![]), (new, vec![old])] {
+        let now = world.now();
+        world.processes[at].membership.handle_media_used(latest, &earlier, now);
+        world.take_outputs(at);
+        world.run(100);
+        assert_eq!(claims(&world), ["fe1 10000-19999", "fe1 30000-39999"]);
+    }
     let now = world.now();
-    world.processes[at].membership.handle_ports_free(now);
+    world.processes[at].membership.handle_media_used(new, &[], now);
     world.take_outputs(at);
     world.run(100);
     assert_eq!(claims(&world), ["fe1 30000-39999"]);

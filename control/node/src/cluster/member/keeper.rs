@@ -9,11 +9,13 @@ use control_core::cluster::{Incarnate, MemberName, Profile, View};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::ReadLoad;
+use super::media::{self, MediaChange};
 use super::start::{member, own};
 use crate::cluster::membership::mesh::{MeshNews, peers_of, view_frame};
 use crate::cluster::membership::{End, Handle, News, Present};
 use crate::cluster::mesh::{Mesh, MeshEvent};
 use crate::node::farm::Link;
+use crate::node::media::MediaSide;
 
 /// How often the others are told how busy this member is.
 const LOAD_EVERY: Duration = Duration::from_secs(1);
@@ -38,6 +40,7 @@ pub(super) struct Keeper {
     woken: Arc<Notify>,
     link: Arc<Link>,
     load: ReadLoad,
+    media: MediaChange<MediaSide>,
     /// What mesh and signaling thread have been told last.
     own: Option<Incarnate>,
     view: Option<Arc<View>>,
@@ -56,6 +59,7 @@ impl Keeper {
         woken: Arc<Notify>,
         link: Arc<Link>,
         load: ReadLoad,
+        media: MediaChange<MediaSide>,
     ) -> Keeper {
         link.set(|stand| stand.own = Some(own));
         Keeper {
@@ -68,6 +72,7 @@ impl Keeper {
             woken,
             link,
             load,
+            media,
             own: Some(own),
             view: None,
             profile: None,
@@ -115,7 +120,10 @@ impl Keeper {
                     Ok(()) => break,
                     Err(_) => return,
                 },
-                _ = tick.tick() => self.tell_load(),
+                _ = tick.tick() => {
+                    self.tell_load();
+                    self.look_at_media();
+                }
                 () = self.turn() => {}
             }
         }
@@ -219,6 +227,15 @@ impl Keeper {
             }
         }
         self.events = events;
+    }
+
+    /// What this member has is used while it takes part: then it is claimed.
+    fn look_at_media(&mut self) {
+        let present = self.membership.present();
+        if let Standing::Part(_) = present.standing {
+            self.media.turn(media::of(&present.profile), Instant::now());
+            self.media.tell(&self.membership);
+        }
     }
 
     fn tell_load(&self) {

@@ -5,13 +5,14 @@
 
 mod keeper;
 mod local;
+mod media;
 mod start;
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use control_core::cluster::membership::MemberStatus;
+use control_core::cluster::membership::{MemberStatus, UsedMedia};
 use control_core::cluster::{Change, Load, MemberName, Scope, SettingsDocument};
 use control_core::settings::Settings;
 use tokio::sync::oneshot;
@@ -19,6 +20,7 @@ use tokio::sync::oneshot;
 use super::membership::{self, Present};
 use super::mesh::{MeshFigures, MeshHandle, Wake};
 use crate::node::farm::FarmParts;
+use crate::node::media::MediaSide;
 #[cfg(doc)]
 use crate::node::farm::Link;
 
@@ -45,6 +47,7 @@ pub(crate) struct MemberHandle {
     name: MemberName,
     membership: membership::Handle,
     mesh: MeshHandle,
+    earlier: media::Earlier,
     runtime: tokio::runtime::Handle,
 }
 
@@ -57,8 +60,9 @@ pub(crate) fn start(
     settings: &Settings,
     wake_signaling: Wake,
     load: ReadLoad,
+    media: MediaSide,
 ) -> anyhow::Result<Option<Running>> {
-    start::start(settings, wake_signaling, load)
+    start::start(settings, wake_signaling, load, media)
 }
 
 impl Running {
@@ -86,6 +90,11 @@ impl MemberHandle {
     /// Where it stands. Never waits.
     pub(crate) fn present(&self) -> Arc<Present> {
         self.membership.present()
+    }
+
+    /// Media that calls use and new ones do not get any more.
+    pub(crate) fn earlier_media(&self) -> Vec<UsedMedia> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// How the mesh does.

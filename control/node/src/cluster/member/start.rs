@@ -12,12 +12,14 @@ use control_core::settings::Settings;
 use tokio::sync::{Notify, mpsc as messages, oneshot};
 
 use super::keeper::Keeper;
+use super::media::{self, MediaChange};
 use super::{MemberHandle, ReadLoad, Running, local};
 use crate::cluster::engine::{Coord, Embedded, Nats, NatsSetup};
 use crate::cluster::keys::{Keys, StateDir, Tokens};
 use crate::cluster::membership::{self, End, Handle, News};
 use crate::cluster::mesh::{self, Mesh, Wake};
 use crate::node::farm::{FarmParts, Link};
+use crate::node::media::MediaSide;
 
 /// How often a node that waits for its place in the cluster says what for.
 const SAID_EVERY: Duration = Duration::from_secs(10);
@@ -31,6 +33,7 @@ struct Plan {
     listener: TcpListener,
     wake_signaling: Wake,
     load: ReadLoad,
+    media: MediaSide,
 }
 
 /// What it gives back once the member takes part.
@@ -40,6 +43,7 @@ pub(super) fn start(
     settings: &Settings,
     wake_signaling: Wake,
     load: ReadLoad,
+    media: MediaSide,
 ) -> anyhow::Result<Option<Running>> {
     let Some(state) = &settings.cluster.state else { return Ok(None) };
     let state = StateDir::new(state.as_path());
@@ -59,7 +63,7 @@ pub(super) fn start(
         .with_context(|| format!("cannot listen for other members on {listen} (cluster.listen)"))?;
     let local = local::local(settings)?;
     let settings = settings.clone();
-    let plan = Plan { settings, local, keys, tokens, listener, wake_signaling, load };
+    let plan = Plan { settings, local, keys, tokens, listener, wake_signaling, load, media };
     let (ready, is_ready) = mpsc::sync_channel(1);
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new()
@@ -96,7 +100,7 @@ fn run(plan: Plan, ready: &mpsc::SyncSender<Ready>, stopped: oneshot::Receiver<(
 }
 
 async fn join(plan: Plan) -> anyhow::Result<(Keeper, FarmParts, MemberHandle)> {
-    let Plan { settings, local, keys, tokens, listener, wake_signaling, load } = plan;
+    let Plan { settings, local, keys, tokens, listener, wake_signaling, load, media } = plan;
     let name = keys.identity.name.clone();
     let secret = keys.secret;
     let engine = engine(&settings, &keys).await?;
@@ -126,9 +130,16 @@ async fn join(plan: Plan) -> anyhow::Result<(Keeper, FarmParts, MemberHandle)> {
     let (handle, inbox) = (mesh.handle.clone(), mesh.signaling.clone());
     let farm = FarmParts { link: Arc::clone(&link), mesh: handle.clone(), inbox, secret };
     let runtime = tokio::runtime::Handle::current();
-    let member =
-        MemberHandle { name: name.clone(), membership: membership.clone(), mesh: handle, runtime };
-    let keeper = Keeper::new(name, own, membership, news, mesh, woken, link, load);
+    let ports = media.ports();
+    let media = MediaChange::new(media, ports, media::of(&membership.present().profile));
+    let member = MemberHandle {
+        name: name.clone(),
+        membership: membership.clone(),
+        mesh: handle,
+        earlier: media.shown(),
+        runtime,
+    };
+    let keeper = Keeper::new(name, own, membership, news, mesh, woken, link, load, media);
     Ok((keeper, farm, member))
 }
 

@@ -166,7 +166,9 @@ impl Driver {
             Input::Load(load) => self.membership.handle_load(load),
             Input::Drain(draining) => self.membership.handle_drain(draining, now),
             Input::Local(local) => self.membership.handle_local(*local, now),
-            Input::PortsFree => self.membership.handle_ports_free(now),
+            Input::MediaUsed(latest, earlier) => {
+                self.membership.handle_media_used(latest, &earlier, now);
+            }
             Input::Leave => self.membership.handle_leave(now),
             Input::Change(scope, change, answer) => {
                 self.last_ticket += 1;

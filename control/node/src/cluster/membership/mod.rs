@@ -19,7 +19,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use control_core::cluster::membership::{
     ChangeError, Fence, Identity, JoinError, MemberStatus, Notice, PeerState, Standing, Timing,
-    ViewVerdict,
+    UsedMedia, ViewVerdict,
 };
 use control_core::cluster::{
     Change, Incarnate, Instance, Load, LocalSettings, MemberName, Profile, Scope, SettingsDocument,
@@ -104,7 +104,7 @@ enum Input {
     Load(Load),
     Drain(bool),
     Local(Box<LocalSettings>),
-    PortsFree,
+    MediaUsed(UsedMedia, Vec<UsedMedia>),
     Leave,
     Change(Scope, Change, oneshot::Sender<Result<(), ChangeError>>),
     Members(oneshot::Sender<Vec<MemberStatus>>),
@@ -205,9 +205,13 @@ impl Handle {
         self.tell(Input::Local(Box::new(local)))
     }
 
-    /// Media ports that this member had before its settings changed are no longer in use.
-    pub(crate) fn ports_free(&self) -> Result<(), Busy> {
-        self.tell(Input::PortsFree)
+    /// New calls have this media; of what they had before, calls still use `earlier`.
+    pub(crate) fn media_used(
+        &self,
+        latest: UsedMedia,
+        earlier: Vec<UsedMedia>,
+    ) -> Result<(), Busy> {
+        self.tell(Input::MediaUsed(latest, earlier))
     }
 
     /// This member leaves: `Present::end` becomes `Left` once it has given back what it holds. Without

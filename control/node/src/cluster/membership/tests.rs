@@ -376,7 +376,6 @@ async fn what_a_member_says_of_itself_is_seen_by_all() {
     handle.drain(true).expect("there is room");
     let capacity = Capacity::new(250).expect("in range");
     handle.local(LocalSettings { capacity: Some(capacity), ..local(2) }).expect("there is room");
-    handle.ports_free().expect("there is room");
     let is = |present: &Present| {
         let member = present.view.as_ref().and_then(|view| view.member(&name(2)));
         member.is_some_and(|it| it.profile.draining && it.profile.capacity == capacity)
