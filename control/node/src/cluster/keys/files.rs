@@ -1,16 +1,17 @@
 //! Files that hold secrets: for their owner alone, written once and whole.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::Write as _;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use zeroize::Zeroizing;
 
 /// Longest file of ours, in bytes: a key or a certificate in PEM.
-const FILE_BYTES_MAX: u64 = 16 << 10;
+const FILE_BYTES_MAX: usize = 16 << 10;
 
 /// Random bytes of the system's.
 pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
@@ -22,41 +23,62 @@ pub(crate) fn random<const N: usize>() -> anyhow::Result<[u8; N]> {
 /// Makes a folder for its owner alone, and those above it.
 pub(super) fn make_dir(path: &Path) -> anyhow::Result<()> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    made.with_context(|| format!("cannot make the folder {}", path.display()))
+    let about = made.and_then(|()| fs::metadata(path));
+    let about = about.with_context(|| format!("cannot make the folder {}", path.display()))?;
+    if about.mode() & 0o022 != 0 {
+        bail!("{}: others may put their files into this folder: chmod 700", path.display());
+    }
+    Ok(())
 }
 
 /// Writes a file that was not there.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    if !try_write_new(path, bytes)? {
+        bail!("cannot write {}: it is there already", path.display());
+    }
+    Ok(())
+}
+
+/// Writes a file, unless it is there already; whether it did.
+pub(super) fn try_write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
+    let context = || format!("cannot write {}", path.display());
     let mut options = OpenOptions::new();
-    let written =
-        options.write(true).create_new(true).mode(0o600).open(path).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-    written.with_context(|| format!("cannot write {}", path.display()))
+    let mut file = match options.write(true).create_new(true).mode(0o600).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error).with_context(context),
+    };
+    file.write_all(bytes).and_then(|()| file.sync_all()).with_context(context)?;
+    Ok(true)
 }
 
 /// Reads a file that others may not read.
-pub(super) fn read_private(path: &Path) -> anyhow::Result<String> {
-    let context = || format!("cannot read {}", path.display());
-    let about = fs::metadata(path).with_context(context)?;
+pub(super) fn read_private(path: &Path) -> anyhow::Result<Zeroizing<String>> {
+    let file = open(path)?;
+    let about = file.metadata().with_context(|| format!("cannot read {}", path.display()))?;
     if about.mode() & 0o077 != 0 {
         bail!("{}: others may read or change this secret: chmod 600", path.display());
     }
-    read(path, about.len())
+    read(path, &file)
 }
 
-fn read(path: &Path, length: u64) -> anyhow::Result<String> {
-    if length > FILE_BYTES_MAX {
+fn open(path: &Path) -> anyhow::Result<File> {
+    File::open(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// Reads it where it was looked at: what its name stands for meanwhile does not matter.
+fn read(path: &Path, file: &File) -> anyhow::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(FILE_BYTES_MAX));
+    let read = file.take(FILE_BYTES_MAX as u64 + 1).read_to_string(&mut text);
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    if text.len() > FILE_BYTES_MAX {
         bail!("{} is longer than {FILE_BYTES_MAX} bytes", path.display());
     }
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    Ok(text)
 }
 
 pub(super) fn certificate(path: &Path) -> anyhow::Result<CertificateDer<'static>> {
-    let context = || format!("cannot read {}", path.display());
-    let length = fs::metadata(path).with_context(context)?.len();
-    let text = read(path, length)?;
+    let text = read(path, &open(path)?)?;
     CertificateDer::from_pem_slice(text.as_bytes())
         .with_context(|| format!("{} holds no certificate (PEM)", path.display()))
 }

@@ -122,6 +122,44 @@ fn a_name_is_given_once_unless_the_token_replaces_it() {
     tokens.redeem(&ask(&replacing, "n1"), now).unwrap();
 }
 
+/// Two nodes may ask at the same time, each with a token of its own.
+#[test]
+fn of_two_nodes_that_want_one_name_at_once_one_gets_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, _) = member(dir.path());
+    for round in 0..20 {
+        let asks = [token(&state), token(&state)].map(|one| ask(&one, &format!("n2-{round}")));
+        let start = std::sync::Barrier::new(2);
+        let redeem = |ask| {
+            start.wait();
+            state.tokens().redeem(ask, SystemTime::now())
+        };
+        let (one, other) = std::thread::scope(|scope| {
+            let [one, other] = [&asks[0], &asks[1]].map(|ask| scope.spawn(move || redeem(ask)));
+            (one.join().unwrap(), other.join().unwrap())
+        });
+        assert!(one.is_ok() != other.is_ok(), "{round}: {:?} {:?}", one.err(), other.err());
+        let waits =
+            |ask: &JoinAsk| dir.path().join("state/tokens").join(ask.id.to_string()).exists();
+        assert_eq!(
+            asks.iter().filter(|ask| waits(ask)).count(),
+            1,
+            "the other's token is good still"
+        );
+    }
+}
+
+#[test]
+fn a_folder_that_others_may_write_to_holds_no_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = dir.path().join("open");
+    fs::create_dir(&open).unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
+    let error = StateDir::new(&open).init(&name("n1"), SystemTime::now()).err().unwrap();
+    assert!(error.to_string().ends_with("chmod 700"), "{error:#}");
+    assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
+}
+
 #[test]
 fn a_member_without_the_authoritys_key_lets_nobody_in() {
     let dir = tempfile::tempdir().unwrap();

@@ -130,14 +130,16 @@ impl Tokens {
         let certificate = authority
             .issue_on_request(&ask.name, &ask.request, now)
             .map_err(|error| format!("{error:#}"))?;
-        self.check_name(&ask.name, record.replaces.as_ref())?;
+        let is_new = self.take_name(&ask.name, record.replaces.as_ref()).map_err(failed)??;
         // Whoever moves it away first has used it.
-        match fs::rename(self.waiting(ask.id), self.used(ask.id)) {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(USED.to_owned()),
-            Err(error) => return Err(failed(error.into())),
+        if let Err(error) = fs::rename(self.waiting(ask.id), self.used(ask.id)) {
+            if is_new {
+                // It stays taken where this fails, and the operator is told how to go on.
+                let _ = fs::remove_file(self.issued(&ask.name));
+            }
+            let is_used = error.kind() == ErrorKind::NotFound;
+            return Err(if is_used { USED.to_owned() } else { failed(error.into()) });
         }
-        self.note_issued(&ask.name).map_err(failed)?;
         Ok(Grant {
             certificate: certificate.to_vec(),
             ca: authority.certificate().to_vec(),
@@ -163,18 +165,24 @@ impl Tokens {
         Ok(record)
     }
 
-    /// Two members of one name would be taken for each other.
-    fn check_name(&self, name: &MemberName, replaces: Option<&MemberName>) -> Result<(), String> {
-        match replaces {
-            Some(replaces) if replaces != name => {
-                Err(format!("the token is for the member {replaces}, not for {name}"))
-            }
-            None if self.issued(name).exists() => Err(format!(
-                "there is a member {name} already: join by another --name, or make the token by \
-                 `ringfarm cluster token --replace {name}` if that member is gone"
-            )),
-            Some(_) | None => Ok(()),
+    /// Takes the name, in one step: two members of one name would be taken for each other. Whether it was
+    /// nobody's before; the inner error is for the node's operator.
+    fn take_name(
+        &self,
+        name: &MemberName,
+        replaces: Option<&MemberName>,
+    ) -> anyhow::Result<Result<bool, String>> {
+        if let Some(replaces) = replaces.filter(|replaces| *replaces != name) {
+            return Ok(Err(format!("the token is for the member {replaces}, not for {name}")));
         }
+        let is_new = self.note_issued(name)?;
+        if is_new || replaces.is_some() {
+            return Ok(Ok(is_new));
+        }
+        Ok(Err(format!(
+            "there is a member {name} already: join by another --name, or make the token by \
+             `ringfarm cluster token --replace {name}` if that member is gone"
+        )))
     }
 
     fn issued(&self, name: &MemberName) -> PathBuf {
@@ -196,11 +204,10 @@ impl Tokens {
         Ok(names)
     }
 
-    /// The name is taken from now on.
-    pub(super) fn note_issued(&self, name: &MemberName) -> anyhow::Result<()> {
-        let path = self.issued(name);
+    /// The name is taken from now on; whether it was not before.
+    pub(super) fn note_issued(&self, name: &MemberName) -> anyhow::Result<bool> {
         files::make_dir(&self.state.join("issued"))?;
-        if path.exists() { Ok(()) } else { files::write_new(&path, b"") }
+        files::try_write_new(&self.issued(name), b"")
     }
 }
 

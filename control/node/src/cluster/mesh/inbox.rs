@@ -1,11 +1,12 @@
 //! What comes from peers, for the thread that it is for.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use control_core::cluster::{Epoch, Incarnation, MemberId};
-use control_core::mesh::{Frame, Hello};
+use control_core::mesh::{Frame, HELLO_BYTES_MAX, Hello};
 
 /// Wakes whom an inbox is for.
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
@@ -18,6 +19,9 @@ const SIP_BYTES_MAX: usize = 16 << 20;
 const OTHERS_MAX: usize = 65_536;
 /// Most bytes of everything else.
 const OTHERS_BYTES_MAX: usize = 32 << 20;
+/// One member's part of each of these is at most one of so many: a member that floods has room left for
+/// the others.
+const PARTS: usize = 2;
 
 /// What the mesh tells.
 #[derive(Clone, Debug)]
@@ -51,9 +55,9 @@ impl MeshEvent {
     fn size(&self) -> (bool, usize) {
         match self {
             MeshEvent::Frame(_, frame) => (frame.is_sip(), payload_len(frame)),
-            MeshEvent::PeerUp(_)
-            | MeshEvent::PeerChanged(_)
-            | MeshEvent::PeerSuspect(_)
+            // As much as there may be to it.
+            MeshEvent::PeerUp(_) | MeshEvent::PeerChanged(_) => (false, HELLO_BYTES_MAX),
+            MeshEvent::PeerSuspect(_)
             | MeshEvent::PeerRecovered(_)
             | MeshEvent::PeerDown { .. }
             | MeshEvent::PeerEpoch(..) => (false, 0),
@@ -82,12 +86,57 @@ fn payload_len(frame: &Frame) -> usize {
     }
 }
 
+/// How much waits of something.
+#[derive(Clone, Copy, Default)]
+struct Amount {
+    events: usize,
+    bytes: usize,
+}
+
+impl Amount {
+    const fn add(&mut self, bytes: usize) {
+        self.events += 1;
+        self.bytes += bytes;
+    }
+
+    const fn reaches(self, events: usize, bytes: usize) -> bool {
+        self.events >= events || self.bytes >= bytes
+    }
+}
+
+/// How much waits: of SIP and of everything else.
+#[derive(Clone, Copy, Default)]
+struct Waiting {
+    sip: Amount,
+    others: Amount,
+}
+
+impl Waiting {
+    const fn add(&mut self, is_sip: bool, bytes: usize) {
+        if is_sip {
+            self.sip.add(bytes);
+        } else {
+            self.others.add(bytes);
+        }
+    }
+
+    /// Whether one of `parts` of the room for SIP is taken.
+    const fn is_sip_full(self, parts: usize) -> bool {
+        self.sip.reaches(SIP_FRAMES_MAX / parts, SIP_BYTES_MAX / parts)
+    }
+
+    /// As [`Waiting::is_sip_full`], of everything else.
+    const fn is_others_full(self, parts: usize) -> bool {
+        self.others.reaches(OTHERS_MAX / parts, OTHERS_BYTES_MAX / parts)
+    }
+}
+
 #[derive(Default)]
 struct Held {
     events: Vec<MeshEvent>,
-    sip: usize,
-    sip_bytes: usize,
-    others_bytes: usize,
+    all: Waiting,
+    /// Of each member that something has come from; so there are as many as members.
+    of: HashMap<MemberId, Waiting>,
 }
 
 /// What has come and has not been taken.
@@ -120,42 +169,39 @@ impl Inbox {
     pub(crate) fn drain(&self, events: &mut Vec<MeshEvent>) {
         let mut held = self.held();
         mem::swap(&mut held.events, events);
-        (held.sip, held.sip_bytes, held.others_bytes) = (0, 0, 0);
+        held.all = Waiting::default();
+        held.of.clear();
     }
 
-    /// Adds `events`, which is empty then. Of SIP, the newest is dropped where there is too much; how
-    /// many of them that were.
-    pub(super) fn post(&self, events: &mut Vec<MeshEvent>) -> Result<u64, Overflow> {
+    /// Adds `events`, which is empty then, of that member. Of SIP, the newest is dropped where there is too
+    /// much, here or of that member; how many of them that were.
+    pub(super) fn post(
+        &self,
+        from: MemberId,
+        events: &mut Vec<MeshEvent>,
+    ) -> Result<u64, Overflow> {
         if events.is_empty() {
             return Ok(0);
         }
         let mut dropped = 0;
-        let mut held = self.held();
+        let mut guard = self.held();
+        let held = &mut *guard;
         let was_empty = held.events.is_empty();
         let mut outcome = Ok(());
+        let own = held.of.entry(from).or_default();
         for event in events.drain(..) {
-            match event.size() {
-                (true, bytes) => {
-                    if held.sip >= SIP_FRAMES_MAX || held.sip_bytes >= SIP_BYTES_MAX {
-                        dropped += 1;
-                        continue;
-                    }
-                    held.sip += 1;
-                    held.sip_bytes += bytes;
-                }
-                (false, bytes) => {
-                    let is_frame = matches!(event, MeshEvent::Frame(..));
-                    let others = held.events.len() - held.sip;
-                    if is_frame && (others >= OTHERS_MAX || held.others_bytes >= OTHERS_BYTES_MAX) {
-                        outcome = Err(Overflow);
-                        continue;
-                    }
-                    held.others_bytes += bytes;
-                }
+            let (is_sip, bytes) = event.size();
+            if is_sip && (held.all.is_sip_full(1) || own.is_sip_full(PARTS)) {
+                dropped += 1;
+            } else if !is_sip && (held.all.is_others_full(1) || own.is_others_full(PARTS)) {
+                outcome = Err(Overflow);
+            } else {
+                held.all.add(is_sip, bytes);
+                own.add(is_sip, bytes);
+                held.events.push(event);
             }
-            held.events.push(event);
         }
-        drop(held);
+        drop(guard);
         if was_empty {
             (self.wake)();
         }
@@ -167,6 +213,7 @@ impl Inbox {
     pub(super) fn tell(&self, event: MeshEvent) {
         let mut held = self.held();
         let was_empty = held.events.is_empty();
+        held.all.add(false, event.size().1);
         held.events.push(event);
         drop(held);
         if was_empty {
@@ -176,8 +223,7 @@ impl Inbox {
 
     /// Whether connections had better not come up now.
     pub(super) fn is_full(&self) -> bool {
-        let held = self.held();
-        held.events.len() - held.sip >= OTHERS_MAX
+        self.held().all.is_others_full(1)
     }
 }
 
@@ -214,45 +260,78 @@ mod tests {
         MeshEvent::Frame(MemberId::FIRST, Frame::Event(Body(Bytes::from(vec![0; bytes]))))
     }
 
+    const ONE: MemberId = MemberId::FIRST;
+
+    fn two() -> MemberId {
+        MemberId::new(2).expect("not 0")
+    }
+
     #[test]
     fn whom_it_is_for_is_woken_once_until_he_looks() {
         let (inbox, wakes) = inbox();
         for _ in 0..3 {
-            assert_eq!(inbox.post(&mut vec![sip(1), event(1)]), Ok(0));
+            assert_eq!(inbox.post(ONE, &mut vec![sip(1), event(1)]), Ok(0));
         }
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         let mut events = Vec::new();
         inbox.drain(&mut events);
         assert_eq!(events.len(), 6);
-        inbox.tell(MeshEvent::PeerSuspect(MemberId::FIRST));
+        inbox.tell(MeshEvent::PeerSuspect(ONE));
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
     }
 
     #[test]
     fn the_newest_sip_of_too_much_is_dropped_and_all_else_stays() {
         let (inbox, _) = inbox();
-        let mut flood: Vec<_> = (0..SIP_FRAMES_MAX + 5).map(|_| sip(1)).collect();
+        let mut flood: Vec<_> = (0..SIP_FRAMES_MAX / PARTS + 5).map(|_| sip(1)).collect();
         flood.push(event(1));
-        assert_eq!(inbox.post(&mut flood), Ok(5));
+        assert_eq!(inbox.post(ONE, &mut flood), Ok(5));
         let mut events = Vec::new();
         inbox.drain(&mut events);
-        assert_eq!(events.len(), SIP_FRAMES_MAX + 1);
+        assert_eq!(events.len(), SIP_FRAMES_MAX / PARTS + 1);
         let mut large: Vec<_> = (0..400).map(|_| sip(60_000)).collect();
-        assert_eq!(inbox.post(&mut large), Ok(400 - 280), "16 MiB of them");
+        assert_eq!(inbox.post(ONE, &mut large), Ok(400 - 140), "8 MiB of them");
+    }
+
+    /// A member that sends more than it should costs the others nothing.
+    #[test]
+    fn what_one_member_floods_leaves_room_for_the_others() {
+        let (inbox, _) = inbox();
+        let mut flood: Vec<_> = (0..1_000).map(|_| sip(60_000)).collect();
+        assert_eq!(inbox.post(ONE, &mut flood), Ok(1_000 - 140));
+        let mut flood: Vec<_> = (0..1_000).map(|_| event(60_000)).collect();
+        assert_eq!(inbox.post(ONE, &mut flood), Err(Overflow));
+        assert!(!inbox.is_full());
+        let mut few: Vec<_> = (0..100).flat_map(|_| [sip(60_000), event(60_000)]).collect();
+        assert_eq!(inbox.post(two(), &mut few), Ok(0));
+    }
+
+    /// Each introduction may be long, and each heartbeat may name another view.
+    #[test]
+    fn introductions_and_epochs_are_counted_as_what_they_are() {
+        let (inbox, _) = inbox();
+        let epoch = |number| MeshEvent::PeerEpoch(ONE, Epoch(number));
+        let mut flood: Vec<_> = (0..=OTHERS_MAX as u64).map(epoch).collect();
+        assert_eq!(inbox.post(ONE, &mut flood), Err(Overflow));
+        let mut events = Vec::new();
+        inbox.drain(&mut events);
+        assert_eq!(events.len(), OTHERS_MAX / PARTS);
     }
 
     #[test]
     fn too_much_of_what_must_not_be_dropped_is_told() {
         let (inbox, _) = inbox();
-        let mut flood: Vec<_> = (0..=OTHERS_MAX).map(|_| event(1)).collect();
-        assert_eq!(inbox.post(&mut flood), Err(Overflow));
+        for from in [ONE, two()] {
+            let mut flood: Vec<_> = (0..=OTHERS_MAX / PARTS).map(|_| event(1)).collect();
+            assert_eq!(inbox.post(from, &mut flood), Err(Overflow));
+        }
         assert!(inbox.is_full());
-        inbox.tell(MeshEvent::PeerSuspect(MemberId::FIRST));
+        inbox.tell(MeshEvent::PeerSuspect(ONE));
         let mut events = Vec::new();
         inbox.drain(&mut events);
         assert_eq!(events.len(), OTHERS_MAX + 1);
         assert!(!inbox.is_full());
         let mut large: Vec<_> = (0..700).map(|_| event(60_000)).collect();
-        assert_eq!(inbox.post(&mut large), Err(Overflow));
+        assert_eq!(inbox.post(ONE, &mut large), Err(Overflow));
     }
 }

@@ -20,6 +20,11 @@ use super::shared::Shared;
 
 /// How long a last word may take.
 const LAST_WORD: Duration = Duration::from_millis(200);
+/// Bytes read at a time after it.
+const UNREAD_BYTES: usize = 2_048;
+/// A member that takes nothing at all of what waits for it within this stands still, also if it shows signs
+/// of life: twice the silence after which it would be down.
+const STALLED_AFTER: Duration = Duration::from_secs(2);
 
 /// Why a connection has ended.
 #[derive(Debug, thiserror::Error)]
@@ -75,7 +80,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(shared: &Arc<Shared>,
         member = %peer.name, incarnation = %hello.member.incarnation, version = link.version,
         "connected"
     );
-    let (reader, mut writer) = tokio::io::split(stream);
+    let (mut reader, mut writer) = tokio::io::split(stream);
     let mut is_writing = false;
     let mut reading = Reading::new(shared, &peer, hello);
     let ended = tokio::select! {
@@ -83,19 +88,37 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(shared: &Arc<Shared>,
         // First: what comes on a connection that was replaced is not to be mixed with what comes on its
         // successor.
         () = link.kill.notified() => Ended::Killed,
-        ended = reading.run(reader, buffer) => ended,
+        ended = reading.run(&mut reader, buffer) => ended,
         ended = write(&peer, link.number, &mut writer, &mut is_writing) => ended,
+        () = peer.out.overflows(link.number) => Ended::TooSlow,
         () = peer.requests.expire() => Ended::Left,
     };
+    let parting = shared.parting.begin();
     end(shared, &peer, link.number, &ended);
     // In the middle of a frame nothing else can be said.
-    if let Some(why) = ended.last_word().filter(|_| !is_writing) {
+    let why = ended.last_word().filter(|_| !is_writing);
+    if why.is_some() || matches!(ended, Ended::Left) {
         // Whether it is heard does not matter.
-        let _ = timeout(LAST_WORD, part(&mut writer, why)).await;
-    } else if matches!(ended, Ended::Left) {
-        // As above.
-        let _ = timeout(LAST_WORD, writer.shutdown()).await;
+        let _ = timeout(LAST_WORD, hang_up(&mut reader, &mut writer, why)).await;
     }
+    drop(parting);
+}
+
+/// Says the last word, if it has not been said, and that nothing else comes. What still comes is read until
+/// the other side has done the same: a connection that is closed with something unread is reset, which takes
+/// words with it that the other side has yet to read.
+async fn hang_up<S: AsyncRead + AsyncWrite>(
+    reader: &mut ReadHalf<S>,
+    writer: &mut WriteHalf<S>,
+    why: Option<Leave>,
+) {
+    match why {
+        Some(why) => part(writer, why).await,
+        // The other side may have gone.
+        None => drop(writer.shutdown().await),
+    }
+    let mut rest = [0; UNREAD_BYTES];
+    while matches!(reader.read(&mut rest).await, Ok(1..)) {}
 }
 
 /// The connection of that number is no more.
@@ -141,17 +164,12 @@ async fn write<S: AsyncWrite>(
     loop {
         let frames = match peer.out.take(link, &mut batch).await {
             Taken::Frames(frames) => frames,
-            Taken::Overflow => return Ended::TooSlow,
             Taken::Finished => return Ended::Left,
             Taken::Replaced => return Ended::Killed,
         };
         *is_writing = true;
-        let written = match writer.write_all(&batch).await {
-            Ok(()) => writer.flush().await,
-            Err(error) => Err(error),
-        };
-        if let Err(error) = written {
-            return Ended::Io(error);
+        if let Err(ended) = write_all(writer, &batch).await {
+            return ended;
         }
         *is_writing = false;
         peer.figures.frames_out.add(frames as u64);
@@ -159,6 +177,19 @@ async fn write<S: AsyncWrite>(
         peer.figures.writes.add(1);
         batch.clear();
     }
+}
+
+async fn write_all<S: AsyncWrite>(writer: &mut WriteHalf<S>, batch: &[u8]) -> Result<(), Ended> {
+    let stalled = |_| Ended::TooSlow;
+    let mut rest = batch;
+    while !rest.is_empty() {
+        let taken = timeout(STALLED_AFTER, writer.write(rest)).await.map_err(stalled)?;
+        match taken.map_err(Ended::Io)? {
+            0 => return Err(Ended::Io(io::ErrorKind::WriteZero.into())),
+            count => rest = rest.get(count..).unwrap_or_default(),
+        }
+    }
+    timeout(STALLED_AFTER, writer.flush()).await.map_err(stalled)?.map_err(Ended::Io)
 }
 
 /// What is read of a connection.
@@ -175,7 +206,7 @@ impl<'a> Reading<'a> {
         Reading { shared, peer, hello, signaling: Vec::new(), control: Vec::new() }
     }
 
-    async fn run<S: AsyncRead>(&mut self, mut reader: ReadHalf<S>, mut buffer: BytesMut) -> Ended {
+    async fn run<S: AsyncRead>(&mut self, reader: &mut ReadHalf<S>, mut buffer: BytesMut) -> Ended {
         loop {
             let taken = self.take_all(&mut buffer);
             // What came before a frame that makes no sense has been said.
@@ -256,9 +287,10 @@ impl<'a> Reading<'a> {
     }
 
     fn post(&mut self) -> Result<(), Ended> {
+        let from = self.id();
         let posted = [
-            self.shared.signaling.post(&mut self.signaling),
-            self.shared.control.post(&mut self.control),
+            self.shared.signaling.post(from, &mut self.signaling),
+            self.shared.control.post(from, &mut self.control),
         ];
         for one in posted {
             let dropped = one.map_err(|_| Ended::TooMuch)?;

@@ -164,7 +164,7 @@ async fn run(shared: Arc<Shared>, listener: TcpListener, stopped: oneshot::Recei
     }
     shared.leave_all();
     let end = Instant::now() + STOP_WITHIN;
-    while shared.all().iter().any(|peer| peer.state().link.is_some()) && Instant::now() < end {
+    while !shared.has_left() && Instant::now() < end {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

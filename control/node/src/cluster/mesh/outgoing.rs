@@ -51,8 +51,6 @@ struct Queue {
 pub(super) enum Taken {
     /// This many frames.
     Frames(usize),
-    /// Something that must not be left out did not fit: the connection has to end.
-    Overflow,
     /// All is written, and the connection is to end.
     Finished,
     /// Another connection takes them now, or none.
@@ -64,6 +62,7 @@ pub(super) enum Taken {
 pub(super) struct Outgoing {
     queue: Mutex<Queue>,
     ready: Notify,
+    overflowed: Notify,
 }
 
 impl Outgoing {
@@ -89,7 +88,7 @@ impl Outgoing {
             queue.has_overflowed |= !is_sip;
             drop(queue);
             if !is_sip {
-                self.ready.notify_one();
+                self.overflowed.notify_one();
             }
             return Err(SendError::Full);
         }
@@ -131,6 +130,20 @@ impl Outgoing {
         *self.queue() = Queue::default();
     }
 
+    /// Returns once something that must not be left out did not fit: the connection of that number has to
+    /// end, also in the middle of writing to it.
+    pub(super) async fn overflows(&self, link: u64) {
+        loop {
+            {
+                let queue = self.queue();
+                if queue.link == Some(link) && queue.has_overflowed {
+                    return;
+                }
+            }
+            self.overflowed.notified().await;
+        }
+    }
+
     /// Exchanges `batch`, which is empty, for all that waits, once there is something.
     pub(super) async fn take(&self, link: u64, batch: &mut Vec<u8>) -> Taken {
         if batch.capacity() > KEPT_BYTES_MAX {
@@ -141,9 +154,6 @@ impl Outgoing {
                 let mut queue = self.queue();
                 if queue.link != Some(link) {
                     return Taken::Replaced;
-                }
-                if queue.has_overflowed {
-                    return Taken::Overflow;
                 }
                 if queue.frames > 0 {
                     std::mem::swap(&mut queue.bytes, batch);
@@ -223,7 +233,7 @@ mod tests {
         let (out, figures) = open();
         while out.push(&event(60_000), &figures).is_ok() {}
         assert!(out.waiting().1 < BYTES_MAX + 61_000);
-        assert_eq!(out.take(1, &mut Vec::new()).await, Taken::Overflow);
+        out.overflows(1).await;
         out.open(1);
         assert_eq!(out.push(&event(1), &figures), Ok(true), "the next connection begins anew");
     }

@@ -26,6 +26,21 @@ pub(super) struct Peers {
     by_id: HashMap<MemberId, Arc<Peer>>,
 }
 
+/// How many connections are ending with a word that may be on its way.
+#[derive(Clone, Default)]
+pub(super) struct Parting(Arc<()>);
+
+impl Parting {
+    /// One more, until the value is dropped.
+    pub(super) fn begin(&self) -> Parting {
+        self.clone()
+    }
+
+    fn is_over(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
 pub(super) struct Shared {
     pub(super) identity: Identity,
     pub(super) tls: Tls,
@@ -39,6 +54,7 @@ pub(super) struct Shared {
     pub(super) cpu_permille: Count,
     pub(super) runtime: runtime::Handle,
     pub(super) is_stopping: AtomicBool,
+    pub(super) parting: Parting,
     started: Instant,
     own: RwLock<Arc<Hello>>,
     peers: RwLock<Peers>,
@@ -71,6 +87,7 @@ impl Shared {
             cpu_permille: Count::default(),
             runtime: parts.runtime,
             is_stopping: AtomicBool::new(false),
+            parting: Parting::default(),
             started: Instant::now(),
             own: RwLock::new(Arc::new(parts.hello)),
             peers: RwLock::default(),
@@ -256,6 +273,11 @@ impl Shared {
             calls: u32::try_from(self.calls.get()).unwrap_or(u32::MAX),
             cpu_permille: u16::try_from(self.cpu_permille.get()).unwrap_or(u16::MAX),
         }
+    }
+
+    /// Whether no connection is left, and no last word is on its way.
+    pub(super) fn has_left(&self) -> bool {
+        self.all().iter().all(|peer| peer.state().link.is_none()) && self.parting.is_over()
     }
 
     /// Ends all connections with a word.

@@ -60,8 +60,7 @@ fn a_member_that_nobody_named_is_taken_for_as_long_as_it_is_there() {
     two.know(&[&one]);
     one.await_up(2);
     two.mesh.stop();
-    // By its word or, where what it had not read yet overtakes that (a reset), by its host's.
-    assert_eq!(one.await_down(2).0, Incarnation(1));
+    assert_eq!(one.await_down(2), (Incarnation(1), false), "by its word");
     one.wait("end of it", |one| one.handle().figures().peers.is_empty().then_some(()));
 }
 
@@ -73,8 +72,7 @@ fn a_member_that_stops_is_down_at_once() {
     two.await_up(1);
     one.await_up(2);
     two.mesh.stop();
-    // By its word or, where what it had not read yet overtakes that (a reset), by its host's.
-    assert_eq!(one.await_down(2).0, Incarnation(1));
+    assert_eq!(one.await_down(2), (Incarnation(1), false), "by its word");
     assert_eq!(one.handle().send(id(2), &event("x")), Err(SendError::NotConnected));
 }
 
