@@ -7,24 +7,20 @@ use anyhow::{Result, ensure};
 use clap::Args;
 
 use crate::farmbench::report::System;
-use crate::paired::args::{self, RunArgs};
+use crate::paired::args::{self, Extent, RunArgs, Timings};
 use crate::paired::cell::Timing;
 use crate::relaybench::lab::{CorePlan, Topology};
 use crate::sipbench::Transport;
-use crate::sipbench::workload::{Kind, Workload};
+use crate::sipbench::workload::{self, Kind, Workload};
 
-/// Before the figures count: the first transactions have ended by then (RFC 3261: 64 T1), so that as
-/// many end as begin.
-const WARM_UP: Duration = Duration::from_secs(34);
-/// How long is measured.
-const MEASURED: Duration = Duration::from_secs(4);
-
-/// What `--quick` runs, in some 5 minutes: 24 cells of 8 s, and 3 s more for each to start.
-const QUICK_WARM_UP: Duration = Duration::from_millis(5_500);
-const QUICK_MEASURED: Duration = Duration::from_millis(2_500);
-
-/// What `--smoke` runs: enough to see that everything works, too little to learn anything.
-const SMOKE: Duration = Duration::from_millis(500);
+const TIMINGS: Timings = Timings {
+    // The first transactions have ended by then (RFC 3261: 64 T1), so that as many end as begin.
+    full: Timing { warm_up: Duration::from_secs(34), measured: Duration::from_secs(4) },
+    // Some 5 minutes: 24 cells of 8 s, and 3 s more for each to start.
+    quick: Timing { warm_up: Duration::from_millis(5_500), measured: Duration::from_millis(2_500) },
+    // Enough to see that everything works, too little to learn anything.
+    smoke: Timing { warm_up: Duration::from_millis(500), measured: Duration::from_millis(500) },
+};
 const SMOKE_RATE: f64 = 50.0;
 
 /// Compare a single node with farms of one, two and three members.
@@ -98,8 +94,7 @@ pub(crate) struct Plan {
     pub(crate) capacity: bool,
     pub(crate) cores: CorePlan,
     pub(crate) topology: Topology,
-    pub(crate) smoke: bool,
-    pub(crate) quick: bool,
+    pub(crate) extent: Extent,
 }
 
 impl FarmArgs {
@@ -109,39 +104,30 @@ impl FarmArgs {
     /// Names the option and what it may be.
     pub(crate) fn plan(&self) -> Result<Plan> {
         let rounds = args::rounds(self.rounds, if self.smoke { 1 } else { 6 })?;
-        let (warm_up, measured) = match (self.smoke, self.quick) {
-            (true, _) => (SMOKE, SMOKE),
-            (false, true) => (QUICK_WARM_UP, QUICK_MEASURED),
-            (false, false) => (WARM_UP, MEASURED),
-        };
-        let measured = args::measured(self.seconds, measured.as_secs_f64())?;
-        let warm_up = self.warm_up.unwrap_or(warm_up.as_secs_f64());
-        ensure!((0.0..=600.0).contains(&warm_up), "--warm-up {warm_up}: give 0 to 600");
+        let extent = Extent::of(self.quick, self.smoke);
+        let timing = TIMINGS.asked(extent, self.warm_up, self.seconds)?;
         args::each_once(&self.systems, |system| system.name())?;
-        ensure!((1..=10_000).contains(&self.phones), "--phones {}: give 1 to 10000", self.phones);
-        let connections = self.connections;
-        ensure!((1..=5_000).contains(&connections), "--connections {connections}: give 1 to 5000");
+        let phones = args::within("phones", self.phones, workload::PHONES)?;
+        let connections = args::within("connections", self.connections, workload::CONNECTIONS)?;
         ensure!(self.transport != Transport::Tls, "--transport tls: give udp or tcp");
         let rate = self.rate.unwrap_or(if self.smoke { SMOKE_RATE } else { 400.0 });
-        ensure!((1.0..=100_000.0).contains(&rate), "--rate {rate}: give 1 to 100000");
         let load = Workload {
             name: self.transport.name().to_owned(),
             kind: Kind::Call,
             transport: self.transport,
-            per_second: rate,
-            phones: self.phones,
+            per_second: args::within("rate", rate, workload::PER_SECOND)?,
+            phones,
             connections,
         };
         Ok(Plan {
             systems: self.systems.clone(),
             rounds,
-            timing: Timing { warm_up: Duration::from_secs_f64(warm_up), measured },
+            timing,
             load,
-            capacity: !self.no_capacity && !self.quick && !self.smoke,
+            capacity: !self.no_capacity && extent == Extent::Full,
             cores: self.run.cores(self.server_core)?,
             topology: self.run.topology,
-            smoke: self.smoke,
-            quick: self.quick,
+            extent,
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::farmbench::members::{self, Programs};
 use crate::farmbench::report::{FARM_REPORT_VERSION, FarmReport, Ratios, Step, System};
 use crate::paired;
 use crate::paired::cell::Timing;
-use crate::paired::report::Method;
+use crate::paired::report::{Method, Outcomes};
 use crate::relaybench::capacity::Search;
 use crate::relaybench::lab::{Lab, Topology, UdpHash};
 use crate::relaybench::machine;
@@ -60,8 +60,8 @@ impl Driver {
         let report = FarmReport {
             version: FARM_REPORT_VERSION,
             complete: false,
-            smoke: plan.smoke,
-            quick: plan.quick,
+            smoke: plan.extent.is_smoke(),
+            quick: plan.extent.is_quick(),
             quiet: true,
             machine: machine::machine(&plan.cores),
             method: method(&lab),
@@ -104,9 +104,10 @@ impl Driver {
 
     fn rounds(&mut self) {
         for round in 1..=self.plan.rounds {
-            match paired::background(self.plan.cores.relay, self.plan.timing.measured, &self.stop) {
-                Ok(share) => self.report.background_core_share.push(share),
-                Err(error) => return eprintln!("round {round}: {error:#}"),
+            let (core, measured) = (self.plan.cores.relay, self.plan.timing.measured);
+            let shares = &mut self.report.background_core_share;
+            if !paired::begin_round(round, core, measured, &self.stop, shares) {
+                return;
             }
             let mut systems = self.plan.systems.clone();
             // Who comes first takes turns, so that what drifts within a round favours nobody.
@@ -119,12 +120,7 @@ impl Driver {
                 let load = self.plan.load.clone();
                 let outcome = self.cell(round, system, &load, self.plan.timing);
                 let row = self.report.systems.entry(system).or_default();
-                match outcome {
-                    Ok(figures) => row.add(round, figures),
-                    // What was broken off says nothing about the system.
-                    Err(_) if self.stop.is_set() => {}
-                    Err(error) => row.note(format!("round {round}: {error:#}")),
-                }
+                row.take(round, outcome.with_context(|| format!("round {round}")), &self.stop);
             }
         }
     }
@@ -176,25 +172,14 @@ impl Driver {
     }
 
     fn search(&mut self, round: u32, system: System) -> (Option<u32>, Option<String>) {
-        let mut search = Search::within(SEARCH.0, SEARCH.1, "calls/s");
-        let asked = self.plan.timing;
-        let timing = Timing {
-            warm_up: asked.warm_up.min(STEP_MAX.warm_up),
-            measured: asked.measured.min(STEP_MAX.measured),
-        };
-        while let Some(rate) = search.next_pps() {
-            if self.stop.is_set() {
-                return (None, None);
-            }
+        let timing = self.plan.timing.at_most(STEP_MAX);
+        let stop = self.stop.clone();
+        Search::within(SEARCH.0, SEARCH.1, "calls/s").run(&stop, |rate| {
             let load = Workload { per_second: f64::from(rate), ..self.plan.load.clone() };
             let outcome = self.cell(round, system, &load, timing);
-            let why = match &outcome {
-                Ok(figures) => why_too_much(figures),
-                Err(error) => Some(format!("{error:#}")),
-            };
-            search.note_why(rate, why);
-        }
-        search.result()
+            outcome
+                .map_or_else(|error| Some(format!("{error:#}")), |figures| why_too_much(&figures))
+        })
     }
 }
 

@@ -202,6 +202,7 @@ fn difference(row: &Row, single: &Row) -> BTreeMap<String, Added> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::paired::report::Outcomes;
     use crate::relaybench::lab::Topology;
     use crate::report::Quantiles;
     use crate::sipbench::report::Figures;

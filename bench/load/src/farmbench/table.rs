@@ -12,15 +12,8 @@ impl fmt::Display for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Table(report) = self;
         table::machine(&report.machine, "member", f)?;
-        writeln!(
-            f,
-            "{} rounds of {} s a cell after {} s, {:.0} s in all{}",
-            report.rounds,
-            report.seconds,
-            report.warm_up_seconds,
-            report.elapsed_seconds,
-            if report.complete { "" } else { ", NOT COMPLETE" }
-        )?;
+        let told = (report.rounds, report.seconds, Some(report.warm_up_seconds));
+        table::rounds(told, report.elapsed_seconds, report.complete, f)?;
         table::background(&report.background_core_share, "member", f)?;
         writeln!(f, "{}", report.program)?;
         report.method.notes.iter().try_for_each(|note| writeln!(f, "- {note}"))?;

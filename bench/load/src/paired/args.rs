@@ -1,5 +1,7 @@
 //! Arguments that every paired benchmark takes.
 
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +10,7 @@ use clap::Args;
 
 use crate::os;
 use crate::paired::Outlet;
+use crate::paired::cell::Timing;
 use crate::relaybench::lab::{CorePlan, Topology};
 
 /// Most rounds: a day of them.
@@ -61,9 +64,7 @@ impl RunArgs {
 /// # Errors
 /// Says how many there may be.
 pub(crate) fn rounds(given: Option<u32>, otherwise: u32) -> Result<u32> {
-    let rounds = given.unwrap_or(otherwise);
-    ensure!((1..=ROUNDS_MAX).contains(&rounds), "--rounds {rounds}: give 1 to {ROUNDS_MAX}");
-    Ok(rounds)
+    within("rounds", given.unwrap_or(otherwise), 1..=ROUNDS_MAX)
 }
 
 /// How long is measured: the seconds that were asked for, or `otherwise`.
@@ -71,9 +72,83 @@ pub(crate) fn rounds(given: Option<u32>, otherwise: u32) -> Result<u32> {
 /// # Errors
 /// Says how many there may be.
 pub(crate) fn measured(given: Option<f64>, otherwise: f64) -> Result<Duration> {
-    let seconds = given.unwrap_or(otherwise);
-    ensure!((0.1..=600.0).contains(&seconds), "--seconds {seconds}: give 0.1 to 600");
-    Ok(Duration::from_secs_f64(seconds))
+    Ok(Duration::from_secs_f64(within("seconds", given.unwrap_or(otherwise), 0.1..=600.0)?))
+}
+
+/// How much of a benchmark is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// All of it.
+    Full,
+    /// Short rounds after a short warm-up.
+    Quick,
+    /// Whether it works, not how fast.
+    Smoke,
+}
+
+impl Extent {
+    /// As `--quick` and `--smoke` say, which exclude each other.
+    pub(crate) const fn of(quick: bool, smoke: bool) -> Extent {
+        match (quick, smoke) {
+            (_, true) => Extent::Smoke,
+            (true, false) => Extent::Quick,
+            (false, false) => Extent::Full,
+        }
+    }
+
+    pub(crate) fn is_quick(self) -> bool {
+        self == Extent::Quick
+    }
+
+    pub(crate) fn is_smoke(self) -> bool {
+        self == Extent::Smoke
+    }
+}
+
+/// How long the parts of a cell take unless something else is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timings {
+    pub(crate) full: Timing,
+    pub(crate) quick: Timing,
+    pub(crate) smoke: Timing,
+}
+
+impl Timings {
+    /// That of a run of this extent, with the seconds that were asked for.
+    ///
+    /// # Errors
+    /// Says how many there may be.
+    pub(crate) fn asked(
+        &self,
+        extent: Extent,
+        warm_up: Option<f64>,
+        seconds: Option<f64>,
+    ) -> Result<Timing> {
+        let usual = match extent {
+            Extent::Full => self.full,
+            Extent::Quick => self.quick,
+            Extent::Smoke => self.smoke,
+        };
+        let warm_up = warm_up.unwrap_or(usual.warm_up.as_secs_f64());
+        Ok(Timing {
+            measured: measured(seconds, usual.measured.as_secs_f64())?,
+            warm_up: Duration::from_secs_f64(within("warm-up", warm_up, 0.0..=600.0)?),
+        })
+    }
+}
+
+/// What was given with an option.
+///
+/// # Errors
+/// Says what it may be.
+pub(crate) fn within<N: PartialOrd + Display>(
+    option: &str,
+    given: N,
+    may_be: RangeInclusive<N>,
+) -> Result<N> {
+    let (least, most) = (may_be.start(), may_be.end());
+    ensure!(may_be.contains(&given), "--{option} {given}: give {least} to {most}");
+    Ok(given)
 }
 
 /// Refuses an empty list of systems, and one that names a system twice.

@@ -33,6 +33,16 @@ pub(crate) struct Timing {
     pub(crate) measured: Duration,
 }
 
+impl Timing {
+    /// The same, but no part longer than in `most`.
+    pub(crate) fn at_most(self, most: Timing) -> Timing {
+        Timing {
+            warm_up: self.warm_up.min(most.warm_up),
+            measured: self.measured.min(most.measured),
+        }
+    }
+}
+
 /// How the core of the system under test fared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
 pub struct CoreFigures {

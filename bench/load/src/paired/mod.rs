@@ -53,12 +53,31 @@ pub(crate) fn on_own_thread<R: Send>(
 ///
 /// # Errors
 /// The user has had enough, or the kernel's accounts cannot be read.
-pub(crate) fn background(core: usize, measured: Duration, stop: &Stop) -> Result<f64> {
+fn background(core: usize, measured: Duration, stop: &Stop) -> Result<f64> {
     let meter = Meter::new(core, None)?;
     let before = meter.read()?;
     stop.sleep(BACKGROUND.min(measured))?;
     let spent = Spent::between(&before, &meter.read()?);
     Ok(cell::share(&spent, spent.busy_ns))
+}
+
+/// Begins a round: notes in `shares` how busy the core of the system under test is without any. False if
+/// that cannot be told any more, and so there are no further rounds.
+pub(crate) fn begin_round(
+    round: u32,
+    core: usize,
+    measured: Duration,
+    stop: &Stop,
+    shares: &mut Vec<f64>,
+) -> bool {
+    match background(core, measured, stop) {
+        Ok(share) => shares.push(share),
+        Err(error) => {
+            eprintln!("round {round}: {error:#}");
+            return false;
+        }
+    }
+    true
 }
 
 /// Where a report goes.

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::paired::cell::{CoreFigures, GeneratorFigures};
 use crate::relaybench::lab::Topology;
 use crate::relaybench::statistics::Range;
+use crate::relaybench::stop::Stop;
 use crate::report::Quantiles;
 
 /// Latency over the rounds, in microseconds.
@@ -108,6 +109,28 @@ pub struct Method {
     pub topology: Topology,
     /// Sentences, for people.
     pub notes: Vec<String>,
+}
+
+/// What the rounds of one system under one load are noted in.
+pub(crate) trait Outcomes {
+    /// What was measured in a round.
+    type Figures;
+
+    /// Adds a round.
+    fn add(&mut self, round: u32, figures: Self::Figures);
+
+    /// Adds why there is less than was asked for, if it is not there yet.
+    fn note(&mut self, why: String);
+
+    /// Adds what became of a round.
+    fn take(&mut self, round: u32, outcome: anyhow::Result<Self::Figures>, stop: &Stop) {
+        match outcome {
+            Ok(figures) => self.add(round, figures),
+            // What was broken off says nothing about the system.
+            Err(_) if stop.is_set() => {}
+            Err(error) => self.note(format!("{error:#}")),
+        }
+    }
 }
 
 /// Adds a sentence that is not there yet.

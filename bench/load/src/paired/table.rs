@@ -18,6 +18,21 @@ pub(crate) fn machine(machine: &Machine, system: &str, f: &mut Formatter<'_>) ->
     )
 }
 
+/// How much was measured: rounds, seconds of a cell, those before them if any were told, and of the run.
+pub(crate) fn rounds(
+    (rounds, seconds, warm_up): (u32, f64, Option<f64>),
+    elapsed: f64,
+    complete: bool,
+    f: &mut Formatter<'_>,
+) -> Result {
+    write!(f, "{rounds} rounds of {seconds} s a cell")?;
+    if let Some(warm_up) = warm_up {
+        write!(f, " after {warm_up} s")?;
+    }
+    let incomplete = if complete { "" } else { ", NOT COMPLETE" };
+    writeln!(f, ", {elapsed:.0} s in all{incomplete}")
+}
+
 /// How busy the core was before each round.
 pub(crate) fn background(shares: &[f64], system: &str, f: &mut Formatter<'_>) -> Result {
     let Some(share) = Range::of(shares.iter().copied()) else { return Ok(()) };

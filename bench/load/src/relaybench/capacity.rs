@@ -1,6 +1,7 @@
 //! The search for the highest rate that a system relays without loss.
 
 use crate::relaybench::report::Figures;
+use crate::relaybench::stop::Stop;
 
 /// Where the search starts, in packets a second: every system should hold this.
 pub(crate) const START_PPS: u32 = 40_000;
@@ -73,6 +74,22 @@ impl Search {
                 self.limit = Some(format!("{pps} {}: {why}", self.unit));
             }
         }
+    }
+
+    /// Searches to the end: `why_too_much` measures at a rate and says what was wrong, if anything was. What
+    /// is broken off has found nothing.
+    pub(crate) fn run(
+        mut self,
+        stop: &Stop,
+        mut why_too_much: impl FnMut(u32) -> Option<String>,
+    ) -> (Option<u32>, Option<String>) {
+        while let Some(rate) = self.next_pps() {
+            if stop.is_set() {
+                return (None, None);
+            }
+            self.note_why(rate, why_too_much(rate));
+        }
+        self.result()
     }
 
     /// The highest rate without loss that was seen, and what was wrong with the next.

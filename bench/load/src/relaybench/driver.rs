@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::paired;
 use crate::paired::cell::Timing;
+use crate::paired::report::Outcomes;
 use crate::relaybench::capacity::{START_PPS, STREAMS, Search};
 use crate::relaybench::cell;
 use crate::relaybench::cli::{Plan, RelayArgs};
@@ -114,12 +115,10 @@ impl Driver {
 
     fn rounds(&mut self) {
         for round in 1..=self.plan.rounds {
-            match paired::background(self.plan.cores.relay, self.plan.timing.measured, &self.stop) {
-                Ok(share) => self.report.background_core_share.push(share),
-                Err(error) => {
-                    eprintln!("round {round}: {error:#}");
-                    return;
-                }
+            let (core, measured) = (self.plan.cores.relay, self.plan.timing.measured);
+            let shares = &mut self.report.background_core_share;
+            if !paired::begin_round(round, core, measured, &self.stop, shares) {
+                return;
             }
             for at in 0..self.plan.workloads.len() {
                 for system in self.plan.systems.clone() {
@@ -140,12 +139,7 @@ impl Driver {
         }
         let outcome = self.cell(round, system, &load, self.plan.timing);
         let row = self.report.workloads[at].systems.entry(system).or_default();
-        match outcome {
-            Ok(figures) => row.add(round, figures),
-            // What was broken off says nothing about the system.
-            Err(_) if self.stop.is_set() => {}
-            Err(error) => row.note(format!("{error:#}")),
-        }
+        row.take(round, outcome, &self.stop);
     }
 
     /// One cell, with its line of progress.
@@ -256,7 +250,7 @@ impl Driver {
                 return (None, None);
             }
             let load = Workload::at_rate(self.capacity_streams(), pps, Purpose::Capacity);
-            let outcome = self.cell(round, system, &load, self.step_timing());
+            let outcome = self.cell(round, system, &load, self.plan.timing.at_most(STEP_MAX));
             if let (Err(error), START_PPS) = (&outcome, pps) {
                 // Nothing has worked yet: it is not the rate.
                 return (None, Some(format!("{error:#}")));
@@ -276,19 +270,7 @@ impl Driver {
         let load = Workload::at_rate(self.capacity_streams(), pps, Purpose::Overload);
         let outcome = self.cell(round, system, &load, self.plan.timing);
         let row = &mut self.report.capacity.entry(system).or_default().overload;
-        match outcome {
-            Ok(figures) => row.add(round, figures),
-            Err(_) if self.stop.is_set() => {}
-            Err(error) => row.note(format!("{error:#}")),
-        }
-    }
-
-    fn step_timing(&self) -> Timing {
-        let asked = self.plan.timing;
-        Timing {
-            warm_up: asked.warm_up.min(STEP_MAX.warm_up),
-            measured: asked.measured.min(STEP_MAX.measured),
-        }
+        row.take(round, outcome, &self.stop);
     }
 
     const fn capacity_streams(&self) -> u32 {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 pub use crate::paired::cell::{CoreFigures, GeneratorFigures};
 pub use crate::paired::report::{LatencyRange, Machine, Method, Rounds};
-use crate::paired::report::{note, note_round};
+use crate::paired::report::{Outcomes, note, note_round};
 use crate::relaybench::statistics::{Range, paired};
 use crate::relaybench::systems::System;
 use crate::report::Quantiles;
@@ -102,9 +102,10 @@ pub struct Row {
     pub rounds: Rounds<Figures>,
 }
 
-impl Row {
-    /// Adds a round.
-    pub fn add(&mut self, round: u32, figures: Figures) {
+impl Outcomes for Row {
+    type Figures = Figures;
+
+    fn add(&mut self, round: u32, figures: Figures) {
         self.content.add(&figures.content);
         note_round(&mut self.why, round, "relay", &figures.core, &figures.generator);
         if !figures.content.is_true() {
@@ -114,11 +115,12 @@ impl Row {
         self.summarize();
     }
 
-    /// Adds to [`Row::why`] what is not there yet.
-    pub fn note(&mut self, why: String) {
+    fn note(&mut self, why: String) {
         note(&mut self.why, why);
     }
+}
 
+impl Row {
     fn summarize(&mut self) {
         let rounds = &self.rounds;
         self.latency_us = LatencyRange::of(rounds.values().map(|figures| &figures.latency_us));

@@ -23,14 +23,8 @@ impl fmt::Display for Table<'_> {
 
 fn head(report: &RelayReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     table::machine(&report.machine, "relay", f)?;
-    writeln!(
-        f,
-        "{} rounds of {} s a cell, {:.0} s in all{}",
-        report.rounds,
-        report.seconds,
-        report.elapsed_seconds,
-        if report.complete { "" } else { ", NOT COMPLETE" }
-    )?;
+    let told = (report.rounds, report.seconds, None);
+    table::rounds(told, report.elapsed_seconds, report.complete, f)?;
     table::background(&report.background_core_share, "relay", f)?;
     for (system, version) in &report.versions {
         writeln!(f, "{:<10} {version}", system.name())?;

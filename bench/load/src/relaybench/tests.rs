@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::os;
 use crate::paired::cell::Timing;
+use crate::paired::report::Outcomes;
 use crate::relaybench::cell;
 use crate::relaybench::control::{Control, Ends, Remotes, remote_at};
 use crate::relaybench::lab::{CorePlan, Lab, Topology, UdpHash};

@@ -3,24 +3,30 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::paired::args::{self, RunArgs};
+use crate::paired::args::{self, Extent, RunArgs, Timings};
 use crate::paired::cell::Timing;
 use crate::relaybench::lab::{CorePlan, Topology};
 use crate::sipbench::ends::Transport;
 use crate::sipbench::memory::{LINGER, Steps, What};
 use crate::sipbench::systems::Server;
-use crate::sipbench::workload::{Kind, Workload};
+use crate::sipbench::workload::{self, Kind, Workload};
 
-/// Before the figures count. The transactions of the first calls have ended by then (RFC 3261: 64 T1,
-/// whatever the transport; Kamailio: 5 s), so that as many end as begin, and memory that was used once
-/// is used again: what a server does in its first seconds costs other than what it does later.
-const WARM_UP: Duration = Duration::from_secs(34);
-
-/// How long is measured.
-const MEASURED: Duration = Duration::from_secs(4);
+const TIMINGS: Timings = Timings {
+    // The transactions of the first calls have ended by then (RFC 3261: 64 T1, whatever the transport;
+    // Kamailio: 5 s), so that as many end as begin, and memory that was used once is used again: what a
+    // server does in its first seconds costs other than what it does later.
+    full: Timing { warm_up: Duration::from_secs(34), measured: Duration::from_secs(4) },
+    // Some 11 minutes: 48 cells of 8 s and 2 s more for each to start and settle (8 min), 20,000
+    // contacts (0.5 min) and two steps of 3,000 dialogs (3 min). Kamailio's transactions, which last
+    // 5 s, end as fast as they begin by then, and its memory has been used once; ringfarm's last 32 s
+    // and do not end yet.
+    quick: Timing { warm_up: Duration::from_millis(5_500), measured: Duration::from_millis(2_500) },
+    // Enough to see that everything works, too little to learn anything.
+    smoke: Timing { warm_up: SMOKE, measured: SMOKE },
+};
 
 /// Phones that register with digest in turn.
 const REGISTERING: u32 = 5_000;
@@ -28,17 +34,12 @@ const REGISTERING: u32 = 5_000;
 /// Connections a side where each phone has one of its own.
 const ONE_EACH: u32 = 500;
 
-/// What `--smoke` runs: enough to see that everything works, too little to learn anything.
+/// What `--smoke` runs.
 const SMOKE: Duration = Duration::from_millis(300);
 const SMOKE_RATE: f64 = 100.0;
 const SMOKE_COUNT: u32 = 200;
 
-/// What `--quick` runs, in some 11 minutes: 48 cells of 8 s and 2 s more for each to start and settle
-/// (8 min), 20,000 contacts (0.5 min) and two steps of 3,000 dialogs (3 min). Kamailio's transactions,
-/// which last 5 s, end as fast as they begin by then, and its memory has been used once; ringfarm's last
-/// 32 s and do not end yet.
-const QUICK_WARM_UP: Duration = Duration::from_millis(5_500);
-const QUICK_MEASURED: Duration = Duration::from_millis(2_500);
+/// What `--quick` runs.
 const QUICK_CONTACTS: u32 = 20_000;
 const QUICK_DIALOGS: u32 = 3_000;
 
@@ -159,8 +160,7 @@ pub(crate) struct Plan {
     pub(crate) topology: Topology,
     pub(crate) phones: u32,
     pub(crate) connections: u32,
-    pub(crate) smoke: bool,
-    pub(crate) quick: bool,
+    pub(crate) extent: Extent,
 }
 
 impl SipArgs {
@@ -170,38 +170,29 @@ impl SipArgs {
     /// Names the option and what it may be.
     pub(crate) fn plan(&self) -> Result<Plan> {
         let rounds = args::rounds(self.rounds, if self.smoke { 2 } else { 6 })?;
-        let (warm_up, measured) = match (self.smoke, self.quick) {
-            (true, _) => (SMOKE, SMOKE),
-            (false, true) => (QUICK_WARM_UP, QUICK_MEASURED),
-            (false, false) => (WARM_UP, MEASURED),
-        };
-        let measured = args::measured(self.seconds, measured.as_secs_f64())?;
-        let warm_up = self.warm_up.unwrap_or(warm_up.as_secs_f64());
-        ensure!((0.0..=600.0).contains(&warm_up), "--warm-up {warm_up}: give 0 to 600");
+        let extent = Extent::of(self.quick, self.smoke);
+        let timing = TIMINGS.asked(extent, self.warm_up, self.seconds)?;
         args::each_once(&self.systems, |server| server.name())?;
-        ensure!((1..=10_000).contains(&self.phones), "--phones {}: give 1 to 10000", self.phones);
-        let connections = self.connections;
-        ensure!((1..=5_000).contains(&connections), "--connections {connections}: give 1 to 5000");
-        let children = self.kamailio_children;
-        ensure!((1..=64).contains(&children), "--kamailio-children {children}: give 1 to 64");
+        let phones = args::within("phones", self.phones, workload::PHONES)?;
+        let connections = args::within("connections", self.connections, workload::CONNECTIONS)?;
+        args::within("kamailio-children", self.kamailio_children, 1..=64)?;
         let capacity = if self.has(Part::Capacity) { self.transports.clone() } else { Vec::new() };
         Ok(Plan {
             servers: self.systems.clone(),
             rounds,
-            timing: Timing { warm_up: Duration::from_secs_f64(warm_up), measured },
+            timing,
             workloads: self.workloads()?,
             capacity,
             memory: self.memory()?,
             steps: Steps {
-                count: if self.smoke || self.quick { STEPS_FEW } else { STEPS },
+                count: if extent == Extent::Full { STEPS } else { STEPS_FEW },
                 linger: if self.smoke { SMOKE } else { LINGER },
             },
             cores: self.run.cores(self.server_core)?,
             topology: self.run.topology,
-            phones: self.phones,
+            phones,
             connections,
-            smoke: self.smoke,
-            quick: self.quick,
+            extent,
         })
     }
 
@@ -216,8 +207,7 @@ impl SipArgs {
     fn workloads(&self) -> Result<Vec<Workload>> {
         let rate = |given: Option<f64>, otherwise: f64, name: &str| {
             let rate = given.unwrap_or(if self.smoke { SMOKE_RATE } else { otherwise });
-            ensure!((1.0..=100_000.0).contains(&rate), "--{name} {rate}: give 1 to 100000");
-            Ok(rate)
+            args::within(name, rate, workload::PER_SECOND)
         };
         let calls = rate(self.rate, 800.0, "rate")?;
         let registrations = rate(self.register_rate, 3_000.0, "register-rate")?;
@@ -266,10 +256,11 @@ impl SipArgs {
             (false, false) => (100_000, 10_000),
         };
         let contacts = self.contacts.unwrap_or(contacts);
-        ensure!((1..=900_000).contains(&contacts), "--contacts {contacts}: give 1 to 900000");
         let dialogs = self.dialogs.unwrap_or(dialogs);
-        ensure!((1..=100_000).contains(&dialogs), "--dialogs {dialogs}: give 1 to 100000");
-        Ok(vec![What::Contacts(contacts), What::Dialogs(dialogs)])
+        Ok(vec![
+            What::Contacts(args::within("contacts", contacts, 1..=900_000)?),
+            What::Dialogs(args::within("dialogs", dialogs, 1..=100_000)?),
+        ])
     }
 }
 

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 
 use crate::paired;
 use crate::paired::cell::Timing;
-use crate::paired::report::Method;
+use crate::paired::report::{Method, Outcomes};
 use crate::relaybench::capacity::Search;
 use crate::relaybench::cpu::{Meter, Precision};
 use crate::relaybench::lab::{Lab, Topology, UdpHash};
@@ -75,8 +75,8 @@ impl Driver {
         let report = SipReport {
             version: SIP_REPORT_VERSION,
             complete: false,
-            smoke: plan.smoke,
-            quick: plan.quick,
+            smoke: plan.extent.is_smoke(),
+            quick: plan.extent.is_quick(),
             quiet: true,
             machine: machine::machine(&plan.cores),
             method: method(&lab, precision, &programs, plan.steps.linger),
@@ -119,9 +119,10 @@ impl Driver {
 
     fn rounds(&mut self) {
         for round in 1..=self.plan.rounds {
-            match paired::background(self.plan.cores.relay, self.plan.timing.measured, &self.stop) {
-                Ok(share) => self.report.background_core_share.push(share),
-                Err(error) => return eprintln!("round {round}: {error:#}"),
+            let (core, measured) = (self.plan.cores.relay, self.plan.timing.measured);
+            let shares = &mut self.report.background_core_share;
+            if !paired::begin_round(round, core, measured, &self.stop, shares) {
+                return;
             }
             for load in self.plan.workloads.clone() {
                 for server in self.plan.servers.clone() {
@@ -138,12 +139,7 @@ impl Driver {
         let outcome = self.cell(round, server, load, self.plan.timing);
         let Some(report) = self.report.rows.get_mut(&load.name) else { return };
         let row = report.systems.entry(server).or_default();
-        match outcome {
-            Ok(figures) => row.add(round, figures),
-            // What was broken off says nothing about the server.
-            Err(_) if self.stop.is_set() => {}
-            Err(error) => row.note(format!("round {round}: {error:#}")),
-        }
+        row.take(round, outcome.with_context(|| format!("round {round}")), &self.stop);
     }
 
     /// One cell, with its line of progress.
@@ -226,26 +222,15 @@ impl Driver {
         server: Server,
         transport: Transport,
     ) -> (Option<u32>, Option<String>) {
-        let (start, most) = if self.plan.smoke { SMOKE_SEARCH } else { SEARCH };
-        let mut search = Search::within(start, most, "calls/s");
-        let asked = self.plan.timing;
-        let timing = Timing {
-            warm_up: asked.warm_up.min(STEP_MAX.warm_up),
-            measured: asked.measured.min(STEP_MAX.measured),
-        };
-        while let Some(rate) = search.next_pps() {
-            if self.stop.is_set() {
-                return (None, None);
-            }
+        let (start, most) = if self.plan.extent.is_smoke() { SMOKE_SEARCH } else { SEARCH };
+        let timing = self.plan.timing.at_most(STEP_MAX);
+        let stop = self.stop.clone();
+        Search::within(start, most, "calls/s").run(&stop, |rate| {
             let load = self.capacity_load(transport, f64::from(rate));
             let outcome = self.cell(round, server, &load, timing);
-            let why = match &outcome {
-                Ok(figures) => why_too_much(figures),
-                Err(error) => Some(format!("{error:#}")),
-            };
-            search.note_why(rate, why);
-        }
-        search.result()
+            outcome
+                .map_or_else(|error| Some(format!("{error:#}")), |figures| why_too_much(&figures))
+        })
     }
 
     /// Latency at a share of the highest rate.

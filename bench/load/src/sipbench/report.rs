@@ -6,7 +6,7 @@ use serde::Serialize;
 
 pub use crate::paired::cell::{CoreFigures, GeneratorFigures};
 pub use crate::paired::report::{LatencyRange, Machine, Method, Rounds};
-use crate::paired::report::{note, note_round};
+use crate::paired::report::{Outcomes, note, note_round};
 use crate::relaybench::statistics::{Range, paired};
 use crate::report::{Quantiles, Reasons};
 use crate::sipbench::ends::Transport;
@@ -95,9 +95,10 @@ pub struct Row {
     pub rounds: Rounds<Figures>,
 }
 
-impl Row {
-    /// Adds a round.
-    pub fn add(&mut self, round: u32, figures: Figures) {
+impl Outcomes for Row {
+    type Figures = Figures;
+
+    fn add(&mut self, round: u32, figures: Figures) {
         self.started += figures.started;
         self.failures += figures.failures;
         self.retransmissions += figures.retransmissions;
@@ -111,11 +112,12 @@ impl Row {
         self.summarize();
     }
 
-    /// Adds to [`Row::why`] what is not there yet.
-    pub fn note(&mut self, why: String) {
+    fn note(&mut self, why: String) {
         note(&mut self.why, why);
     }
+}
 
+impl Row {
     fn summarize(&mut self) {
         let rounds = &self.rounds;
         let intervals = rounds.values().flat_map(|figures| figures.latency_us.keys());

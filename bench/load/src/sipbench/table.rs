@@ -38,15 +38,8 @@ impl fmt::Display for Table<'_> {
 
 fn head(report: &SipReport, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     table::machine(&report.machine, "server", f)?;
-    writeln!(
-        f,
-        "{} rounds of {} s a cell after {} s, {:.0} s in all{}",
-        report.rounds,
-        report.seconds,
-        report.warm_up_seconds,
-        report.elapsed_seconds,
-        if report.complete { "" } else { ", NOT COMPLETE" }
-    )?;
+    let told = (report.rounds, report.seconds, Some(report.warm_up_seconds));
+    table::rounds(told, report.elapsed_seconds, report.complete, f)?;
     table::background(&report.background_core_share, "server", f)?;
     for (server, version) in &report.versions {
         writeln!(f, "{:<10} {version}", server.name())?;

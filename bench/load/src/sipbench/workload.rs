@@ -1,5 +1,7 @@
 //! What is offered to a server.
 
+use std::ops::RangeInclusive;
+
 use crate::sipbench::ends::Transport;
 use crate::sipbench::engine::Work;
 use crate::sipbench::registrations::Habit;
@@ -10,6 +12,13 @@ const CALL_TRANSACTIONS: f64 = 2.0;
 
 /// Of a registration with a challenge before it.
 const FRESH_TRANSACTIONS: f64 = 2.0;
+
+/// What may be asked for: phones that are called, ...
+pub(crate) const PHONES: RangeInclusive<u32> = 1..=10_000;
+/// ... connections a side, ...
+pub(crate) const CONNECTIONS: RangeInclusive<u32> = 1..=5_000;
+/// ... and calls or registrations a second.
+pub(crate) const PER_SECOND: RangeInclusive<f64> = 1.0..=100_000.0;
 
 /// What is repeated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
