@@ -113,7 +113,7 @@ impl Sum {
         format!(
             "{{\"seeds\":{},\"bad\":{},\"events\":{},\"simulated_s\":{:.0},\"took_s\":{:.1},\
              \"transactions\":{},\"answered\":{},\"relayed\":{},\"asked\":{},\"excused\":{},\
-             \"twice\":{},\"skipped\":{},\"deaths\":{},\"forged\":{}}}",
+             \"worn_out\":{},\"twice\":{},\"skipped\":{},\"deaths\":{},\"forged\":{}}}",
             self.seeds,
             self.bad,
             self.events,
@@ -124,6 +124,7 @@ impl Sum {
             c.relayed,
             c.asked,
             c.excused,
+            c.worn_out,
             c.twice,
             c.skipped,
             c.deaths,

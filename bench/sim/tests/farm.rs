@@ -1,17 +1,28 @@
 //! The farm in a simulated network: 200 seeds. More are the binary's:
 //! `cargo run --release -p ringfarm-sim -- farm --seeds 100000`.
 
+use std::thread;
+
 use sim::farm::{self, Counts};
 
 /// S20 to S31, B1 to B5: whatever is lost, and whoever comes, goes and dies.
 #[test]
 fn members_that_act_as_one_do_so_whatever_happens() {
+    let threads = thread::available_parallelism().map_or(1, usize::from) as u64;
+    let every = |first: u64| {
+        let seeds = (first..=200).step_by(threads as usize);
+        seeds.map(|seed| farm::run(seed, None)).collect::<Vec<_>>()
+    };
+    let reports = thread::scope(|scope| {
+        let runs: Vec<_> = (1..=threads).map(|n| scope.spawn(move || every(n))).collect();
+        runs.into_iter().flat_map(|run| run.join().expect("a run ends")).collect::<Vec<_>>()
+    });
     let mut counts = Counts::default();
-    for seed in 1..=200 {
-        let report = farm::run(seed, None);
+    for report in &reports {
         assert!(report.violations.is_empty(), "{report}");
         counts.add(&report.counts);
     }
+    assert_eq!(reports.len(), 200);
     assert!(counts.answered > 200 && counts.relayed > 2_000 && counts.asked > 200, "{counts:?}");
     assert!(counts.deaths > 50 && counts.forged > 50, "{counts:?}");
 }

@@ -67,7 +67,7 @@ impl Report {
         format!(
             "{{\"seed\":{},\"members\":{},\"calls\":{},\"disturbances\":{},\"simulated_s\":{:.3},\
              \"events\":{},\"fingerprint\":\"{:016x}\",\"transactions\":{},\"answered\":{},\
-             \"relayed\":{},\"asked\":{},\"excused\":{},\"twice\":{},\"skipped\":{},\"deaths\":{},\
+             \"relayed\":{},\"asked\":{},\"excused\":{},\"worn_out\":{},\"twice\":{},\"skipped\":{},\"deaths\":{},\
              \"forged\":{},\"violations\":[{}]}}",
             self.seed,
             self.members,
@@ -81,6 +81,7 @@ impl Report {
             c.relayed,
             c.asked,
             c.excused,
+            c.worn_out,
             c.twice,
             c.skipped,
             c.deaths,

@@ -148,6 +148,52 @@ pub struct Membership {
     /// When this member began to take what is new. It was not there for what the others had begun by then, and
     /// it may come to see them one after the other.
     came: Option<Instant>,
+    apart: Apart,
+}
+
+/// Members that took what is new and then could not be reached. If they were half of the farm or more, they went
+/// on among themselves: what began there is known to nobody on this side.
+#[derive(Clone, Debug, Default)]
+struct Apart {
+    away: SmallVec<[Identity; 8]>,
+    /// So many could not be reached at once.
+    most: usize,
+    back: Takers,
+    /// When the last one of them came back.
+    at: Option<Instant>,
+}
+
+impl Apart {
+    fn update(&mut self, now: Instant, before: &Takers, members: &[Member]) {
+        if self.at.is_some_and(|at| now >= at + ENDINGS) {
+            self.back.clear();
+            self.at = None;
+        }
+        let find = |identity| members.iter().find(|member| member.identity == identity);
+        let is_down = |member: &Member| member.state == PeerState::Down;
+        for (taker, _) in before {
+            if find(*taker).is_some_and(is_down) && !self.away.contains(taker) {
+                self.away.push(*taker);
+            }
+        }
+        self.most = self.most.max(self.away.len());
+        let farm = members.iter().filter(|member| member.mode == Mode::Member).count();
+        let went_on = self.most * 2 >= farm;
+        let (away, back): (SmallVec<[Identity; 8]>, SmallVec<[Identity; 8]>) = self
+            .away
+            .drain(..)
+            .filter(|away| find(*away).is_some())
+            .partition(|away| find(*away).is_some_and(is_down));
+        self.away = away;
+        for member in back.into_iter().filter(|_| went_on).filter_map(find) {
+            self.back.retain(|(identity, _)| *identity != member.identity);
+            self.back.push((member.identity, member.weight));
+            self.at = Some(now);
+        }
+        if self.away.is_empty() {
+            self.most = 0;
+        }
+    }
 }
 
 impl Membership {
@@ -165,6 +211,7 @@ impl Membership {
             takers: Takers::new(),
             past: VecDeque::new(),
             came: None,
+            apart: Apart::default(),
         }
     }
 
@@ -180,6 +227,7 @@ impl Membership {
         self.draining = own.map_or(self.draining, |own| own.draining);
         self.sends_itself = view.sends_itself;
         self.addresses = addresses(&members);
+        self.apart.update(now, &self.takers, &members);
         self.members = members;
         self.minority = self.sees_few();
         let takers = self.takers_now();
@@ -292,6 +340,7 @@ impl Membership {
         let is_long_ago = |at: Instant| now >= at + window;
         self.past.front().is_none_or(|past| is_long_ago(past.ended))
             && self.came.is_none_or(is_long_ago)
+            && self.apart.at.is_none_or(is_long_ago)
     }
 
     /// Who took what has this hash at some time within `window`, can be reached, and neither takes it now
@@ -310,8 +359,11 @@ impl Membership {
         if has_come && present == Some(self.own) {
             found.extend(self.takers_before(hash));
         }
-        for past in self.past.iter().take_while(|past| now < past.ended + window) {
-            let Some(taker) = pick(&past.takers, hash) else { continue };
+        let past = self.past.iter().take_while(|past| now < past.ended + window);
+        let past = past.map(|past| &past.takers);
+        let apart = self.apart.at.filter(|at| now < *at + window).map(|_| &self.apart.back);
+        for takers in apart.into_iter().chain(past) {
+            let Some(taker) = pick(takers, hash) else { continue };
             let is_new = Some(taker) != present && !found.contains(&taker);
             if is_new && self.standing(taker) == Standing::Reachable && found.len() < ASKED_MAX {
                 found.push(taker);

@@ -475,6 +475,43 @@ fn a_member_that_has_just_come_asks_those_that_drain_already() {
     }
 }
 
+/// B3: what one half has begun while the other could not reach it is asked for once both are together again.
+#[test]
+fn those_that_were_apart_and_were_many_are_asked_when_they_are_back() {
+    let now = start();
+    let whole = || View { members: (1..=4).map(|n| member(n, Mode::Member)).collect(), ..view() };
+    let without = |away: &[usize]| {
+        let mut view = whole();
+        away.iter().for_each(|at| view.members[*at].state = PeerState::Down);
+        view
+    };
+    // Which of the third and the fourth takes what, while they see nobody else.
+    let mut other = Farm::new(identity(3, 5), &secrets());
+    other.membership.update(now, without(&[0, 1]));
+    let asked = |away: &[usize], after: Duration| {
+        let mut farm = Farm::new(identity(OWN, 5), &secrets());
+        farm.membership.update(now, whole());
+        let split = now + OLD;
+        for count in 1..=away.len() {
+            farm.membership.update(split, without(&away[..count]));
+        }
+        let healed = split + OLD;
+        for count in (0..away.len()).rev() {
+            farm.membership.update(healed, without(&away[..count]));
+        }
+        let is_asked = |hash: &u64| {
+            let taker = other.membership.taker(*hash);
+            let takers = farm.membership.earlier_takers(healed + after, membership::REPEATS, *hash);
+            taker == farm.membership.taker(*hash) || takers.iter().any(|to| Some(*to) == taker)
+        };
+        (0..400).filter(is_asked).count()
+    };
+    assert_eq!(asked(&[2, 3], Duration::from_secs(31)), 400);
+    assert!(asked(&[2, 3], Duration::from_secs(32)) < 300);
+    // One alone has taken nothing meanwhile, and is not asked for everything.
+    assert!(asked(&[2], Duration::ZERO) < 300);
+}
+
 /// What is remembered of changes is bounded, and the oldest goes first.
 #[test]
 fn a_cluster_that_changes_without_end_is_remembered_in_part() {

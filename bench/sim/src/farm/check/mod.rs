@@ -24,6 +24,10 @@ use super::plan::{CallPlan, Wish};
 use super::text::{Text, param};
 use times::Times;
 
+/// How often an INVITE is sent in 64*T1 (RFC 3261 17.1.1.2); other requests are sent more often. A transaction
+/// of which so many packets were lost may end by its timer: that is a defined end.
+const SENDS: u32 = 7;
+
 /// What was counted in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -37,6 +41,8 @@ pub struct Counts {
     pub asked: u64,
     /// Requests that ended otherwise than scripted, for a reason that excuses it.
     pub excused: u64,
+    /// Transactions that ended by a timer because too many of their packets were lost.
+    pub worn_out: u64,
     /// Requests that two members handled, for a reason that excuses it.
     pub twice: u64,
     /// Calls that were not made because the callee had not registered yet.
@@ -55,6 +61,7 @@ impl Counts {
         self.relayed += other.relayed;
         self.asked += other.asked;
         self.excused += other.excused;
+        self.worn_out += other.worn_out;
         self.twice += other.twice;
         self.skipped += other.skipped;
         self.deaths += other.deaths;
@@ -122,6 +129,8 @@ struct Tx {
     /// The token by which it names its owner.
     token: Option<Token>,
     call_id: String,
+    /// As its packets are counted.
+    transaction: String,
 }
 
 /// What has become of the binding of a phone.
@@ -135,8 +144,8 @@ struct Registered {
 pub(super) struct Ledger {
     epoch: Instant,
     calls: Vec<CallPlan>,
-    /// So much is lost that now and then a 200 and its ACK do not meet in 64*T1.
-    is_lossy: bool,
+    /// How many packets of a transaction were lost: by its Call-ID and CSeq, that of an ACK as its INVITE.
+    lost: HashMap<String, u32>,
     txs: HashMap<(String, String), Tx>,
     /// Who has written a token first.
     tokens: HashMap<Token, Who>,
@@ -154,11 +163,11 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(epoch: Instant, calls: Vec<CallPlan>, is_lossy: bool) -> Ledger {
+    pub(super) fn new(epoch: Instant, calls: Vec<CallPlan>) -> Ledger {
         Ledger {
             epoch,
             calls,
-            is_lossy,
+            lost: HashMap::new(),
             txs: HashMap::new(),
             tokens: HashMap::new(),
             registered: HashMap::new(),
@@ -243,8 +252,9 @@ impl Ledger {
     }
 
     /// A callee's answer was never acknowledged.
-    pub(super) fn not_acknowledged(&mut self, now: Instant, call: Option<usize>) {
-        if self.is_lossy {
+    pub(super) fn not_acknowledged(&mut self, now: Instant, call: Option<usize>, answer: &[u8]) {
+        if Text::read(answer).is_some_and(|text| self.is_worn_out(&transaction(&text))) {
+            self.counts.worn_out += 1;
             return;
         }
         let begun = now - Duration::from_secs(40);
@@ -253,6 +263,18 @@ impl Ledger {
         if !is_over && !self.is_apart(begun, now) {
             self.wrong(now, "every final answer is acknowledged", format!("call {call:?}"));
         }
+    }
+
+    /// A packet is lost.
+    pub(super) fn loses(&mut self, bytes: &[u8]) {
+        if let Some(text) = Text::read(bytes) {
+            *self.lost.entry(transaction(&text)).or_default() += 1;
+        }
+    }
+
+    /// Whether as many packets of it were lost as end a transaction by its timer.
+    fn is_worn_out(&self, transaction: &str) -> bool {
+        self.lost.get(transaction).is_some_and(|lost| *lost >= SENDS)
     }
 
     /// Whether a member could not reach another one, or saw too few.
@@ -350,6 +372,13 @@ impl Ledger {
     }
 }
 
+/// Call-ID and CSeq, by which packets that belong together are known wherever they are.
+fn transaction(text: &Text<'_>) -> String {
+    let cseq = text.header("CSeq");
+    let cseq = cseq.strip_suffix("ACK").map_or(cseq.to_owned(), |number| format!("{number}INVITE"));
+    format!("{} {cseq}", text.call_id())
+}
+
 /// The token of the first Route.
 fn first_token(text: &Text<'_>) -> Option<Token> {
     let token = param(text.header("Route"), "rf")?;
@@ -368,6 +397,7 @@ impl Tx {
             handlers: Vec::new(),
             forwarded: Vec::new(),
             token: text.as_ref().and_then(first_token),
+            transaction: text.as_ref().map(transaction).unwrap_or_default(),
             call_id: text.map_or(String::new(), |text| text.call_id().to_owned()),
         }
     }

@@ -47,6 +47,11 @@ impl Ledger {
             if self.is_expected(tx, at, end) {
                 continue;
             }
+            let is_timer = matches!(end, End::Timeout | End::Final(408));
+            if is_timer && self.is_worn_out(&tx.transaction) {
+                self.counts.worn_out += 1;
+                continue;
+            }
             if self.is_excused(tx, at) {
                 self.counts.excused += 1;
                 continue;

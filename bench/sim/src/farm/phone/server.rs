@@ -191,7 +191,8 @@ impl Phone {
             // The answer to a call that is over already is not acknowledged by anybody any more.
             let is_up = server.call.and_then(|call| self.legs.get(&call)).is_some_and(|leg| leg.up);
             if is_up || server.status != Some(200) {
-                cx.ledger.not_acknowledged(cx.now, server.call);
+                let answer = server.last.clone().unwrap_or_default();
+                cx.ledger.not_acknowledged(cx.now, server.call, &answer);
             }
             return;
         }

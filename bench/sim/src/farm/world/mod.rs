@@ -5,7 +5,7 @@ mod end;
 mod sip;
 mod trouble;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -76,7 +76,8 @@ struct Slot {
     seen_epoch: u64,
 }
 
-/// Packets of a phone that are lost in a row, each way.
+/// Copies of one message that are lost in a row, wherever. More would end transactions by their timers,
+/// which is no fault of a member.
 const LOSSES_IN_A_ROW_MAX: u8 = 2;
 
 pub(super) struct World<'t> {
@@ -86,7 +87,8 @@ pub(super) struct World<'t> {
     epoch: Instant,
     rng: ChaCha8Rng,
     phones: Vec<Phone>,
-    lost: Vec<[u8; 2]>,
+    /// Of each message, how many copies were lost in a row.
+    lost: HashMap<u64, u8>,
     slots: Vec<Slot>,
     lives: u64,
     versions: BTreeMap<(usize, usize), u64>,
@@ -116,7 +118,7 @@ impl<'t> World<'t> {
             epoch,
             rng: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed),
             phones: (0..plan.phones).map(Phone::new).collect(),
-            lost: vec![[0; 2]; plan.phones],
+            lost: HashMap::new(),
             slots: Vec::new(),
             lives: 0,
             versions: BTreeMap::new(),
@@ -126,9 +128,9 @@ impl<'t> World<'t> {
             pending: 0,
             calm_since: epoch,
             is_frozen: false,
-            ledger: Ledger::new(epoch, plan.calls.clone(), plan.link.loss > 0.05),
+            ledger: Ledger::new(epoch, plan.calls.clone()),
             events: 0,
-            fingerprint: 0xcbf2_9ce4_8422_2325,
+            fingerprint: HASH_BASE,
             trace,
             plan,
             clock,
@@ -262,14 +264,25 @@ impl<'t> World<'t> {
         };
         let at = self.clock.elapsed();
         let time = (at.as_nanos() as u64).to_le_bytes();
-        for byte in time.iter().chain(what.as_bytes()).chain(bytes) {
-            // FNV-1a.
-            self.fingerprint = (self.fingerprint ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        for part in [&time, what.as_bytes(), bytes] {
+            self.fingerprint = hash(self.fingerprint, part);
         }
         if let Some(trace) = &mut self.trace {
             trace(at, &what, bytes);
         }
     }
+}
+
+/// What [`hash`] begins with.
+const HASH_BASE: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a, eight bytes at a time: the history of a seed is megabytes long.
+fn hash(before: u64, bytes: &[u8]) -> u64 {
+    bytes.chunks(8).fold(before, |hash, chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        (hash ^ u64::from_le_bytes(word)).wrapping_mul(0x100_0000_01b3).rotate_left(23)
+    })
 }
 
 fn first_line(bytes: &[u8]) -> String {

@@ -9,7 +9,7 @@ use signaling_core::proxy::farm::FarmOutput;
 use signaling_core::proxy::output::Output;
 use signaling_core::resolve::ResolveError;
 
-use super::{Event, Frame, Held, LOSSES_IN_A_ROW_MAX, World};
+use super::{Event, Frame, HASH_BASE, Held, LOSSES_IN_A_ROW_MAX, World, hash};
 use crate::farm::check::Who;
 use crate::farm::phone::{self, Cx, Phone};
 
@@ -35,7 +35,7 @@ impl World<'_> {
             self.clock.at(when, Event::Phone(at, timer));
         }
         for bytes in sends {
-            for delay in self.carry(at, 0) {
+            for delay in self.carry(&bytes) {
                 if let Some(slot) = self.spread() {
                     let bytes = bytes.clone();
                     self.clock.at(now + delay, Event::ToMember { slot, phone: at, bytes });
@@ -44,19 +44,27 @@ impl World<'_> {
         }
     }
 
-    /// When the copies of a packet arrive that a phone sends (0) or gets (1).
-    fn carry(&mut self, phone: usize, way: usize) -> Vec<Duration> {
+    /// When the copies of a packet arrive that a phone sends or gets.
+    fn carry(&mut self, bytes: &[u8]) -> Vec<Duration> {
         let mut copies = self.plan.link.carry(&mut self.rng).into_vec();
-        let lost = &mut self.lost[phone][way];
-        if copies.is_empty() && *lost < LOSSES_IN_A_ROW_MAX {
-            *lost += 1;
+        if self.is_lost(copies.is_empty(), bytes) {
             return copies;
         }
-        *lost = 0;
         if copies.is_empty() {
             copies.push(self.plan.link.delay(&mut self.rng));
         }
         copies
+    }
+
+    /// Whether a message is lost that should be: not if that has befallen it too often already.
+    fn is_lost(&mut self, should: bool, bytes: &[u8]) -> bool {
+        let lost = self.lost.entry(hash(HASH_BASE, bytes)).or_default();
+        let is_lost = should && *lost < LOSSES_IN_A_ROW_MAX;
+        *lost = if is_lost { *lost + 1 } else { 0 };
+        if is_lost {
+            self.ledger.loses(bytes);
+        }
+        is_lost
     }
 
     /// Any member that a balancer holds to be well.
@@ -78,11 +86,9 @@ impl World<'_> {
 
     pub(super) fn datagram(&mut self, slot: usize, phone: usize, bytes: Bytes) {
         let now = self.now();
-        let Some(process) = self.slots[slot].process.as_mut() else { return };
         // Outside of the cluster nothing is taken.
-        if !process.takes_part() {
-            return;
-        }
+        let process = self.slots[slot].process.as_mut().filter(|process| process.takes_part());
+        let Some(process) = process else { return self.ledger.loses(&bytes) };
         if !process.is_synced {
             return process.held.push(Held::Datagram { phone, bytes });
         }
@@ -168,7 +174,7 @@ impl World<'_> {
                     if at >= self.phones.len() {
                         continue;
                     }
-                    for delay in self.carry(at, 1) {
+                    for delay in self.carry(&transmit.bytes) {
                         let bytes = transmit.bytes.clone();
                         self.clock.at(now + delay, Event::ToPhone { phone: at, bytes });
                     }
@@ -196,16 +202,19 @@ impl World<'_> {
             FarmOutput::Relay(relay) => {
                 let to = (relay.to, relay.errand);
                 self.ledger.relays(self.clock.now(), own, to, cause, &relay.bytes);
-                let Some(at) = self.living(relay.to) else { return };
+                let Some(at) = self.living(relay.to) else {
+                    return self.ledger.loses(&relay.bytes);
+                };
+                let is_bad = self.rng.random_bool(self.plan.mesh_loss);
+                if self.is_lost(is_bad, &relay.bytes) {
+                    return;
+                }
                 let frame = Frame::Relay {
                     from: own,
                     errand: relay.errand,
                     arrival: relay.arrival,
                     bytes: relay.bytes,
                 };
-                if self.rng.random_bool(self.plan.mesh_loss) {
-                    return;
-                }
                 if self.rng.random_bool(self.plan.mesh_twice) {
                     self.mesh(slot, at, frame.clone());
                 }
