@@ -105,6 +105,7 @@ fn line(member: &Value) -> String {
     let state = match (word(member, "state"), member["in_view"].as_bool()) {
         (_, Some(false)) => word(member, "presence"),
         ("self" | "up", _) if member["draining"] == true => "draining",
+        ("self" | "up", _) if member["joining"] == true => "joining",
         (state, _) => state,
     };
     let ports = &member["media_ports"];
@@ -208,6 +209,9 @@ mod tests {
         let mut list = list();
         list["members"][0]["draining"] = true.into();
         assert!(as_text(&list).contains(" draining "));
+        list["members"][0]["draining"] = false.into();
+        list["members"][0]["joining"] = true.into();
+        assert!(as_text(&list).contains(" joining "));
         list["members"][0]["in_view"] = false.into();
         list["members"][0]["presence"] = "removed".into();
         assert!(as_text(&list).contains(" removed "));

@@ -227,6 +227,8 @@ impl Process {
                 weight: u32::from(member.profile.capacity.get()),
                 mode,
                 draining: member.profile.draining,
+                joining: false,
+                earlier: member.profile.continues.iter().map(|of| Incarnation(of.0)).collect(),
                 state,
                 addresses: vec![SipAddress { transport: Transport::Udp, address: SHARED }],
             })

@@ -108,6 +108,14 @@ pub struct Profile {
     pub signals: PlacementSetting,
     /// Whether it takes no new work (B4).
     pub draining: bool,
+    /// Whether it has just come and does not know yet what the others do: it takes no new work until it does. Said
+    /// over the mesh; views are not made anew for what lasts a moment.
+    #[serde(default)]
+    pub joining: bool,
+    /// Earlier starts of the member that are this same process: it was taken for dead and has joined again, with
+    /// everything that it had begun. What names one of them is its own (B5 speaks of processes that have ended).
+    #[serde(default)]
+    pub continues: Vec<Incarnation>,
     /// Its share of the work.
     pub capacity: Capacity,
     /// Its media ports.
@@ -191,6 +199,9 @@ pub struct MemberRecord {
     pub presence: Presence,
     /// How busy it is.
     pub load: Load,
+    /// Whether it takes no new work yet, because it has just come.
+    #[serde(default)]
+    pub joining: bool,
     /// Members of its view whose hosts refuse its connections: no process of theirs is there.
     #[serde(default)]
     pub refused_by: Vec<Incarnate>,

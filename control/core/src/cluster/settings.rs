@@ -373,6 +373,8 @@ impl LocalSettings {
             signals: layered(SettingKey::Signals, Text::parse, own, self.signals, cluster)
                 .unwrap_or(PlacementSetting::Auto),
             draining: false,
+            joining: false,
+            continues: Vec::new(),
             capacity: capacity.unwrap_or(Capacity::USUAL),
             media_ports: own.read(SettingKey::MediaPorts, Text::parse).unwrap_or(self.media_ports),
             wan_ip: own_wan_ip.or(cluster_wan_ip),

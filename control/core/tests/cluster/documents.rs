@@ -14,6 +14,7 @@ fn record() -> MemberRecord {
         beat: 3,
         presence: Presence::Here,
         load: Load { calls: 12, cpu_permille: 250 },
+        joining: false,
         refused_by: Vec::new(),
         member: member(1, Role::Frontend, FarmSetting::Auto),
     }

@@ -17,6 +17,8 @@ pub(crate) fn profile(role: Role, farm: FarmSetting) -> Profile {
         call_legs: PlacementSetting::Auto,
         signals: PlacementSetting::Auto,
         draining: false,
+        joining: false,
+        continues: Vec::new(),
         capacity: Capacity::USUAL,
         media_ports: PortRange::new(20_000, 29_999).expect("a range"),
         wan_ip: AddressPair::default(),

@@ -20,6 +20,8 @@ fn member() -> Member {
         call_legs: PlacementSetting::Auto,
         signals: PlacementSetting::Locally,
         draining: true,
+        joining: false,
+        continues: Vec::new(),
         capacity: Capacity::USUAL,
         media_ports: PortRange::new(20_000, 29_999).expect("a good value"),
         wan_ip: AddressPair { v4: Some([203, 0, 113, 5].into()), v6: None },

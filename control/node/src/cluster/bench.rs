@@ -306,6 +306,8 @@ fn member(name: MemberName, id: MemberId) -> anyhow::Result<Member> {
         call_legs: PlacementSetting::Auto,
         signals: PlacementSetting::Auto,
         draining: false,
+        joining: false,
+        continues: Vec::new(),
         capacity: Capacity::USUAL,
         media_ports: PortRange::new(20_000, 29_999).map_err(anyhow::Error::msg)?,
         wan_ip: AddressPair::default(),

@@ -69,6 +69,7 @@ fn farm(farm: &FarmFigures) -> Value {
     json!({
         "mode": mode,
         "draining": farm.draining,
+        "joining": farm.joining,
         "minority": farm.minority,
         "relayed_out": farm.relayed_out.iter().sum::<u64>(),
         "relayed_in": farm.relayed_in.iter().sum::<u64>(),
@@ -92,6 +93,7 @@ fn one(status: &MemberStatus, peer: Option<&PeerFigures>, is_own: bool) -> Value
         "controller": status.is_controller,
         "state": state,
         "draining": profile.draining,
+        "joining": status.joining,
         "farm": { "configured": profile.farm.word(), "effective": status.farm },
         "call_legs": {
             "configured": profile.call_legs.word(), "effective": placement(profile.call_legs)

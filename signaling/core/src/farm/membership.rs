@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
-use super::{Identity, MemberId, rendezvous};
+use super::{Identity, Incarnation, MemberId, rendezvous};
 use crate::transport::Transport;
 
 /// How long what a request has begun may come again: 64*T1 (RFC 3261 17.1.2.2, B3).
@@ -19,6 +19,9 @@ pub const ENDINGS: Duration = Duration::from_secs(181 + 32);
 /// Most earlier lists that are remembered. Each change makes one; when a cluster is changed faster than
 /// this, the oldest is forgotten first.
 pub const PAST_MAX: usize = 16;
+
+/// Most earlier lives of itself that a process answers for.
+pub const EARLIER_MAX: usize = 8;
 
 /// Most members that are asked for one message whether they know it. More have never had the same key within
 /// [`ENDINGS`] unless the cluster changes without end.
@@ -58,11 +61,20 @@ pub struct Member {
     pub mode: Mode,
     /// It takes nothing new.
     pub draining: bool,
+    /// It has just come and does not know yet what the others know: it takes nothing new until it does, unless
+    /// nobody else is there.
+    pub joining: bool,
+    /// Earlier lives that are this same process, which was taken for dead and was not: it has what they had
+    /// begun. None of a process that has ended is ever among them (B5).
+    pub earlier: Earlier,
     /// How it looks from here; what is said of this member itself does not count.
     pub state: PeerState,
     /// Where it is reached over SIP: what its listeners advertise first, then what else they are bound to.
     pub addresses: Vec<SipAddress>,
 }
+
+/// Lives of a member before its present one: few have any.
+pub type Earlier = SmallVec<[Incarnation; 1]>;
 
 /// Where a member takes SIP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +90,14 @@ impl Member {
     #[must_use]
     pub fn has(&self, address: SocketAddr) -> bool {
         self.addresses.iter().any(|own| own.address == address)
+    }
+
+    /// Whether this life is the member's: the present one, or an earlier one of the same process.
+    #[must_use]
+    pub fn lives(&self, identity: Identity) -> bool {
+        identity == self.identity
+            || identity.member == self.identity.member
+                && self.earlier.contains(&identity.incarnation)
     }
 
     /// What peers of that family and transport know the member by.
@@ -135,8 +155,11 @@ pub enum Whose {
 #[derive(Clone, Debug)]
 pub struct Membership {
     own: Identity,
+    /// Who this process was before it was taken for dead; as many as it says of itself.
+    own_earlier: SmallVec<[Identity; 1]>,
     mode: Mode,
     draining: bool,
+    joining: bool,
     minority: bool,
     sends_itself: bool,
     /// By their numbers.
@@ -169,7 +192,7 @@ impl Apart {
             self.back.clear();
             self.at = None;
         }
-        let find = |identity| members.iter().find(|member| member.identity == identity);
+        let find = |identity| members.iter().find(|member| member.lives(identity));
         let is_down = |member: &Member| member.state == PeerState::Down;
         for (taker, _) in before {
             if find(*taker).is_some_and(is_down) && !self.away.contains(taker) {
@@ -202,8 +225,10 @@ impl Membership {
     pub fn new(own: Identity) -> Self {
         Membership {
             own,
+            own_earlier: SmallVec::new(),
             mode: Mode::Disabled,
             draining: false,
+            joining: false,
             minority: false,
             sends_itself: true,
             members: Vec::new(),
@@ -212,6 +237,17 @@ impl Membership {
             past: VecDeque::new(),
             came: None,
             apart: Apart::default(),
+        }
+    }
+
+    /// This process is this life of a member from now on. What it was before it goes on being (it has everything
+    /// that it had begun), except that nobody else may know that yet.
+    pub fn live_on(&mut self, own: Identity) {
+        if own != self.own {
+            if self.own_earlier.len() == EARLIER_MAX {
+                self.own_earlier.remove(0);
+            }
+            self.own_earlier.push(std::mem::replace(&mut self.own, own));
         }
     }
 
@@ -225,6 +261,7 @@ impl Membership {
         // One that is not on the list is not in the farm: it keeps to itself until it is.
         self.mode = own.map_or(Mode::Disabled, |own| own.mode);
         self.draining = own.map_or(self.draining, |own| own.draining);
+        self.joining = own.is_some_and(|own| own.joining);
         self.sends_itself = view.sends_itself;
         self.addresses = addresses(&members);
         self.apart.update(now, &self.takers, &members);
@@ -275,6 +312,12 @@ impl Membership {
         self.draining
     }
 
+    /// Whether this member has just come, and takes nothing new yet.
+    #[must_use]
+    pub const fn is_joining(&self) -> bool {
+        self.joining
+    }
+
     /// Whether this member sees fewer than half of the farm: the others may be there and go on without it.
     #[must_use]
     pub const fn is_minority(&self) -> bool {
@@ -297,17 +340,39 @@ impl Membership {
     /// What is to be thought of a life of a member.
     #[must_use]
     pub fn standing(&self, identity: Identity) -> Standing {
-        if identity == self.own {
+        if identity == self.own || self.own_earlier.contains(&identity) {
             return Standing::Own;
         }
         if identity.member == self.own.member {
             return Standing::Gone;
         }
-        match self.member(identity.member).filter(|member| member.identity == identity) {
+        match self.member(identity.member).filter(|member| member.lives(identity)) {
             Some(Member { state: PeerState::Up | PeerState::Suspect, .. }) => Standing::Reachable,
             Some(Member { state: PeerState::Down, .. }) => Standing::Down,
             None => Standing::Gone,
         }
+    }
+
+    /// The lives of a member that are not over: its present one, and those that the same process had before.
+    pub fn lives_of(&self, id: MemberId) -> impl Iterator<Item = Identity> {
+        let other = self.member(id).filter(|_| id != self.own.member);
+        let others = other.into_iter().flat_map(|member| {
+            let earlier = member.earlier.iter();
+            let earlier = earlier.map(|of| Identity { incarnation: *of, ..member.identity });
+            std::iter::once(member.identity).chain(earlier)
+        });
+        let own = std::iter::once(self.own).chain(self.own_earlier.iter().copied());
+        own.filter(move |own| own.member == id).chain(others)
+    }
+
+    /// Who this life of a member is now: a process that was taken for dead has another one since.
+    #[must_use]
+    pub fn now(&self, identity: Identity) -> Identity {
+        if self.own_earlier.contains(&identity) {
+            return self.own;
+        }
+        let member = self.member(identity.member).filter(|member| member.lives(identity));
+        member.map_or(identity, |member| member.identity)
     }
 
     /// Whose a SIP address is; `None`: no member's.
@@ -363,7 +428,7 @@ impl Membership {
         let past = past.map(|past| &past.takers);
         let apart = self.apart.at.filter(|at| now < *at + window).map(|_| &self.apart.back);
         for takers in apart.into_iter().chain(past) {
-            let Some(taker) = pick(takers, hash) else { continue };
+            let Some(taker) = pick(takers, hash).map(|taker| self.now(taker)) else { continue };
             let is_new = Some(taker) != present && !found.contains(&taker);
             if is_new && self.standing(taker) == Standing::Reachable && found.len() < ASKED_MAX {
                 found.push(taker);
@@ -381,8 +446,18 @@ impl Membership {
         now.into_iter().chain(with_draining.filter(|taker| Some(*taker) != now))
     }
 
+    /// Those that have just come are among them only if nobody else is: a cluster begins somehow.
     fn takers_now(&self) -> Takers {
-        self.farm(false).collect()
+        let joining: SmallVec<[MemberId; 2]> = self
+            .members
+            .iter()
+            .filter(|member| member.joining)
+            .map(|member| member.identity.member)
+            .collect();
+        let all: Takers = self.farm(false).collect();
+        let settled: Takers =
+            all.iter().filter(|(taker, _)| !joining.contains(&taker.member)).copied().collect();
+        if settled.is_empty() { all } else { settled }
     }
 
     /// The farm members that are there, with their weights.

@@ -19,7 +19,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 
 pub use key::Spread;
-pub use membership::{Member, Membership, Mode, PeerState, SipAddress, View};
+pub use membership::{Earlier, Member, Membership, Mode, PeerState, SipAddress, View};
 pub use router::{Decision, Dropped, Errand, Facts, Home, Refusal, Why, decide};
 pub use token::{Lasting, Owner, Purpose, Secrets, TokenKey, Tokens};
 

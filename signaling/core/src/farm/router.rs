@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::membership::{ASKED_MAX, ENDINGS, REPEATS, Standing, Whose};
-use super::{Farm, Identity, Mode, Owner, Purpose};
+use super::{Farm, Identity, Membership, Mode, Owner, Purpose};
 use crate::wire::{Message, Method, NameAddr, SIP_PORT_DEFAULT, SIPS_PORT_DEFAULT, Scheme, Uri};
 
 /// The parameter of our Record-Route of a call that carries its token.
@@ -221,7 +221,7 @@ fn relayed(
 fn pinned(farm: &Farm, message: &Message, to: Identity) -> Decision {
     match farm.membership.standing(to) {
         Standing::Own => Decision::Here,
-        Standing::Reachable => Decision::Relay { to, why: Why::Pinned },
+        Standing::Reachable => Decision::Relay { to: farm.membership.now(to), why: Why::Pinned },
         Standing::Down if has_no_answer(message) => Decision::Drop(Dropped::Unreachable),
         Standing::Down => Decision::Refuse(Refusal::Unreachable),
         Standing::Gone => gone(message),
@@ -250,14 +250,17 @@ fn unpinned(
 ) -> Decision {
     let membership = &farm.membership;
     if is_ping(farm, home, request) {
-        let ready = !membership.is_draining() && !membership.is_minority();
+        let ready =
+            !membership.is_draining() && !membership.is_joining() && !membership.is_minority();
         return Decision::Ping { ready };
     }
     let ends = matches!(request.method(), Method::Ack | Method::Cancel);
     let window = if ends { ENDINGS } else { REPEATS };
     // Only where a message could be anybody's else is it looked for.
-    let is_doubtful =
-        membership.is_draining() || membership.is_minority() || !membership.is_settled(now, window);
+    let is_doubtful = membership.is_draining()
+        || membership.is_joining()
+        || membership.is_minority()
+        || !membership.is_settled(now, window);
     if is_doubtful && home.knows(request) {
         return Decision::Here;
     }
@@ -277,7 +280,7 @@ fn unpinned(
     // What came over a connection comes once; it can be part of what has begun only if it ends it.
     let comes_again = ends || !facts.reliable;
     // One that is `Disabled` or `Relay` is not part of this: what came to it stays with it (S21, S22).
-    let is_part = membership.mode() == Mode::Member || membership.is_draining();
+    let is_part = membership.mode() == Mode::Member || gives_away(membership);
     if comes_again && is_part {
         let mut earlier = membership.earlier_takers(now, window, hash);
         if let Some(Named { to, .. }) = named
@@ -301,7 +304,7 @@ fn flow(farm: &Farm, request: &Message) -> Option<Identity> {
     let text = route.params().get(FLOW)?;
     let owner = farm.tokens.read(Purpose::Place, text, request.call_id())?.identity;
     match farm.membership.standing(owner) {
-        Standing::Own | Standing::Reachable => Some(owner),
+        Standing::Own | Standing::Reachable => Some(farm.membership.now(owner)),
         Standing::Down | Standing::Gone => None,
     }
 }
@@ -311,15 +314,22 @@ fn spread(farm: &Farm, request: &Message, hash: u64) -> Decision {
     let membership = &farm.membership;
     let own = membership.own();
     match membership.mode() {
-        Mode::Disabled | Mode::Relay if !membership.is_draining() => return Decision::Here,
+        Mode::Disabled | Mode::Relay if !gives_away(membership) => return Decision::Here,
         Mode::Member if membership.is_minority() => return nobody(request),
         Mode::Member | Mode::Disabled | Mode::Relay => {}
     }
     match membership.taker(hash) {
         Some(to) if to == own => Decision::Here,
         Some(to) => Decision::Relay { to, why: Why::Spread },
+        // Better one that may not know everybody than nobody.
+        None if membership.is_joining() && !membership.is_draining() => Decision::Here,
         None => nobody(request),
     }
+}
+
+/// Whether what is new goes to others, as long as there are any, whatever the farm setting says.
+const fn gives_away(membership: &Membership) -> bool {
+    membership.is_draining() || membership.is_joining()
 }
 
 fn nobody(request: &Message) -> Decision {
@@ -360,7 +370,8 @@ fn named(farm: &Farm, request: &Message) -> Option<Named> {
     let member = farm.membership.member(id)?;
     match farm.membership.standing(member.identity) {
         Standing::Own | Standing::Reachable => {
-            Some(Named { to: member.identity, takes: !member.draining })
+            let takes = !member.draining && !member.joining;
+            Some(Named { to: member.identity, takes })
         }
         Standing::Down | Standing::Gone => None,
     }

@@ -44,6 +44,8 @@ fn member(number: u16, mode: Mode) -> Member {
         weight: 10,
         mode,
         draining: false,
+        joining: false,
+        earlier: Earlier::new(),
         state: PeerState::Up,
         addresses: addresses.to_vec(),
     }
@@ -75,7 +77,7 @@ type State = (&'static str, fn(&mut View));
 
 /// The states of the members that rows are judged in: how each comes about from three farm members and a
 /// backend that are all up, as this one, the first, sees them.
-const STATES: [State; 12] = [
+const STATES: [State; 15] = [
     ("up", |_| {}),
     ("disabled", |view| view.members[0].mode = Mode::Disabled),
     ("relay", |view| view.members[0].mode = Mode::Relay),
@@ -85,6 +87,14 @@ const STATES: [State; 12] = [
     ("down", |view| view.members[1].state = PeerState::Down),
     ("removed", |view| drop(view.members.remove(1))),
     ("restarted", |view| view.members[1].identity = identity(2, 6)),
+    // It was taken for dead, and is the same process as before.
+    ("lives-on", |view| {
+        view.members[1].identity = identity(2, 6);
+        view.members[1].earlier.push(Incarnation(5));
+    }),
+    // B3: this one has just come, or all have.
+    ("joining", |view| view.members[0].joining = true),
+    ("all-join", |view| view.members.iter_mut().for_each(|member| member.joining = true)),
     // The second drains since five seconds or forty, or for longer than anything rings.
     ("d5", |view| view.members[1].draining = true),
     ("d40", |view| view.members[1].draining = true),

@@ -265,6 +265,8 @@ mod tests {
     fn member(number: u16, own: &str) -> Member {
         let address = |text| SipAddress { transport: Transport::Tcp, address: at(text) };
         Member {
+            joining: false,
+            earlier: Default::default(),
             identity: Identity {
                 member: MemberId::new(number).unwrap(),
                 incarnation: Incarnation(1),

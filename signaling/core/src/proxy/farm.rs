@@ -14,8 +14,7 @@ use super::output::Output;
 use super::{Load, Proxy};
 use crate::farm::membership::Standing;
 use crate::farm::{
-    Decision, Errand, Facts, Farm, Home, Identity, Incarnation, MemberId, Refusal, Secrets, View,
-    Why, decide,
+    Decision, Errand, Facts, Farm, Home, Identity, MemberId, Refusal, Secrets, View, Why, decide,
 };
 use crate::registrar::Replica;
 use crate::transaction::Transactions;
@@ -88,12 +87,21 @@ impl Home for Own<'_> {
 impl Proxy {
     /// This node becomes a member of a farm, in this life of it, or gets other secrets. Nothing that it wrote
     /// before it was one is known again. Without this nothing of a farm is done.
+    ///
+    /// One that was a member before, and was taken for dead, has another life of it: it keeps what it had begun
+    /// and knows it again.
     pub fn set_farm(&mut self, own: Identity, secrets: &Secrets) {
         let mut farm = Farm::new(own, secrets);
-        if let Some(before) = self.farm.take().filter(|before| before.membership.own() == own) {
-            farm.membership = before.membership;
+        let before = self.farm.take().map(|before| before.membership);
+        let lives_on = before.as_ref().is_some_and(|before| before.own() != own);
+        if let Some(mut before) = before {
+            before.live_on(own);
+            farm.membership = before;
         }
         self.registrar.share(own.member, &secrets.lasting);
+        if lives_on {
+            self.registrar.tell_flows_of(own.member);
+        }
         self.flow_tokens = FlowTokens::of_farm(own, secrets);
         self.farm = Some(Box::new(farm));
     }
@@ -332,17 +340,13 @@ impl Proxy {
             return true;
         };
         let membership = &farm.membership;
-        let own = membership.own();
-        let incarnation = if id == own.member {
-            Some(own.incarnation)
-        } else {
-            membership.member(id).map(|member| member.identity.incarnation)
+        let is_there = |identity: Identity| {
+            matches!(membership.standing(identity), Standing::Own | Standing::Reachable)
         };
-        incarnation.is_some_and(|Incarnation(number)| {
-            let identity = Identity { member: id, incarnation: Incarnation(number) };
-            let is_there =
-                matches!(membership.standing(identity), Standing::Own | Standing::Reachable);
-            number as u16 == connection.life() && is_there
+        // Connections carry the low bits of the life that they began in.
+        let mut lives = membership.lives_of(id);
+        lives.any(|identity| {
+            identity.incarnation.0 as u16 == connection.life() && is_there(identity)
         })
     }
 }

@@ -72,7 +72,8 @@ impl Proxy {
         let text = uri.params().get(CALL)?;
         let Some(farm) = &self.farm else { return text.parse().ok().map(CallId) };
         let owner = farm.tokens.read(Purpose::Call, text, call_id)?;
-        (owner.identity == farm.membership.own()).then(|| CallId(Key::from_number(owner.local)))
+        let is_own = farm.membership.standing(owner.identity) == Standing::Own;
+        is_own.then(|| CallId(Key::from_number(owner.local)))
     }
 
     /// Whether a member of this node's farm has written a Route, under whatever address: that of the

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Binding, Record, Registrar};
+use crate::farm::MemberId;
 use crate::transport::ConnectionId;
 use crate::wire::Uri;
 
@@ -50,6 +51,17 @@ impl Registrar {
         }
         self.len -= removed;
         removed
+    }
+
+    /// Has the other members told once more of all who came over connections of this one: they have taken it for
+    /// dead, and its connections for closed.
+    pub fn tell_flows_of(&mut self, member: MemberId) {
+        let Some(copies) = &mut self.copies else { return };
+        let first = ConnectionId::of_member(member.get(), 0, 0);
+        let end = ConnectionId::of_member(member.get(), u32::MAX, u32::MAX);
+        for (_, aor) in self.flows.range((first, Arc::from(""))..(end, Arc::from(""))) {
+            copies.note(aor, None);
+        }
     }
 
     /// A connection in this range that bindings came over.

@@ -17,6 +17,7 @@
 //!   nothing runs out; afterwards everybody has a whole lease again.
 
 mod api;
+mod arrival;
 mod campaign;
 mod changes;
 mod claims;
@@ -37,6 +38,7 @@ pub use api::{
     Ask, ChangeError, EngineLink, EngineOp, Fence, Identity, JoinError, Nonce, Notice, Outcome,
     Output, PeerState, Standing, Ticket, Timing, UsedMedia, ViewVerdict,
 };
+pub use arrival::{CONTINUES_MAX, JOINING_MAX};
 pub use status::MemberStatus;
 
 use changes::Pending;
@@ -280,6 +282,7 @@ impl Membership {
             self.next_lapse(now),
             self.changes.iter().map(|pending| pending.until).min(),
             Some(self.own.beat_at),
+            self.arrived_by(),
             self.holds.map(|_| self.store.controller.moved_at() + self.timing.beat),
         ];
         due.into_iter().flatten().filter(|at| *at > now).fold(latest, Instant::min)
@@ -306,6 +309,7 @@ impl Membership {
     /// Compares what is with what should be, and begins what makes it so.
     fn settle(&mut self, now: Instant) {
         self.take_engine_view();
+        self.settle_arrival(now);
         if self.engine == EngineLink::Back {
             self.store.work(&self.timing, now);
             self.settle_claims(now);

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Membership;
 use super::api::{Fence, JoinError, Output, UsedMedia};
+use super::arrival::{Arrival, CONTINUES_MAX};
 use super::slot::Slot;
 use crate::cluster::{
     Document, Incarnate, Incarnation, Key, Load, Member, MemberId, MemberRecord, Presence, Profile,
@@ -59,6 +60,9 @@ pub(super) struct Own {
     pub(super) announced: Option<Incarnate>,
     /// Whether a view has held it as that.
     pub(super) admitted: bool,
+    pub(super) arrival: Arrival,
+    /// Who this process was before it was taken for dead, the latest at the end.
+    pub(super) earlier: Vec<Incarnate>,
     /// Starts up to this one are not this process any more.
     spent: Incarnation,
     /// Its media, claimed.
@@ -83,6 +87,8 @@ impl Own {
             ended: false,
             announced: None,
             admitted: false,
+            arrival: Arrival::Outside,
+            earlier: Vec::new(),
             spent: Incarnation(0),
             media: None,
             kept: Vec::new(),
@@ -173,8 +179,13 @@ impl Membership {
             return;
         }
         self.own.spent = self.own.spent.max(was.incarnation);
+        if self.own.earlier.len() == CONTINUES_MAX {
+            self.own.earlier.remove(0);
+        }
+        self.own.earlier.push(was);
         self.own.announced = None;
         self.own.admitted = false;
+        self.own.arrival = Arrival::Outside;
         self.own.media = None;
         self.own.kept.clear();
         self.own.refused = None;
@@ -235,12 +246,14 @@ impl Membership {
             Some(media) => media.put_in(wanted),
             None => wanted,
         };
+        let profile = Profile { continues: self.continues(incarnate.id), ..profile };
         MemberRecord {
             version: MemberRecord::VERSION,
             instance: self.identity.instance,
             beat,
             presence,
             load: self.own.load,
+            joining: presence == Presence::Here && self.is_joining(),
             refused_by: self.refusals(),
             member: Member {
                 name: self.identity.name.clone(),

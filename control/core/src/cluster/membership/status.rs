@@ -23,6 +23,8 @@ pub struct MemberStatus {
     pub presence: Presence,
     /// How busy it was at its last beat.
     pub load: Load,
+    /// Whether it has just come, and takes no new work yet.
+    pub joining: bool,
     /// How long ago that was, by this member's clock.
     pub still_for: Duration,
     /// How the mesh sees it; `None`: this member itself, or one that the mesh has not reported.
@@ -72,7 +74,12 @@ impl Membership {
     #[must_use]
     pub fn profile(&self) -> Profile {
         let wanted = self.wanted_profile();
-        self.own.media.map_or_else(|| wanted.clone(), |media| media.put_in(wanted.clone()))
+        let profile = match self.own.media {
+            Some(media) => media.put_in(wanted),
+            None => wanted,
+        };
+        let own = self.own.announced.map(|own| self.continues(own.id));
+        Profile { joining: self.is_joining(), continues: own.unwrap_or_default(), ..profile }
     }
 
     /// Settings in the engine, as far as it was heard; `None`: there are none, or they cannot be read.
@@ -98,6 +105,7 @@ impl Membership {
                 in_view: view.holds(incarnate.id, incarnate.incarnation),
                 presence: record.presence,
                 load: record.load,
+                joining: record.joining,
                 still_for: now.saturating_duration_since(slot.moved_at()),
                 peer: peer.map(|(_, state)| *state),
                 is_controller: controller.as_ref() == Some(name),

@@ -30,6 +30,21 @@ fn a_frozen_member_is_removed_and_comes_back_as_another_start_of_itself() {
     let now = world.record(&member).member.incarnate();
     assert_eq!((now.id, now.incarnation), (was.id, Incarnation(was.incarnation.0 + 1)));
     assert_eq!(world.processes[victim].membership.standing(), Standing::Part(now));
+    // It is the same process: what it had begun goes on.
+    let view = world.view();
+    let continues = |view: &control_core::cluster::View| {
+        view.by_id(was.id).map(|member| member.profile.continues.clone())
+    };
+    assert_eq!(continues(&view), Some(vec![was.incarnation]));
+    assert_eq!(world.processes[victim].membership.profile().continues, [was.incarnation]);
+    // B5: one that has really ended is continued by nobody.
+    world.kill(victim);
+    world.start(&member, World::settings(victim as u8 + 1));
+    world.run_until(60_000, "another process is there", |world| {
+        let view = world.view();
+        view.by_id(was.id).is_some_and(|member| member.incarnation > now.incarnation)
+    });
+    assert_eq!(continues(&world.view()), Some(Vec::new()));
 }
 
 #[test]

@@ -134,3 +134,40 @@ fn without_the_engine_nobody_joins_and_it_happens_once_it_is_there() {
     world.is_stalled = false;
     world.run_until(3_000, "it joins", World::is_settled);
 }
+
+/// B3: until it knows what the others know it takes nothing new, and nobody publishes a view for that.
+#[test]
+fn a_member_that_comes_is_joining_until_it_has_its_copy_or_some_seconds_have_passed() {
+    let mut world = settled(2);
+    let is_joining = |world: &World, at: usize| world.processes[at].membership.is_joining();
+    world.run(control_core::cluster::membership::JOINING_MAX.as_millis() as u64 + 100);
+    assert!((0..2).all(|at| !is_joining(&world, at)), "nobody waits for ever");
+    for has_copy in [true, false] {
+        let name = if has_copy { "copied" } else { "waits" };
+        let at = world.start(name, World::settings(if has_copy { 3 } else { 4 }));
+        world.run_until(2_000, "it takes part", World::is_settled);
+        assert!(is_joining(&world, at) && world.processes[at].membership.profile().joining);
+        world.run(100);
+        assert!(world.record(name).joining, "the others can tell");
+        let epoch = world.view().epoch;
+        if has_copy {
+            let now = world.now();
+            world.processes[at].membership.handle_copied(now);
+            world.take_outputs(at);
+        } else {
+            world.run(2_000);
+            assert!(is_joining(&world, at));
+            world.run(1_500);
+        }
+        assert!(!is_joining(&world, at) && !world.processes[at].membership.profile().joining);
+        world.run(100);
+        assert!(!world.record(name).joining);
+        assert_eq!(world.view().epoch, epoch);
+    }
+}
+
+#[test]
+fn a_member_that_is_alone_has_nothing_to_wait_for() {
+    let world = settled(1);
+    assert!(!world.processes[0].membership.is_joining());
+}

@@ -44,6 +44,7 @@ pub(super) struct Keeper {
     /// What mesh and signaling thread have been told last.
     own: Option<Incarnate>,
     view: Option<Arc<View>>,
+    joining: bool,
     profile: Option<Profile>,
     events: Vec<MeshEvent>,
 }
@@ -61,7 +62,10 @@ impl Keeper {
         load: ReadLoad,
         media: MediaChange<MediaSide>,
     ) -> Keeper {
-        link.set(|stand| stand.own = Some(own));
+        link.set(|stand| {
+            stand.own = Some(own);
+            stand.joining = true;
+        });
         Keeper {
             name,
             changes: membership.changes(),
@@ -75,6 +79,7 @@ impl Keeper {
             media,
             own: Some(own),
             view: None,
+            joining: true,
             profile: None,
             events: Vec::new(),
         }
@@ -158,8 +163,17 @@ impl Keeper {
             Some(news) = self.news.recv() => self.take_news(news),
             () = self.woken.notified() => {}
         }
+        self.take_copied();
         self.pass_on();
         self.take_mesh();
+    }
+
+    /// The signaling thread knows the registrations of the others.
+    fn take_copied(&self) {
+        if self.link.take_copied() {
+            // Without it the member takes new work a few seconds later.
+            let _ = self.membership.copied();
+        }
     }
 
     /// Tells mesh and signaling thread where this member stands, if that is new.
@@ -178,11 +192,14 @@ impl Keeper {
             self.mesh.handle.set_peers(&peers_of(view, &self.name));
             self.mesh.handle.set_epoch(view.epoch);
         }
-        if is_other || is_new_view {
+        let joining = present.profile.joining;
+        if is_other || is_new_view || joining != self.joining {
             self.own = own;
+            self.joining = joining;
             self.view.clone_from(&present.view);
             self.link.set(|stand| {
                 stand.own = own;
+                stand.joining = joining;
                 stand.view.clone_from(&present.view);
             });
         }

@@ -126,7 +126,8 @@ async fn join(plan: Plan) -> anyhow::Result<(Keeper, FarmParts, MemberHandle)> {
         mesh = %mesh.address,
         "joined the cluster"
     );
-    let link = Arc::new(Link::new(wake_signaling));
+    let wakes = Arc::clone(&woken);
+    let link = Arc::new(Link::new(wake_signaling, Arc::new(move || wakes.notify_one())));
     let (handle, inbox) = (mesh.handle.clone(), mesh.signaling.clone());
     let farm = FarmParts { link: Arc::clone(&link), mesh: handle.clone(), inbox, secret };
     let runtime = tokio::runtime::Handle::current();

@@ -165,6 +165,7 @@ impl Driver {
             }
             Input::Load(load) => self.membership.handle_load(load),
             Input::Drain(draining) => self.membership.handle_drain(draining, now),
+            Input::Copied => self.membership.handle_copied(now),
             Input::Local(local) => self.membership.handle_local(*local, now),
             Input::MediaUsed(latest, earlier) => {
                 self.membership.handle_media_used(latest, &earlier, now);

@@ -103,6 +103,7 @@ enum Input {
     View(MemberName, Box<View>, oneshot::Sender<ViewVerdict>),
     Load(Load),
     Drain(bool),
+    Copied,
     Local(Box<LocalSettings>),
     MediaUsed(UsedMedia, Vec<UsedMedia>),
     Leave,
@@ -198,6 +199,11 @@ impl Handle {
     /// This member takes no new work any more, or takes it again (B4).
     pub(crate) fn drain(&self, draining: bool) -> Result<(), Busy> {
         self.tell(Input::Drain(draining))
+    }
+
+    /// This member knows what the others know, and takes new work from now on.
+    pub(crate) fn copied(&self) -> Result<(), Busy> {
+        self.tell(Input::Copied)
     }
 
     /// This member's own settings have changed.

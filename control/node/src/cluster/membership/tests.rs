@@ -423,7 +423,8 @@ async fn what_the_mesh_sees_of_others_is_known_to_the_membership() {
         let seen = all.iter().find(|it| it.member.name == name(2)).expect("a member");
         assert_eq!(seen.peer, Some(state), "{event:?}");
     }
-    let own = peers_of(view(&present), &name(1));
+    let mut own = peers_of(view(&present), &name(1));
+    own.sort();
     assert_eq!(own, [(name(2), local(2).mesh), (name(3), local(3).mesh)]);
 }
 

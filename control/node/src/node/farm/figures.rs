@@ -31,6 +31,8 @@ pub(crate) struct FarmFigures {
     pub(crate) mode: Mode,
     /// Whether it takes nothing new.
     pub(crate) draining: bool,
+    /// Whether it has just come, and takes nothing new yet.
+    pub(crate) joining: bool,
     /// Whether it sees fewer than half of the farm.
     pub(crate) minority: bool,
 }
@@ -47,6 +49,7 @@ impl FarmFigures {
         FarmFigures {
             mode: membership.mode(),
             draining: membership.is_draining(),
+            joining: membership.is_joining(),
             minority: membership.is_minority(),
             ..self
         }

@@ -14,6 +14,8 @@ pub(crate) struct Stand {
     pub(crate) own: Option<Incarnate>,
     /// The members.
     pub(crate) view: Option<Arc<View>>,
+    /// It has just come, and takes nothing new yet.
+    pub(crate) joining: bool,
 }
 
 /// The latest [`Stand`]. Costs who looks one atomic load while there is nothing new.
@@ -21,12 +23,27 @@ pub(crate) struct Link {
     stand: Mutex<Stand>,
     is_new: AtomicBool,
     wake: Wake,
+    has_copy: AtomicBool,
+    wake_member: Wake,
 }
 
 impl Link {
-    /// `wake` wakes the signaling thread.
-    pub(crate) fn new(wake: Wake) -> Link {
-        Link { stand: Mutex::default(), is_new: AtomicBool::new(false), wake }
+    /// `wake` wakes the signaling thread, `wake_member` the member's.
+    pub(crate) fn new(wake: Wake, wake_member: Wake) -> Link {
+        let (is_new, has_copy) = (AtomicBool::new(false), AtomicBool::new(false));
+        Link { stand: Mutex::default(), is_new, wake, has_copy, wake_member }
+    }
+
+    /// The signaling thread knows what the other members know.
+    pub(crate) fn copied(&self) {
+        if !self.has_copy.swap(true, Ordering::Release) {
+            (self.wake_member)();
+        }
+    }
+
+    /// Whether that was said since the last time.
+    pub(crate) fn take_copied(&self) -> bool {
+        self.has_copy.swap(false, Ordering::Acquire)
     }
 
     /// This is so from now on.

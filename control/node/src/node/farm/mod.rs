@@ -1,6 +1,7 @@
 //! The farm's side of the signaling thread: what other members send goes into the proxy core, and what is
 //! for them goes out over the mesh. A node that is no member has none of it.
 
+mod arrival;
 mod copies;
 mod figures;
 mod link;
@@ -22,6 +23,7 @@ use signaling_core::transport::{ConnectionId, ListenerId, Target, Transmit, Tran
 use signaling_net::Transports;
 
 use crate::cluster::mesh::{Inbox, MeshEvent, MeshHandle};
+use arrival::Arrival;
 use copies::Copies;
 pub(crate) use figures::FarmFigures;
 use figures::place;
@@ -53,6 +55,7 @@ pub(super) struct FarmSide {
     /// By connections that are open; so there are as many of them, times the members.
     told: HashMap<ConnectionId, Told>,
     copies: Copies,
+    arrival: Arrival,
     events: Vec<MeshEvent>,
     /// What goes to other members when this turn's work is done.
     out: Vec<(MemberId, Frame)>,
@@ -72,6 +75,7 @@ impl FarmSide {
             peers: BTreeMap::new(),
             told: HashMap::new(),
             copies: Copies::default(),
+            arrival: Arrival::default(),
             events: Vec::new(),
             out: Vec::new(),
             failed: Vec::new(),
@@ -132,19 +136,32 @@ impl FarmSide {
         if has_changed {
             self.set_membership(now, proxy);
         }
+        if self.stand.joining && self.arrival.is_over(&self.stand, &self.peers) {
+            self.parts.link.copied();
+        }
     }
 
     fn stand_now(&mut self, stand: Stand, proxy: &mut Proxy, transports: &mut Transports) {
         if let Some(own) = stand.own.filter(|own| Some(*own) != self.stand.own) {
             proxy.set_farm(words::identity(own), &self.secrets);
             transports.set_member(own.id.get(), own.incarnation.0);
+            self.arrive();
         }
         self.stand = stand;
     }
 
+    /// This process is another life of a member than before: what the others have told each other meanwhile it
+    /// may not have heard.
+    fn arrive(&mut self) {
+        self.arrival = Arrival::default();
+        let up = self.peers.iter().filter(|(_, peer)| peer.state == PeerState::Up);
+        let asks: Vec<_> = up.filter_map(|(member, _)| self.copies.up(*member)).collect();
+        self.out.extend(asks);
+    }
+
     fn set_membership(&mut self, now: Instant, proxy: &mut Proxy) {
         if let Some(view) = &self.stand.view {
-            let mut view = words::view(self.stand.own, view, &self.peers);
+            let mut view = words::view(&self.stand, view, &self.peers);
             // It drains from the moment that it was told to, whatever the others know yet.
             let own = proxy.farm().map(|farm| &farm.membership);
             if let Some(own) = own.filter(|own| own.is_draining()).map(Membership::own) {
@@ -158,7 +175,8 @@ impl FarmSide {
     fn peer_is(&mut self, hello: &Hello, state: PeerState) {
         let member = &hello.member;
         let draining = member.profile.draining;
-        let peer = Peer { incarnation: member.incarnation, state, draining };
+        let joining = member.profile.joining;
+        let peer = Peer { incarnation: member.incarnation, state, draining, joining };
         self.peers.insert(member.id, peer);
     }
 
@@ -279,6 +297,9 @@ impl FarmSide {
             self.out.push((from, given));
         } else if self.copies.is_awaited(from, step) {
             self.figures.replicas_in += proxy.handle_replicated(now, bytes) as u64;
+            if step.step == SyncStep::LAST {
+                self.arrival.copied(from);
+            }
             let ask = self.copies.took(step);
             self.out.extend(ask);
         }

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use crate::node::translate::transport as of_settings;
+use control_core::cluster::membership::CONTINUES_MAX;
 use control_core::cluster::{self, Incarnate};
 use control_core::mesh::{self, ClusterSecret, Hop, ListenerKind, SendOut};
 use sha2::{Digest as _, Sha256};
 use signaling_core::farm::{
-    self, Errand, Identity, Incarnation, Lasting, MemberId, Mode, PeerState, Secrets, TokenKey, Why,
+    self, Earlier, Errand, Identity, Incarnation, Lasting, MemberId, Mode, PeerState, Secrets,
+    TokenKey, Why,
 };
 use signaling_core::transport::{Arrival, ConnectionId, ListenerId, Target, Transport};
+
+use super::link::Stand;
 
 /// Whatever a member's word names of a listener: this node finds its own.
 const ANY_LISTENER: ListenerId = ListenerId(0);
@@ -22,6 +26,8 @@ pub(super) struct Peer {
     pub(super) state: PeerState,
     /// It says that it drains, which the view may not say yet.
     pub(super) draining: bool,
+    /// It has just come, and takes nothing new yet.
+    pub(super) joining: bool,
 }
 
 pub(super) fn identity(incarnate: Incarnate) -> Identity {
@@ -46,10 +52,11 @@ pub(in crate::node) fn derive(cluster: &ClusterSecret, usage: &str) -> [u8; 32] 
 
 /// The members as the proxy core is to know them.
 pub(super) fn view(
-    own: Option<Incarnate>,
+    stand: &Stand,
     view: &cluster::View,
     peers: &BTreeMap<cluster::MemberId, Peer>,
 ) -> farm::View {
+    let own = stand.own;
     let members = view.members.iter().map(|other| {
         let peer = peers.get(&other.id).filter(|peer| peer.incarnation == other.incarnation);
         let is_own = own == Some(other.incarnate());
@@ -58,6 +65,11 @@ pub(super) fn view(
             weight: u32::from(other.profile.capacity.get()),
             mode: mode(view.farm(other)),
             draining: other.profile.draining || peer.is_some_and(|peer| peer.draining),
+            joining: match peer {
+                _ if is_own => stand.joining,
+                peer => peer.is_some_and(|peer| peer.joining),
+            },
+            earlier: earlier(other),
             state: match peer {
                 _ if is_own => PeerState::Up,
                 Some(peer) => peer.state,
@@ -70,6 +82,12 @@ pub(super) fn view(
     let set = view.members.iter().find(|member| own == Some(member.incarnate()));
     let sends_itself = set.is_none_or(|own| own.profile.farm != cluster::FarmSetting::Relay);
     farm::View { members: members.collect(), sends_itself }
+}
+
+/// The lives that a member says to have had in the same process. One that is not over yet is none of them.
+fn earlier(member: &cluster::Member) -> Earlier {
+    let continues = member.profile.continues.iter().filter(|of| **of < member.incarnation);
+    continues.take(CONTINUES_MAX).map(|of| Incarnation(of.0)).collect()
 }
 
 fn sip_address(sip: &cluster::SipAddress) -> farm::SipAddress {

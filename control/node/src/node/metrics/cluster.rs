@@ -36,6 +36,7 @@ pub(super) fn farm(page: &mut Page, farm: &FarmFigures) {
     }
     for (name, help, is_so) in [
         ("draining", "1 while this member takes nothing new.", farm.draining),
+        ("joining", "1 while this member has just come and takes nothing new yet.", farm.joining),
         ("minority", "1 while it sees fewer than half of the farm.", farm.minority),
     ] {
         page.one(Kind::Gauge, &format!("ringfarm_farm_{name}"), help, u8::from(is_so));

@@ -48,7 +48,8 @@ fn answer(
     match path {
         "/metrics" => ("200 OK", metrics(shared, engine, member)),
         "/healthz" => ("200 OK", "alive\n".to_owned()),
-        "/readyz" if shared.is_ready() => ("200 OK", "ready\n".to_owned()),
+        "/readyz" if is_ready(shared, member) => ("200 OK", "ready\n".to_owned()),
+        "/readyz" if shared.is_ready() => ("503 Service Unavailable", "joining\n".to_owned()),
         "/readyz" if shared.stop_deadline().is_none() => {
             ("503 Service Unavailable", "draining\n".to_owned())
         }
@@ -57,10 +58,15 @@ fn answer(
     }
 }
 
+/// Whether the node takes what is new: a member that has just come does not yet.
+fn is_ready(shared: &Shared, member: Option<&MemberHandle>) -> bool {
+    shared.is_ready() && member.is_none_or(|member| !member.present().profile.joining)
+}
+
 fn metrics(shared: &Shared, engine: &Weak<Engine>, member: Option<&MemberHandle>) -> String {
     let figures = *shared.figures.lock().unwrap_or_else(PoisonError::into_inner);
     let mut page = Page::default();
-    let ready = u8::from(shared.is_ready());
+    let ready = u8::from(is_ready(shared, member));
     page.one(Kind::Gauge, "ringfarm_ready", "1 while the node takes new work.", ready);
     signaling(&mut page, &figures);
     overload(&mut page, &figures.overload);

@@ -81,6 +81,8 @@ fn member(of: &str, number: u16, incarnation: u32) -> Member {
         call_legs: PlacementSetting::Auto,
         signals: PlacementSetting::Auto,
         draining: false,
+        joining: false,
+        continues: Vec::new(),
         capacity: Capacity::USUAL,
         media_ports: PortRange::new(20_000, 29_999).expect("ports"),
         wan_ip: AddressPair::default(),

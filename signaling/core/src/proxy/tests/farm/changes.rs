@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::super::calls::{ALICE, BOB, from_alice, invite, set_up};
-use super::super::harness::{Bench, Plan, reply, sdp, udp_arrival};
+use super::super::harness::{Bench, Plan, register, reply, sdp, udp_arrival};
 use super::{Farm, identity, secrets};
 use crate::farm::{Errand, Mode, Why};
 use crate::proxy::output::CallEnd;
@@ -97,6 +97,90 @@ fn the_death_of_a_member_has_defined_results() {
         farm.udp(ALICE, &again);
         assert_eq!(farm.taken().len(), 2, "seed {seed}");
     }
+}
+
+/// B5: a process that was taken for dead and was not still has its calls, those that ring and those that are up.
+/// No member handles anything of theirs twice.
+#[test]
+fn a_member_that_was_taken_for_dead_goes_on_with_what_it_had_begun() {
+    for seed in 0..40 {
+        let mut farm = Farm::new(3, seed);
+        farm.register("bob", BOB);
+        let (owner, ringing) = farm.ring();
+        if seed % 2 == 0 {
+            (0..seed % 3).for_each(|_| farm.fence(owner));
+            // It comes again, wherever.
+            farm.udp(ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+            farm.status(ALICE, 100);
+        }
+        let ok = farm.answer(&ringing);
+        (0..1 + seed % 3).for_each(|_| farm.fence(owner));
+        farm.udp(BOB, &reply(&ringing, 200, "tb", &format!("sip:bob@{BOB}"), ""));
+        farm.status(ALICE, 200);
+        farm.udp(ALICE, &from_alice("BYE", 2, &ok, "", ""));
+        let (at, bye) = farm.request(BOB, "BYE");
+        assert_eq!(at, owner, "seed {seed}");
+        farm.udp(BOB, &reply(&bye, 200, "tb", "sip:bob@x", ""));
+        farm.status(ALICE, 200);
+        assert_eq!(farm.ends(), [CallEnd::CallerHungUp], "seed {seed}");
+        farm.assert_clean();
+    }
+}
+
+/// B5: the connections of such a process are there still, and the others know that again.
+#[test]
+fn phones_on_connections_of_a_member_that_was_taken_for_dead_are_reached_again() {
+    let mut farm = Farm::new(3, 3);
+    let nated = register("bob", "10.0.0.9:5060", "1").replace("/UDP", "/TCP");
+    farm.tcp_at(1, BOB, &nated);
+    farm.taken();
+    farm.fence(1);
+    for seed in 0..6 {
+        let call = invite("bob", "")
+            .replace("call-1", &format!("call-{seed}"))
+            .replace("z9hG4bKa1", &format!("z9hG4bKb{seed}"));
+        farm.udp_at(seed % 3, ALICE, &call);
+        let taken = farm.taken();
+        let to_bob = taken.iter().find(|(_, sent)| sent.bytes.starts_with(b"INVITE"));
+        let (_, sent) = to_bob.unwrap_or_else(|| panic!("{taken:?}"));
+        assert_eq!(sent.target.connection, Some(super::connection(1)));
+    }
+}
+
+/// B3: a member that has just come takes nothing new until it knows what the others know, whatever comes to it;
+/// what names it, it handles.
+#[test]
+fn a_member_that_has_just_come_leaves_what_is_new_to_the_others() {
+    for seed in 0..12 {
+        let mut farm = Farm::new(2, seed);
+        farm.register("bob", BOB);
+        farm.join();
+        farm.joining[2] = true;
+        farm.publish();
+        let call = |n: u64| {
+            invite("bob", "")
+                .replace("call-1", &format!("call-{n}"))
+                .replace("z9hG4bKa1", &format!("z9hG4bKn{n}"))
+        };
+        let mut owners = Vec::new();
+        for n in 0..12 {
+            if n == 6 {
+                farm.joining[2] = false;
+                farm.publish();
+            }
+            farm.udp_at(2, ALICE, &call(seed * 100 + n));
+            let taken = farm.taken();
+            assert_eq!(taken.len(), 2, "{taken:?}");
+            owners.push(taken[1].0);
+        }
+        assert!(!owners[..6].contains(&2), "seed {seed}: {owners:?}");
+    }
+    // Where all have just come, they begin nevertheless.
+    let mut farm = Farm::new(3, 1);
+    farm.joining = vec![true; 3];
+    farm.publish();
+    farm.register("bob", BOB);
+    farm.ring();
 }
 
 /// B4: nothing new is taken, what there is goes on, and then nothing is left.

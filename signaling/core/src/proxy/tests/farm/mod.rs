@@ -43,6 +43,9 @@ struct Farm {
     dead: Vec<bool>,
     modes: Vec<Mode>,
     draining: Vec<bool>,
+    joining: Vec<bool>,
+    /// Earlier lives of the same process.
+    earlier: Vec<Vec<u32>>,
     /// Those that are on the list.
     listed: Vec<bool>,
     random: u64,
@@ -59,6 +62,8 @@ impl Farm {
             dead: Vec::new(),
             modes: Vec::new(),
             draining: Vec::new(),
+            joining: Vec::new(),
+            earlier: Vec::new(),
             listed: Vec::new(),
             random: seed,
             sends_itself: false,
@@ -85,6 +90,8 @@ impl Farm {
         self.dead.push(false);
         self.modes.push(Mode::Member);
         self.draining.push(false);
+        self.joining.push(false);
+        self.earlier.push(Vec::new());
         self.listed.push(true);
         self.publish();
         if at > 0 {
@@ -113,6 +120,8 @@ impl Farm {
             weight: 10,
             mode: self.modes[at],
             draining: self.draining[at],
+            joining: self.joining[at],
+            earlier: self.earlier[at].iter().copied().map(Incarnation).collect(),
             state: if self.dead[at] { PeerState::Down } else { PeerState::Up },
             addresses: self.addresses(at),
         };
@@ -286,6 +295,18 @@ impl Farm {
         self.udp(ALICE, &from_alice("ACK", 1, &ok, "", ""));
         self.request(BOB, "ACK");
         ok
+    }
+
+    /// A member is taken for dead and is not: it is off the list, then has joined again, in the same process.
+    fn fence(&mut self, at: usize) {
+        self.listed[at] = false;
+        self.publish();
+        self.earlier[at].push(self.incarnations[at]);
+        self.incarnations[at] += 1;
+        let bench = &mut self.members[at];
+        bench.proxy.set_farm(identity(at, self.incarnations[at]), &secrets(1));
+        self.listed[at] = true;
+        self.publish();
     }
 
     /// Kills a member; the others see it at once.
