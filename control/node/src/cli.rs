@@ -333,7 +333,11 @@ Examples:
   ringfarm settings get --member fe-1           for one member
   ringfarm settings set cluster.wan_ip 203.0.113.5
   ringfarm settings set member.farm relay --member be-1
+  ringfarm settings set member.media_ports 30000-39999 --member fe-1
+                                                new calls get these ports; those that stand keep theirs
   ringfarm settings unset member.farm --member be-1
+  ringfarm settings log                         who has changed what, on all members
+  ringfarm settings keys                        every setting that there is, and when it acts
 
 They stand in the cluster's engine. A member's setting comes from what is set for that member, else from its
 own file, else from what is set for the cluster, else it has its default.";
@@ -348,6 +352,20 @@ pub(crate) enum SettingsCommand {
         key: Option<String>,
         #[command(flatten)]
         of: SettingsArgs,
+    },
+    /// Show who has changed what, the last changes last.
+    Log {
+        /// So many changes at most.
+        #[arg(long, value_name = "N", default_value_t = 50)]
+        limit: usize,
+        #[command(flatten)]
+        of: SettingsArgs,
+    },
+    /// Show every setting that there is, whose it is and when a change acts. Asks no node.
+    Keys {
+        /// Print the result as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Change one.
     Set {

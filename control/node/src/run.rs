@@ -44,10 +44,13 @@ pub(crate) fn run(settings: Settings) -> Result<(), Stop> {
     };
     print!("{}", welcome(&settings, node.bound(), node.ng(), local_address()));
     let mut ended = runtime.block_on(until_told(&node, &mut signals));
+    let refused = node.refused();
     if ended.is_ok() && node.is_member() {
         let limit = settings.cluster.drain_s.duration();
         ended = runtime.block_on(drain(&node, limit, &mut signals));
     }
+    // Whoever watches over the process starts it again: the reason may be gone by then.
+    ended = ended.and_then(|()| refused.map_or(Ok(()), |why| Err(anyhow!(why))));
     tracing::info!(calls = node.load().calls, "stopping");
     std::thread::spawn(move || {
         let again = runtime.block_on(signals.next());
@@ -117,7 +120,7 @@ fn end_at_once(signal: &str) -> ! {
     std::process::exit(1);
 }
 
-/// Waits for SIGINT or SIGTERM; an error says which part of the node has failed.
+/// Waits for SIGINT or SIGTERM, or until the cluster does not have the node any more; an error says which part of the node has failed.
 async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()> {
     let mut health = tokio::time::interval(HEALTH_EVERY);
     let mut look = tokio::time::interval(LOOK_EVERY);
@@ -134,6 +137,10 @@ async fn until_told(node: &Node, signals: &mut StopSignals) -> anyhow::Result<()
             _ = health.tick() => {
                 if let Some(failure) = node.failure() {
                     return Err(anyhow!(failure));
+                }
+                if let Some(why) = node.refused() {
+                    tracing::error!("no longer a member, and cannot be one again: {why}; stopping");
+                    return Ok(());
                 }
             }
         }

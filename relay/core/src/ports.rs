@@ -291,9 +291,10 @@ impl PortAllocator {
     #[must_use]
     pub fn is_free(&self, lease: Lease) -> bool {
         let ports = [Some(lease.rtp()), lease.rtcp()];
-        ports.into_iter().flatten().all(|port| {
-            !self.range.contains(port) || self.lists.is_free(port)
-        })
+        ports
+            .into_iter()
+            .flatten()
+            .all(|port| !self.range.contains(port) || self.lists.is_free(port))
     }
 
     /// Whether every port is free, so that the allocator holds no knowledge worth keeping.

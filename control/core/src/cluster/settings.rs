@@ -17,7 +17,7 @@ use super::role::{FarmSetting, PlacementSetting, Role};
 use crate::settings::problem::Wrong;
 use crate::settings::read::{Text, quoted};
 use crate::settings::values::not_unicast;
-use crate::settings::{AddressPair, PortRange};
+use crate::settings::{AddressPair, Effect, PortRange};
 
 /// Changes that a document remembers; older ones are in the logs of the members that made them.
 pub const AUDIT_MAX: usize = 200;
@@ -108,7 +108,7 @@ impl SettingKey {
                 "the address that peers of all members are told to send media to, where a member has \
                  none of its own: one IPv4 address, one IPv6 address, or both with a comma between"
             }
-            SettingKey::Role => "\"frontend\" or \"backend\"; from the member's next start on",
+            SettingKey::Role => "what it is for: \"frontend\" or \"backend\"",
             SettingKey::Farm => "SIP Farm: \"member\", \"disabled\", \"relay\" or \"auto\"",
             SettingKey::CallLegs => {
                 "Call Legs Processing: \"locally\", \"locally-for-others\", \"remotely\" or \"auto\""
@@ -119,6 +119,30 @@ impl SettingKey {
             SettingKey::Capacity => "share of the farm's work, 1 to 10000, usually 100",
             SettingKey::MediaPorts => "media ports, \"FIRST-LAST\"",
             SettingKey::WanIp => "as cluster.wan_ip, for one member",
+        }
+    }
+
+    /// When a change acts on the members that it concerns. None of them has to be started anew.
+    #[must_use]
+    pub const fn effect(self) -> Effect {
+        match self {
+            // Calls keep the ports that they have, and the address that their peers were told.
+            SettingKey::ClusterWanIp | SettingKey::MediaPorts | SettingKey::WanIp => Effect::Drain,
+            SettingKey::Role
+            | SettingKey::Farm
+            | SettingKey::CallLegs
+            | SettingKey::Signals
+            | SettingKey::Capacity => Effect::Live,
+        }
+    }
+
+    /// Whose it can be, as commands say it.
+    #[must_use]
+    pub const fn of(self) -> &'static str {
+        match self.place() {
+            Where::Cluster => "cluster",
+            Where::Member => "member",
+            Where::Both => "cluster or member",
         }
     }
 

@@ -20,6 +20,9 @@ impl Rules for Settings {
         if reader.sound(&[LISTEN]) {
             listeners_do_not_collide(&self.sip.listen, reader);
         }
+        if reader.sound(&[LISTEN, "cluster.state"]) {
+            members_listen_where_others_know(self, reader);
+        }
         if reader.sound(&[LISTEN, "sip.tls"]) {
             tls_has_a_certificate(self, reader);
         }
@@ -76,6 +79,20 @@ fn listeners_do_not_collide(listen: &[Listen], reader: &mut Reader) {
         );
         let at = format!("{}.address", reader.places.entry(LISTEN, index));
         reader.tell(&at, Wrong::new(what, "keep one of the two, or use another port"));
+    }
+}
+
+/// Members are told where the others take SIP before those have bound a socket.
+fn members_listen_where_others_know(settings: &Settings, reader: &mut Reader) {
+    if settings.cluster.state.is_none() {
+        return;
+    }
+    for (index, listen) in settings.sip.listen.iter().enumerate() {
+        if listen.address.port() == 0 {
+            let at = format!("{}.address", reader.places.entry(LISTEN, index));
+            let what = "port 0: no other member of the cluster could know which port that is";
+            reader.tell(&at, Wrong::new(what, "choose a port, for example 5060"));
+        }
     }
 }
 

@@ -20,6 +20,16 @@ fn servers_of_the_engine_are_addresses_or_names_with_or_without_tls() {
     assert!(good("").cluster.engine.servers.is_empty());
 }
 
+/// What members tell each other of their addresses holds before they listen.
+#[test]
+fn a_member_listens_on_ports_that_the_others_can_know() {
+    let listen = "[[sip.listen]]\ntransport = \"udp\"\naddress = \"192.0.2.1:0\"\n";
+    let problems =
+        bad(&format!("{listen}[cluster]\nstate = \"/k\"\nlisten = \"192.0.2.1:7443\"\n"));
+    assert!(problems.contains("sip.listen[0].address: port 0"), "{problems}");
+    good(listen);
+}
+
 #[test]
 fn a_server_of_the_engine_can_be_connected_to_and_is_listed_once() {
     for (servers, says) in [

@@ -129,6 +129,8 @@ pub(crate) fn execute(command: &ClusterCommand) -> Result<(), Stop> {
 }
 
 fn settings_hint(state: &Path) -> String {
+    // A node may be started from another folder than this command.
+    let state = std::path::absolute(state).unwrap_or_else(|_| state.to_owned());
     format!("put into its settings:\n\n[cluster]\nstate = \"{}\"\n", state.display())
 }
 

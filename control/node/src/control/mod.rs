@@ -70,6 +70,14 @@ pub(crate) enum Command {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         key: Option<String>,
     },
+    /// Show who has changed settings that stand there, the last ones last.
+    SettingsLog {
+        /// Those of this member; without it, everybody's and the cluster's.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        member: Option<String>,
+        /// So many at most.
+        limit: usize,
+    },
     /// Change a setting that stands there.
     Set {
         /// Of this member; without it, of the cluster.

@@ -106,6 +106,9 @@ impl Commands {
             Command::Settings { member, key } => {
                 members::settings(self.member()?, member.as_deref(), key.as_deref())
             }
+            Command::SettingsLog { member, limit } => {
+                members::log(self.member()?, member.as_deref(), limit)
+            }
             Command::Set { member, key, value, by } => {
                 members::set(self.member()?, member.as_deref(), &key, value, by)
             }
@@ -117,7 +120,8 @@ impl Commands {
     }
 
     fn member(&self) -> Result<&MemberHandle, String> {
-        let none = "this node is no member of a cluster ([cluster] state is not set)";
+        let none = "this node is no member of a cluster: cluster.state is not set in its settings; \
+                    `ringfarm cluster init` or `ringfarm cluster join TOKEN` makes the keys for it";
         self.member.as_ref().ok_or_else(|| none.to_owned())
     }
 
@@ -182,6 +186,9 @@ impl Commands {
                 translate::reroute();
                 if let Err(error) = self.shared.asks.ask(Ask::Addresses(found), &self.shared.wake) {
                     tracing::warn!("new addresses of the host are not taken over: {error}");
+                }
+                if let Some(member) = &self.member {
+                    member.look_at_addresses(&self.settings);
                 }
             }
             Err(error) => tracing::warn!(%error, "the system does not tell the host's addresses"),

@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use control_core::cluster::membership::{MemberStatus, PeerState, Standing};
 use control_core::cluster::{Change, MemberName, PlacementSetting, Scope, SettingKey, UnixMillis};
 use serde_json::{Value, json};
-use signaling_core::farm::Mode;
+use signaling_core::farm::{Counters, Mode};
 
 use super::farm::FarmFigures;
 use super::metrics::Figures;
@@ -39,6 +39,11 @@ pub(super) fn list(member: &MemberHandle, figures: &Figures) -> Answer {
         "engine": engine(&present),
         "farm": figures.farm.as_ref().map(farm),
         "registrations": figures.registrations,
+        "media_before": member
+            .earlier_media()
+            .iter()
+            .map(|media| json!({ "ports": media.ports.to_string(), "wan_ip": media.wan_ip }))
+            .collect::<Vec<_>>(),
         "members": members,
     }))
 }
@@ -71,6 +76,12 @@ fn farm(farm: &FarmFigures) -> Value {
         "draining": farm.draining,
         "joining": farm.joining,
         "minority": farm.minority,
+        "no_exit": farm.no_exit,
+        "decisions": Counters::KINDS
+            .iter()
+            .zip(farm.counters.decided)
+            .map(|(kind, count)| ((*kind).to_owned(), Value::from(count)))
+            .collect::<serde_json::Map<String, Value>>(),
         "relayed_out": farm.relayed_out.iter().sum::<u64>(),
         "relayed_in": farm.relayed_in.iter().sum::<u64>(),
         "relay_failed": farm.relay_failed,
@@ -159,9 +170,49 @@ pub(super) fn set(
 ) -> Answer {
     let scope = scope(of)?;
     let key = SettingKey::parse(key, &scope)?;
+    let is_known = match &scope {
+        Scope::Cluster => true,
+        Scope::Member(name) => member.members()?.iter().any(|known| known.member.name == *name),
+    };
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let at = UnixMillis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    let change = Change { key, value: value.clone(), by: by.clone(), at };
+    member.change(scope.clone(), change).map_err(|why| format!("{key} of {scope}: {why}"))?;
     tracing::warn!(%scope, key = key.name(), value = value.as_deref(), by, "setting changed");
-    member.change(scope, Change { key, value: value.clone(), by, at })?;
-    Ok(json!({ "member": of, "key": key.name(), "value": value }))
+    Ok(json!({
+        "member": of,
+        "key": key.name(),
+        "value": value,
+        "effect": key.effect().to_string(),
+        "is_known": is_known,
+    }))
+}
+
+/// Who has changed what: of one member, or of all and the cluster.
+pub(super) fn log(member: &MemberHandle, of: Option<&str>, limit: usize) -> Answer {
+    let scopes: Vec<Scope> = match scope(of)? {
+        Scope::Cluster => {
+            let members = member.members()?;
+            let members = members.iter().map(|known| Scope::Member(known.member.name.clone()));
+            std::iter::once(Scope::Cluster).chain(members).collect()
+        }
+        one @ Scope::Member(_) => vec![one],
+    };
+    let mut changes = Vec::new();
+    for scope in scopes {
+        let whose = match &scope {
+            Scope::Cluster => None,
+            Scope::Member(name) => Some(name.to_string()),
+        };
+        let document = member.settings(scope)?.unwrap_or_default();
+        for audit in &document.audit {
+            let mut change = serde_json::to_value(audit).map_err(|error| error.to_string())?;
+            change["member"] = json!(whose);
+            changes.push((audit.at, change));
+        }
+    }
+    changes.sort_by_key(|(at, _)| *at);
+    let beyond = changes.len().saturating_sub(limit);
+    let changes: Vec<Value> = changes.drain(beyond..).map(|(_, change)| change).collect();
+    Ok(json!({ "member": of, "changes": changes, "left_out": beyond }))
 }

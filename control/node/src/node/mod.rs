@@ -5,6 +5,7 @@ mod bans;
 mod calls_log;
 pub(crate) mod certificates;
 mod commands;
+mod cpu;
 mod event_loop;
 pub(crate) mod farm;
 mod gather;
@@ -65,7 +66,6 @@ struct Bound {
 }
 
 /// What both sides of a node's threads see.
-#[derive(Default)]
 struct Shared {
     /// Wakes the signaling thread: the relay has events, or the node is to stop.
     wake: Notify,
@@ -79,9 +79,24 @@ struct Shared {
     certificates: Mutex<Vec<Certificate>>,
     /// The local addresses that the settings name, for the metrics.
     named: Mutex<Vec<Named>>,
+    /// Asked once a second by the cluster's thread alone.
+    cpu: cpu::Meter,
 }
 
 impl Shared {
+    fn new() -> Shared {
+        Shared {
+            wake: Notify::new(),
+            stopping: Mutex::default(),
+            draining: AtomicBool::default(),
+            figures: Mutex::default(),
+            asks: Asks::default(),
+            certificates: Mutex::default(),
+            named: Mutex::default(),
+            cpu: cpu::Meter::new(),
+        }
+    }
+
     fn stop_deadline(&self) -> Option<Instant> {
         *self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -117,7 +132,7 @@ impl Node {
     /// [`Stop::CannotStart`] with what the machine lacks; nothing is left running.
     pub(crate) fn start(settings: &Settings) -> Result<Node, Stop> {
         host_addresses::check(settings).map_err(Stop::CannotStart)?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new());
         let waker = Arc::clone(&shared);
         let config = translate::engine(settings)?;
         let engine = Engine::start(config, Arc::new(move || waker.wake.notify_one()))
@@ -230,6 +245,12 @@ impl Node {
         Some(format!("no media worker is left ({})", lost.join("; ")))
     }
 
+    /// Why the cluster does not have this node as a member any more, and never will again as it is: another
+    /// process has its name or its media ports.
+    pub(crate) fn refused(&self) -> Option<String> {
+        self.member.as_ref().and_then(|member| member.handle.refused())
+    }
+
     /// As the command `refresh`; what comes of it is logged.
     pub(crate) fn refresh(&self) {
         match self.commands.run(Command::Refresh {}) {
@@ -268,7 +289,8 @@ fn join(
     let (waker, loaded) = (Arc::clone(shared), Arc::clone(shared));
     let load = move || {
         let calls = loaded.figures.lock().unwrap_or_else(PoisonError::into_inner).load.calls;
-        MemberLoad { calls: u32::try_from(calls).unwrap_or(u32::MAX), cpu_permille: 0 }
+        let cpu_permille = loaded.cpu.permille();
+        MemberLoad { calls: u32::try_from(calls).unwrap_or(u32::MAX), cpu_permille }
     };
     member::start(settings, Arc::new(move || waker.wake.notify_one()), Arc::new(load), media)
 }

@@ -33,6 +33,7 @@ impl Notices {
             // Each rule tells every ten seconds at most.
             Notice::Guard(guard::Report::Dropped { .. }) => tracing::warn!("{notice}"),
             Notice::Guard(guard::Report::Ban { .. }) => self.warn(now, "ban", notice),
+            Notice::NoExit => self.warn(now, "no exit", notice),
             // Twice an overload.
             Notice::Overload(_) => tracing::warn!("{notice}"),
             // Strangers can cause any number of these.

@@ -108,6 +108,45 @@ fn a_setting_of_a_member_is_changed_from_another_one_and_used() {
     assert!(code == Some(1) && error.contains("\"member\", \"disabled\""), "{error}");
 }
 
+/// S60, S63: under one address each member has ports of its own, and who would take another's is told whose.
+#[test]
+fn media_ports_that_another_member_has_are_refused_with_both_names() {
+    let cluster = Cluster::start(2);
+    let [first, second] = &cluster.members[..] else { panic!("two members") };
+    first.ask(&["settings", "set", "cluster.wan_ip", "203.0.113.5"]);
+    second.until("the address is everybody's", |list| {
+        ["n1", "n2"].iter().all(|name| of(list, name)["wan_ip"]["effective"]["v4"] == "203.0.113.5")
+    });
+    let args =
+        ["settings", "set", "member.media_ports", "21500-22499", "--member", "n1", "--socket"];
+    let (code, error) = outcome(&args, &second.socket());
+    assert_eq!(code, Some(1), "{error}");
+    for word in ["member.media_ports", "n1", "n2", "21500-22499", "203.0.113.5"] {
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    first.ask(&["settings", "set", "member.media_ports", "31000-31999", "--member", "n1"]);
+    second.until("its new ports", |list| of(list, "n1")["media_ports"][0] == 31_000);
+    // Nothing used those before, so they are given back, and another member may have them.
+    let given_back =
+        |list: &serde_json::Value| list["media_before"].as_array().is_some_and(Vec::is_empty);
+    first.until("the ports before are free", given_back);
+    let begun = std::time::Instant::now();
+    let args =
+        ["settings", "set", "member.media_ports", "21000-22999", "--member", "n2", "--socket"];
+    while outcome(&args, &second.socket()).0 != Some(0) {
+        assert!(begun.elapsed() < PATIENCE, "{}", logs(&cluster));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let log = second.ask(&["settings", "log"]);
+    let changes = log["changes"].as_array().expect("a list");
+    let said: Vec<_> =
+        changes.iter().map(|one| (one["key"].as_str(), one["member"].as_str())).collect();
+    let of = |key, member| (Some(key), member);
+    let ports = "member.media_ports";
+    let wanted = [of("cluster.wan_ip", None), of(ports, Some("n1")), of(ports, Some("n2"))];
+    assert_eq!(said, wanted, "{log:#}");
+}
+
 /// B4: who drains says so, gives what is new to the others, and ends once nothing is left.
 #[test]
 fn a_member_that_drains_loses_no_call_and_then_ends() {
@@ -165,7 +204,7 @@ fn a_member_without_keys_does_not_start_and_says_how_to_get_them() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("settings.toml");
     let settings = format!(
-        "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:0\"\n[cluster]\nstate = \"{}\"\n\
+        "[[sip.listen]]\ntransport = \"udp\"\naddress = \"127.0.0.1:15060\"\n[cluster]\nstate = \"{}\"\n\
          listen = \"127.0.0.1:7443\"\n[control]\nsocket = \"{}\"\n",
         folder.path().join("keys").display(),
         folder.path().join("control.sock").display()

@@ -3,6 +3,7 @@
 
 mod bundle;
 mod calls;
+mod changes;
 mod exhaustion;
 mod marking;
 mod ng;

@@ -31,15 +31,21 @@ impl Node {
     /// Starts a node with an open domain, one worker and these `[media]` keys on an address of the
     /// loopback network that no other test uses, so that all ports on it are ours.
     pub(crate) fn start(media: &str) -> Node {
+        Node::listening(0, media)
+    }
+
+    /// The same, with SIP on this port; `{home}` in the settings is its address.
+    pub(crate) fn listening(port: u16, media: &str) -> Node {
         static NEXT: AtomicU8 = AtomicU8::new(1);
         let [.., high, low] = std::process::id().to_be_bytes();
         let place = NEXT.fetch_add(1, Ordering::Relaxed);
         let home = Ipv4Addr::new(127, 1 + high % 250, low, place);
+        let media = media.replace("{home}", &home.to_string());
         let mut settings = NamedTempFile::new().expect("a temporary file");
         write!(
             settings,
             "[node]\nworkers = 1\n[media]\naddresses = [\"{home}\"]\n{media}\n[ng]\nlisten = \"127.0.0.1:0\"\n\
-             [[sip.listen]]\ntransport = \"udp\"\naddress = \"{home}:0\"\n"
+             [[sip.listen]]\ntransport = \"udp\"\naddress = \"{home}:{port}\"\n"
         )
         .expect("it can be written");
         let mut child = Command::new(env!("CARGO_BIN_EXE_ringfarm"))

@@ -25,7 +25,9 @@ pub struct Generation(pub u32);
 
 /// So many earlier ranges still have ports in use that another change has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("media ports of {0} earlier ranges are still in use; wait until calls that use them have ended")]
+#[error(
+    "media ports of {0} earlier ranges are still in use; wait until calls that use them have ended"
+)]
 pub struct TooManyRanges(pub usize);
 
 /// A lease on a local address.
@@ -245,31 +247,28 @@ impl PortSource for PortTable {
     }
 
     fn usage(&mut self, now: Instant) -> Vec<(IpAddr, Usage)> {
-        let present = self.generation;
-        let of = self.addresses.iter_mut().map(|(_, a)| {
-            (a.address, a.generation == present, a.ports.range(), a.ports.usage(now))
-        });
-        let of: Vec<_> = of.collect();
+        let (present, range) = (self.generation, self.range);
         let mut all: Vec<(IpAddr, Usage)> = Vec::new();
-        for (address, _, range, usage) in of.iter().filter(|(_, is_present, ..)| *is_present) {
-            let earlier = of.iter().filter(|(other, is_present, ..)| other == address && !is_present);
-            let mut usage = *usage;
-            for (_, _, other, before) in earlier {
-                // What is free of the range for new sessions, and cannot be had.
-                if other.overlaps(*range) {
-                    let rest = range.ports().saturating_sub(usage.used + usage.resting);
-                    usage.free = usage.free.min(rest.saturating_sub(before.used + before.resting));
-                }
-                usage = usage.with(*before);
-            }
-            all.push((*address, usage));
+        let (active, earlier): (Vec<_>, Vec<_>) =
+            self.addresses.iter_mut().partition(|(_, a)| a.generation == present);
+        for (_, a) in active {
+            all.push((a.address, a.ports.usage(now)));
         }
-        for (address, _, _, before) in of.iter().filter(|(_, is_present, ..)| !is_present) {
-            match all.iter_mut().find(|(other, _)| other == address) {
-                // Counted already.
-                Some(_) => {}
-                None => all.push((*address, Usage { free: 0, ..*before })),
+        for (_, a) in earlier {
+            let (before, other) = (a.ports.usage(now), a.ports.range());
+            let at = all.iter().position(|(address, _)| *address == a.address);
+            let at = at.unwrap_or_else(|| {
+                // Nobody has asked for a port of the present range there yet.
+                all.push((a.address, Usage { free: range.ports(), ..Usage::default() }));
+                all.len() - 1
+            });
+            let usage = &mut all[at].1;
+            if other.overlaps(range) {
+                // What is in use from before cannot be had.
+                let rest = range.ports().saturating_sub(usage.used + usage.resting);
+                usage.free = usage.free.min(rest.saturating_sub(before.used + before.resting));
             }
+            *usage = usage.with(before);
         }
         all
     }
@@ -328,7 +327,8 @@ mod tests {
         let (mut table, now) = (table(), start_of_time());
         let old = table.take(now, LOCAL, Width::Pair, OWNER, None).unwrap();
         table.set_range(now, PortRange::new(20_000..=20_007).unwrap()).unwrap();
-        assert_eq!(table.usage(now).len(), 1, "what is in use is seen before anything new is");
+        let (_, usage) = table.usage(now)[0];
+        assert_eq!((usage.used, usage.free), (2, 8), "all of the new range is free");
         table.give_back(now, old, Fate::Rest);
         assert_eq!(table.retired(now + REST - Duration::from_millis(1)), [Generation(0)]);
         assert_eq!(table.retired(now + REST), []);
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_range_that_overlaps_the_one_before_gives_no_port_twice() {
         let (mut table, now) = (table(), start_of_time());
-        let mut take = |table: &mut PortTable, now| {
+        let take = |table: &mut PortTable, now| {
             table.take(now, LOCAL, Width::Pair, OWNER, None).map(ports)
         };
         let before: Vec<u16> = (0..3).map(|_| take(&mut table, now).unwrap()).collect();

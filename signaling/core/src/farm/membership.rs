@@ -393,6 +393,13 @@ impl Membership {
         self.sends_itself
     }
 
+    /// Whether nobody sends what this member has to send: it is set to `Relay`, and no farm member is there
+    /// (S22).
+    #[must_use]
+    pub fn has_no_exit(&self) -> bool {
+        self.mode == Mode::Relay && !self.sends_itself && self.takers.is_empty()
+    }
+
     /// Who takes what is new and has this hash; `None`: nobody.
     #[must_use]
     pub fn taker(&self, hash: u64) -> Option<Identity> {

@@ -7,6 +7,7 @@
 //!
 //! Everything here is a pure function of values; the proxy core asks it once a message.
 
+mod counters;
 pub mod key;
 pub mod membership;
 pub mod rendezvous;
@@ -18,6 +19,7 @@ pub mod token;
 use std::fmt;
 use std::num::NonZeroU16;
 
+pub use counters::Counters;
 pub use key::Spread;
 pub use membership::{Earlier, Member, Membership, Mode, PeerState, SipAddress, View};
 pub use router::{Decision, Dropped, Errand, Facts, Home, Refusal, Why, decide};
@@ -72,6 +74,8 @@ pub struct Farm {
     pub tokens: Tokens,
     /// Spreads what is new.
     pub spread: Spread,
+    /// What it has decided.
+    pub counters: Counters,
 }
 
 impl Farm {
@@ -82,6 +86,7 @@ impl Farm {
             membership: Membership::new(own),
             tokens: Tokens::new(secrets),
             spread: Spread::new(&secrets.lasting),
+            counters: Counters::default(),
         }
     }
 

@@ -92,11 +92,12 @@ impl Proxy {
     /// and knows it again.
     pub fn set_farm(&mut self, own: Identity, secrets: &Secrets) {
         let mut farm = Farm::new(own, secrets);
-        let before = self.farm.take().map(|before| before.membership);
-        let lives_on = before.as_ref().is_some_and(|before| before.own() != own);
+        let before = self.farm.take();
+        let lives_on = before.as_ref().is_some_and(|before| before.membership.own() != own);
         if let Some(mut before) = before {
-            before.live_on(own);
-            farm.membership = before;
+            farm.counters = before.counters;
+            before.membership.live_on(own);
+            farm.membership = before.membership;
         }
         self.registrar.share(own.member, &secrets.lasting);
         if lives_on {
@@ -225,7 +226,7 @@ impl Proxy {
         relayed: Option<(Identity, Errand)>,
         asked: u8,
     ) {
-        let Some(farm) = &self.farm else { return };
+        let Some(farm) = &mut self.farm else { return };
         let (transactions, addresses) = (&mut self.transactions, &self.addresses);
         let mut own = Own { transactions, addresses, config: &self.config };
         let facts = Facts {
@@ -233,7 +234,9 @@ impl Proxy {
             relayed: relayed.map(|(_, errand)| errand.why),
             asked,
         };
-        match decide(now, farm, &mut own, facts, &message) {
+        let decision = decide(now, farm, &mut own, facts, &message);
+        farm.counters.note(&decision);
+        match decision {
             Decision::Here => self.admit(now, arrival, message),
             Decision::Relay { to, why } => {
                 self.relay_to(to, Errand { why, asked }, arrival, &message);

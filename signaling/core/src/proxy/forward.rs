@@ -201,7 +201,7 @@ impl Proxy {
         destinations: Vec<Destination>,
         routed: &Routed,
     ) -> Result<(), Answer> {
-        self.check_exit(&context.request)?;
+        self.check_exit()?;
         let purpose = context.purpose;
         let (mut group, mut q) = (0, None);
         for destination in &destinations {

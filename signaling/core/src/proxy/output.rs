@@ -178,6 +178,8 @@ pub enum Notice {
     },
     /// The guard drops messages, or has banned somebody.
     Guard(guard::Report),
+    /// This member is to send through farm members and none is there: a request was answered 503 (S22).
+    NoExit,
     /// Requests begin to be refused for overload, or that is over.
     Overload(overload::Report),
 }
@@ -201,6 +203,10 @@ impl fmt::Display for Notice {
                 write!(f, "malformed message from {source}: {reason}")
             }
             Notice::Guard(report) => report.fmt(f),
+            Notice::NoExit => f.write_str(
+                "answered 503: this member sends through farm members (SIP Farm is \"relay\"), and none is \
+                 there; look at `ringfarm members`, or set member.farm to \"auto\" to let it send itself",
+            ),
             Notice::Overload(report) => report.fmt(f),
         }
     }

@@ -10,7 +10,7 @@ use super::addresses::advertised;
 use super::failures::RETRY_AFTER;
 use super::farm::{FarmOutput, NO_LISTENER};
 use super::inbound::Answer;
-use super::output::Output;
+use super::output::{Notice, Output};
 use crate::farm::membership::{Standing, Whose};
 use crate::farm::{Farm, Identity, Member, Mode};
 use crate::transport::{Target, Transmit, Transport};
@@ -53,12 +53,13 @@ impl Proxy {
     ///
     /// # Errors
     /// 503 if farm members are to send it and there is none.
-    pub(super) fn check_exit(&self, request: &Message) -> Result<(), Answer> {
-        let Some(farm) = self.farm.as_deref().filter(|_| self.relays()) else { return Ok(()) };
-        let taker = farm.membership.taker(farm.spread.of_call(request.call_id()));
-        if taker.is_some() || farm.membership.sends_itself() {
+    pub(super) fn check_exit(&mut self) -> Result<(), Answer> {
+        let Some(farm) = self.farm.as_deref_mut() else { return Ok(()) };
+        if !farm.membership.has_no_exit() {
             return Ok(());
         }
+        farm.counters.no_exit += 1;
+        self.notice(Notice::NoExit);
         Err(Answer::new(503, "No Farm Member To Send Through")
             .with(HeaderName::RetryAfter, RETRY_AFTER))
     }

@@ -237,16 +237,13 @@ impl Membership {
 
     /// New calls have `latest`, as [`Membership::profile`] has said it; of what they had before, calls still
     /// use `earlier`. The rest of it is given back. Without effect if there is news of the profile.
-    pub fn handle_media_used(
-        &mut self,
-        latest: UsedMedia,
-        earlier: &[UsedMedia],
-        now: Instant,
-    ) {
+    pub fn handle_media_used(&mut self, latest: UsedMedia, earlier: &[UsedMedia], now: Instant) {
         self.wake(now);
         if self.own.media.is_some_and(|media| media.used() == latest) {
             self.own.kept.retain(|(address, ports)| {
-                let is = |used: &UsedMedia| used.ports == *ports && used.wan_ip.like(*address) == Some(*address);
+                let is = |used: &UsedMedia| {
+                    used.ports == *ports && used.wan_ip.like(*address) == Some(*address)
+                };
                 earlier.iter().any(is)
             });
         }

@@ -4,7 +4,7 @@ use control_core::cluster::membership::{ChangeError, Output, Ticket};
 use control_core::cluster::{
     Change, FarmSetting, Key, LocalSettings, Scope, SettingKey, SettingsDocument, UnixMillis,
 };
-use control_core::settings::PortRange;
+use control_core::settings::{Effect, PortRange};
 
 use super::world::{World, settled};
 use crate::make::name;
@@ -44,6 +44,34 @@ fn a_farm_setting_that_is_set_anywhere_takes_effect_on_its_member_at_once() {
         world.value(&Key::MemberSettings(name("m2"))).expect("it stands there");
     assert_eq!(document.audit.len(), 1);
     assert_eq!(document.audit[0].by, "ann");
+}
+
+/// Whatever may be set acts without a new start of the member; what calls have of it is kept for them where it
+/// says so.
+#[test]
+fn every_setting_acts_when_its_label_says() {
+    for key in SettingKey::ALL {
+        let mut world = settled(1);
+        let (scope, value) = match key {
+            SettingKey::ClusterWanIp => (Scope::Cluster, "203.0.113.5"),
+            SettingKey::Role => (of("m1"), "backend"),
+            SettingKey::Farm => (of("m1"), "disabled"),
+            SettingKey::CallLegs | SettingKey::Signals => (of("m1"), "remotely"),
+            SettingKey::Capacity => (of("m1"), "7"),
+            SettingKey::MediaPorts => (of("m1"), "40000-40007"),
+            SettingKey::WanIp => (of("m1"), "203.0.113.6"),
+        };
+        let before = world.processes[0].membership.profile();
+        let ticket = set(&mut world, 0, scope, key, value);
+        world.run(3_000);
+        assert_eq!(answer(&world, 0, ticket), Some(Ok(())), "{key}");
+        let after = world.processes[0].membership.profile();
+        assert_ne!(after, before, "{key} acts at once");
+        assert_eq!(world.view().members[0].profile, after, "{key} is told");
+        let is_media = (after.media_ports, after.wan_ip) != (before.media_ports, before.wan_ip);
+        let label = if is_media { Effect::Drain } else { Effect::Live };
+        assert_eq!(key.effect(), label, "{key}");
+    }
 }
 
 #[test]

@@ -80,7 +80,9 @@ impl<C: Calls> MediaChange<C> {
         if wanted.ports != ports {
             match change.calls.set_ports(wanted.ports) {
                 Ok(generation) => (change.latest, change.generation) = (wanted, generation),
-                Err(why) => tracing::error!(ports = %wanted.ports, "media ports are not used: {why}"),
+                Err(why) => {
+                    tracing::error!(ports = %wanted.ports, "media ports are not used: {why}")
+                }
             }
         }
         change

@@ -17,12 +17,12 @@ use control_core::cluster::{Change, Load, MemberName, Scope, SettingsDocument};
 use control_core::settings::Settings;
 use tokio::sync::oneshot;
 
-use super::membership::{self, Present};
+use super::membership::{self, End, Present};
 use super::mesh::{MeshFigures, MeshHandle, Wake};
 use crate::node::farm::FarmParts;
-use crate::node::media::MediaSide;
 #[cfg(doc)]
 use crate::node::farm::Link;
+use crate::node::media::MediaSide;
 
 /// How long the member's thread may take to end: its goodbyes to the engine and to the others.
 const STOP_WITHIN: Duration = Duration::from_secs(4);
@@ -100,6 +100,22 @@ impl MemberHandle {
     /// How the mesh does.
     pub(crate) fn mesh(&self) -> MeshFigures {
         self.mesh.figures()
+    }
+
+    /// Why the cluster does not have this node as a member any more.
+    pub(crate) fn refused(&self) -> Option<String> {
+        match &self.present().end {
+            Some(End::Refused(why)) => Some(why.to_string()),
+            Some(End::Left) | None => None,
+        }
+    }
+
+    /// The host has other addresses, which the others may be told as those of wildcard listeners (S50).
+    pub(crate) fn look_at_addresses(&self, settings: &Settings) {
+        let told = local::local(settings).map(|local| self.membership.local(local));
+        if let Err(error) = told.and_then(|told| told.map_err(Into::into)) {
+            tracing::warn!("the cluster is not told of the host's addresses: {error:#}");
+        }
     }
 
     /// This member takes no new work any more (B4).

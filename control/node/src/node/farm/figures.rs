@@ -1,6 +1,6 @@
 //! What is counted of the farm.
 
-use signaling_core::farm::{Membership, Mode, Why};
+use signaling_core::farm::{Counters, Farm, Mode, Why};
 
 /// What the signaling thread counts of the farm, and how it stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +35,10 @@ pub(crate) struct FarmFigures {
     pub(crate) joining: bool,
     /// Whether it sees fewer than half of the farm.
     pub(crate) minority: bool,
+    /// Whether it is to send through farm members and none is there (S22).
+    pub(crate) no_exit: bool,
+    /// What the router has decided.
+    pub(crate) counters: Counters,
 }
 
 /// The place of a reason in [`FarmFigures::relayed_out`].
@@ -44,13 +48,15 @@ pub(super) fn place(why: Why) -> usize {
 
 impl FarmFigures {
     /// With how the member stands now.
-    pub(super) fn standing(self, membership: Option<&Membership>) -> FarmFigures {
-        let Some(membership) = membership else { return self };
+    pub(super) fn standing(self, farm: Option<&Farm>) -> FarmFigures {
+        let Some(Farm { membership, counters, .. }) = farm else { return self };
         FarmFigures {
             mode: membership.mode(),
             draining: membership.is_draining(),
             joining: membership.is_joining(),
             minority: membership.is_minority(),
+            no_exit: membership.has_no_exit(),
+            counters: *counters,
             ..self
         }
     }

@@ -64,6 +64,8 @@ pub(super) struct FarmSide {
     /// The listeners, by their places.
     listeners: Vec<(Transport, SocketAddr)>,
     figures: FarmFigures,
+    /// As it was said last.
+    has_no_exit: bool,
 }
 
 impl FarmSide {
@@ -81,12 +83,13 @@ impl FarmSide {
             failed: Vec::new(),
             listeners,
             figures: FarmFigures::default(),
+            has_no_exit: false,
         }
     }
 
     pub(super) fn figures(&self, proxy: &Proxy) -> FarmFigures {
         let figures = FarmFigures { copies: self.copies.taken, ..self.figures };
-        figures.standing(proxy.farm().map(|farm| &farm.membership))
+        figures.standing(proxy.farm())
     }
 
     /// Takes what other members have sent and what has become of them.
@@ -169,6 +172,23 @@ impl FarmSide {
                 view.members.iter_mut().filter(is_own).for_each(|member| member.draining = true);
             }
             proxy.set_membership(now, view);
+            self.look_at_exit(proxy);
+        }
+    }
+
+    /// Raises the alarm as soon as nobody sends for this member (S22), and says when that is over.
+    fn look_at_exit(&mut self, proxy: &Proxy) {
+        let has_no_exit = proxy.farm().is_some_and(|farm| farm.membership.has_no_exit());
+        if has_no_exit == std::mem::replace(&mut self.has_no_exit, has_no_exit) {
+            return;
+        }
+        if has_no_exit {
+            tracing::warn!(
+                "this member sends through farm members, and none is there: what it has to send is \
+                 answered 503; look at `ringfarm members`, or set member.farm to \"auto\""
+            );
+        } else {
+            tracing::warn!("what this member has to send can be sent again");
         }
     }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use control_core::cluster::membership::Standing;
 use control_core::mesh::Health;
-use signaling_core::farm::Why;
+use signaling_core::farm::{Counters, Why};
 
 use super::{Kind, Page, label};
 use crate::cluster::engine::EngineState;
@@ -21,7 +21,12 @@ pub(super) fn farm(page: &mut Page, farm: &FarmFigures) {
     let help = "Messages that other members have given to this one, by why.";
     let name = "ringfarm_farm_relayed_in_total";
     page.family(Kind::Counter, name, help, whys().zip(farm.relayed_in));
+    let decided = Counters::KINDS.iter().map(|kind| label("decision", kind));
+    let help = "Messages by what the farm's router has decided.";
+    let name = "ringfarm_farm_decisions_total";
+    page.family(Kind::Counter, name, help, decided.zip(farm.counters.decided));
     for (name, help, value) in [
+        ("no_exit_refused", "Requests refused for want of a sender.", farm.counters.no_exit),
         ("relay_failed", "Messages that another member could not be given.", farm.relay_failed),
         ("written_out", "Messages written to connections of other members.", farm.written_out),
         ("written_in", "Messages of others written to connections here.", farm.written_in),
@@ -37,6 +42,7 @@ pub(super) fn farm(page: &mut Page, farm: &FarmFigures) {
     for (name, help, is_so) in [
         ("draining", "1 while this member takes nothing new.", farm.draining),
         ("joining", "1 while this member has just come and takes nothing new yet.", farm.joining),
+        ("no_exit", "1 while no farm member sends for this one, as it is set to.", farm.no_exit),
         ("minority", "1 while it sees fewer than half of the farm.", farm.minority),
     ] {
         page.one(Kind::Gauge, &format!("ringfarm_farm_{name}"), help, u8::from(is_so));

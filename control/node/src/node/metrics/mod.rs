@@ -18,8 +18,8 @@ use signaling_core::proxy::output::CallEnd;
 use signaling_core::wire::Defect;
 use signaling_net::tls::Certificate;
 
-use super::Shared;
 use super::host_addresses::Named;
+use super::{Shared, cpu};
 use crate::cluster::member::MemberHandle;
 pub(super) use figures::{Figures, OverloadFigures, Tally};
 pub(crate) use page::{Kind, Page, label};
@@ -68,6 +68,9 @@ fn metrics(shared: &Shared, engine: &Weak<Engine>, member: Option<&MemberHandle>
     let mut page = Page::default();
     let ready = u8::from(is_ready(shared, member));
     page.one(Kind::Gauge, "ringfarm_ready", "1 while the node takes new work.", ready);
+    let used = cpu::used().as_secs_f64();
+    let help = "Processor time that the process has used, in seconds.";
+    page.one(Kind::Counter, "ringfarm_cpu_seconds_total", help, used);
     signaling(&mut page, &figures);
     overload(&mut page, &figures.overload);
     transports(&mut page, &figures.net);
@@ -247,6 +250,8 @@ fn ports(page: &mut Page, engine: &Engine) {
         ]
     });
     page.family(Kind::Gauge, "ringfarm_media_ports", "Media ports by state.", states);
+    let help = "Earlier ranges of media ports that calls still use.";
+    page.one(Kind::Gauge, "ringfarm_media_ranges_before", help, engine.ports_retired().len());
     let cut = usage.iter().map(|(address, usage)| (label("address", address), usage.rests_cut));
     let help = "Rests of media ports that ended early.";
     page.family(Kind::Counter, "ringfarm_media_rests_cut_total", help, cut);

@@ -33,6 +33,7 @@ fn unserved(bench: &Bench) -> Vec<Unserved> {
         | Notice::TableFull { .. }
         | Notice::Malformed { .. }
         | Notice::Guard(_)
+        | Notice::NoExit
         | Notice::Overload(_) => None,
     };
     bench.notices.iter().filter_map(family).collect()

@@ -81,6 +81,9 @@ fn without_a_farm_member_a_backend_refuses_or_sends_by_itself_as_it_is_set() {
             assert_eq!(last.top_via().host_text(), "192.0.2.1");
         } else {
             assert_eq!(last.status(), Some(503), "{}", show(&last));
+            let known = farm.members[2].proxy.farm().expect("a member");
+            assert!(known.membership.has_no_exit(), "the alarm");
+            assert_eq!(known.counters.no_exit, 1);
         }
     }
 }
