@@ -91,6 +91,18 @@ fn escaped(text: &str) -> String {
         .collect()
 }
 
+/// What was violated, each on a line, and how to see it again.
+pub(crate) fn violated<V: fmt::Display>(
+    violations: &[V],
+    command: impl FnOnce() -> String,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
+    for violation in violations {
+        write!(f, "\n  {violation}")?;
+    }
+    if violations.is_empty() { Ok(()) } else { write!(f, "\n  again: {}", command()) }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let c = &self.counts;
@@ -110,12 +122,6 @@ impl fmt::Display for Report {
             self.events,
             self.simulated.as_secs_f64(),
         )?;
-        for violation in &self.violations {
-            write!(f, "\n  {violation}")?;
-        }
-        if !self.violations.is_empty() {
-            write!(f, "\n  again: {}", self.command())?;
-        }
-        Ok(())
+        violated(&self.violations, || self.command(), f)
     }
 }

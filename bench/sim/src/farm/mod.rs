@@ -112,12 +112,6 @@ impl fmt::Display for Report {
             self.events,
             self.simulated.as_secs_f64(),
         )?;
-        for violation in &self.violations {
-            write!(f, "\n  {violation}")?;
-        }
-        if !self.violations.is_empty() {
-            write!(f, "\n  again: {}", self.command())?;
-        }
-        Ok(())
+        crate::report::violated(&self.violations, || self.command(), f)
     }
 }

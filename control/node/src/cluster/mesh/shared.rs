@@ -249,6 +249,8 @@ impl Shared {
                 tracing::warn!(member = %peer.name, %incarnation, refused, "is down");
                 if let Some(link) = &peer.state().link {
                     link.kill.notify_one();
+                    // Who is told of it below finds no queue to it any more.
+                    peer.out.close();
                 }
                 peer.changed.notify_one();
                 self.tell(&MeshEvent::PeerDown { member, incarnation, refused });

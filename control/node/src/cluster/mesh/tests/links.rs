@@ -56,9 +56,11 @@ fn many_pairs_that_dial_at_the_same_time_all_settle_on_one_connection() {
 #[test]
 fn a_member_that_nobody_named_is_taken_for_as_long_as_it_is_there() {
     let cluster = Cluster::new(1);
-    let (mut one, two) = (cluster.start(1), cluster.start(2));
+    let (mut one, mut two) = (cluster.start(1), cluster.start(2));
     two.know(&[&one]);
     one.await_up(2);
+    // Before, it has no connection that it could say goodbye on.
+    two.await_up(1);
     two.mesh.stop();
     assert_eq!(one.await_down(2), (Incarnation(1), false), "by its word");
     one.wait("end of it", |one| one.handle().figures().peers.is_empty().then_some(()));
