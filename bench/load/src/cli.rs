@@ -2,13 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
 
 use crate::guard::{Guard, ipv4};
 use crate::media::layout::SESSIONS_PER_SOCKET_MAX;
@@ -16,10 +20,15 @@ use crate::media::packet::{PAYLOAD_BYTES_MAX, STAMP_BYTES, Shape};
 use crate::progress::Event;
 use crate::sip::message::SIP_PORT;
 use crate::sip::timers::T1_DEFAULT;
+use crate::sip::wire::Streaming;
+use crate::sipbench::Transport;
 use crate::users::Users;
 
 /// Most calls of one run: more than the 16,000 A/V sessions that one IP address's 64,000 ports carry.
 pub const SESSIONS_MAX: u32 = 20_000;
+
+/// Most connections of either side: each is looked at whenever something has come by any.
+pub const CONNECTIONS_MAX: u32 = 256;
 
 /// Most seconds that a run may last: a day.
 pub const DEADLINE_SECONDS_MAX: u64 = 86_400;
@@ -102,13 +111,26 @@ impl FromStr for PortRange {
 /// Generate A/V calls through a SIP node and measure what it does with them.
 #[derive(Args, Clone, Debug)]
 pub struct LoadArgs {
-    /// The SIP address (UDP) of the node under test.
+    /// The SIP address of the node under test.
     #[arg(value_name = "ADDRESS:PORT", required_unless_present = "direct")]
     pub target: Option<SocketAddr>,
 
     /// Call without a node, callers to callees, to measure the generator itself.
     #[arg(long, conflicts_with = "target")]
     pub direct: bool,
+
+    /// What SIP travels on.
+    #[arg(long, value_enum, default_value_t = Transport::Udp)]
+    pub transport: Transport,
+
+    /// Connections of the callers, and as many of the callees, over tcp and tls: users share them, and
+    /// calls to a user come by the connection that it has registered by.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub connections: u32,
+
+    /// Who vouches for the node's certificate, which has to name the target's address (PEM; tls needs it).
+    #[arg(long, value_name = "FILE")]
+    pub tls_authority: Option<PathBuf>,
 
     /// Also allow packets to this address; otherwise only loopback may be loaded.
     #[arg(long, value_name = "ADDRESS")]
@@ -245,6 +267,8 @@ pub struct LoadArgs {
 pub(crate) struct Plan {
     /// `None`: direct.
     pub(crate) target: Option<SocketAddrV4>,
+    /// `None`: over UDP.
+    pub(crate) streaming: Option<Streaming>,
     pub(crate) bind: Ipv4Addr,
     pub(crate) guard: Guard,
     pub(crate) users: Users,
@@ -282,6 +306,7 @@ impl LoadArgs {
             None => None,
         };
         ensure!(self.direct == target.is_none(), "give a target or --direct");
+        let streaming = self.streaming(target)?;
         let users = self.read_users(target.unwrap_or(SocketAddrV4::new(bind, SIP_PORT)))?;
         let video = (!self.no_video)
             .then(|| Shape::video(self.video_fps, self.video_packets, self.video_bytes as usize));
@@ -289,6 +314,7 @@ impl LoadArgs {
         let machine = crate::os::cores().len();
         Ok(Plan {
             target,
+            streaming,
             bind,
             guard,
             users,
@@ -299,8 +325,26 @@ impl LoadArgs {
         })
     }
 
+    /// The connections that are asked for.
+    fn streaming(&self, target: Option<SocketAddrV4>) -> Result<Option<Streaming>> {
+        let is_secure = self.transport == Transport::Tls;
+        ensure!(
+            self.tls_authority.is_some() == is_secure,
+            "--tls-authority FILE: give it with --transport tls, and only then"
+        );
+        if self.transport == Transport::Udp {
+            return Ok(None);
+        }
+        let server = target.with_context(|| {
+            format!("--transport {}: --direct is over UDP", self.transport.name())
+        })?;
+        let tls = self.tls_authority.as_ref().map(|path| trusting(path)).transpose()?;
+        Ok(Some(Streaming { server, connections: self.connections, tls }))
+    }
+
     fn check_numbers(&self) -> Result<()> {
         within("sessions", self.sessions, 1, SESSIONS_MAX)?;
+        within("connections", self.connections, 1, CONNECTIONS_MAX)?;
         within("users", self.users.unwrap_or(1), 1, SESSIONS_MAX)?;
         let day = DEADLINE_SECONDS_MAX as f64;
         within("seconds", self.seconds, 0.0, day)?;
@@ -365,6 +409,23 @@ impl LoadArgs {
         let seconds = pace + timeouts + waits + self.seconds;
         Duration::from_secs_f64(seconds.min(DEADLINE_SECONDS_MAX as f64))
     }
+}
+
+/// A client's side of TLS that trusts who is in this file.
+fn trusting(path: &Path) -> Result<Arc<ClientConfig>> {
+    let place = || format!("--tls-authority {}", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).with_context(place)? {
+        roots.add(certificate.with_context(place)?).with_context(place)?;
+    }
+    ensure!(!roots.is_empty(), "{}: there is no certificate in it", place());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("the TLS versions")?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
 }
 
 /// Runs the load as the arguments say and writes to standard output; succeeds only if the run was

@@ -1,4 +1,4 @@
-//! The built-in load generator: A/V calls over SIP (UDP) and RTP through a node under test.
+//! The built-in load generator: A/V calls over SIP (UDP, TCP, TLS) and RTP through a node under test.
 //!
 //! It judges with other people's code: SIP by `rsip`, RTP and RTCP by the crates of webrtc-rs; it
 //! depends on no other crate of this project. It is meant to run as a process of its own (see

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 /// The version of the report's shape; grows when a field changes its meaning.
 pub const REPORT_VERSION: u32 = 1;
 
+/// Most calls that are named in a report.
+pub const SUFFERED_CALLS_MAX: usize = 1_000;
+
 /// Median, tail and maximum of a set of times in microseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Quantiles {
@@ -53,6 +56,8 @@ pub struct Report {
     pub version: u32,
     /// Where the SIP went; empty if the callers called the callees directly.
     pub target: String,
+    /// What it travelled on.
+    pub transport: String,
     /// The run was ended early, by whoever listens to its progress.
     pub cancelled: bool,
     /// The run reached its deadline; calls that were not over are among the failed.
@@ -68,6 +73,9 @@ pub struct Report {
     pub failures: Reasons,
     /// Calls with at least one lost RTP packet.
     pub sessions_with_loss: u64,
+    /// The callers' Call-IDs of calls that failed, did not end as planned, or lost a packet: the first
+    /// [`SUFFERED_CALLS_MAX`] of them.
+    pub suffered_calls: Vec<String>,
     /// Calls in which a stream was sent but nothing of it arrived.
     pub sessions_silent: u64,
     /// Calls whose BYE was answered with a 2xx and reached the other side.
@@ -80,6 +88,12 @@ pub struct Report {
     pub registrations_ok: u32,
     /// Users that did not.
     pub registrations_failed: u32,
+    /// Registrations made once more, by another connection.
+    pub registrations_renewed: u32,
+    /// Connections that the server, or the way to it, has ended.
+    pub connections_lost: u32,
+    /// Connections that were opened in their place.
+    pub connections_restored: u32,
     /// Users whose registration could not be taken back at the end.
     pub unregistrations_failed: u32,
     /// Why either did not work.
@@ -203,6 +217,15 @@ impl fmt::Display for Report {
             "registrations",
             format!("{} ok, {} failed", self.registrations_ok, self.registrations_failed),
         )?;
+        if self.connections_lost > 0 {
+            row(
+                "connections",
+                format!(
+                    "{} lost, {} opened in their place, {} registrations renewed",
+                    self.connections_lost, self.connections_restored, self.registrations_renewed
+                ),
+            )?;
+        }
         row("hang-ups", format!("{} ok, {} failed", self.hangups_ok, self.hangups_failed))?;
         row(
             "RTP packets",

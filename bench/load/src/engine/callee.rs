@@ -1,6 +1,5 @@
 //! The called side: rings, answers, and waits for the ACK.
 
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,6 +13,7 @@ use crate::engine::session::{Callee, Caller};
 use crate::engine::{Engine, Wake};
 use crate::ids::{SessionId, Side};
 use crate::sip::dialog::Dialog;
+use crate::sip::hop::Hop;
 use crate::sip::{message, sdp, server};
 
 impl Engine {
@@ -30,7 +30,7 @@ impl Engine {
         side: Side,
         key: &Arc<str>,
         request: Request,
-        source: SocketAddrV4,
+        source: Hop,
         now: Instant,
     ) {
         let known = match side {
@@ -60,7 +60,7 @@ impl Engine {
         &mut self,
         key: &Arc<str>,
         request: &Request,
-        source: SocketAddrV4,
+        source: Hop,
         code: StatusCode,
         now: Instant,
     ) {
@@ -72,7 +72,7 @@ impl Engine {
         session: SessionId,
         key: &Arc<str>,
         request: Request,
-        source: SocketAddrV4,
+        source: Hop,
         now: Instant,
     ) {
         match self.plan.args.callee {
@@ -99,8 +99,7 @@ impl Engine {
 
     fn contact(&self, session: SessionId) -> Vec<Header> {
         let name = &user_of(&self.plan, Side::Callee, session.0).name;
-        let local = self.wire.address(Side::Callee);
-        vec![Header::Contact(format!("<sip:{name}@{local}>").into())]
+        vec![Header::Contact(self.local(Side::Callee, session).contact(name).into())]
     }
 
     /// Answers a call that has rung long enough.
@@ -188,7 +187,7 @@ impl Engine {
         key: &Arc<str>,
         invite: &Arc<str>,
         request: &Request,
-        source: SocketAddrV4,
+        source: Hop,
         now: Instant,
     ) {
         let Some(transaction) = self.servers.get(invite) else {

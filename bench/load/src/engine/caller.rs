@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use rsip::{Header, Method, Response};
 
 use crate::engine::outcome::Failure;
-use crate::engine::register::{CHALLENGES_MAX, refused_credentials, user_of};
+use crate::engine::register::{CHALLENGES_MAX, refused_credentials, user_number, user_of};
 use crate::engine::session::{Caller, Inviting};
 use crate::engine::{Engine, Owner, Wake};
 use crate::ids::{Kind, SessionId, Side};
 use crate::media::flow::Remote;
 use crate::sip::dialog::Dialog;
+use crate::sip::hop::{Hop, Local};
 use crate::sip::message::{self, Opening};
 use crate::sip::{auth, sdp};
 
@@ -43,7 +44,7 @@ impl Engine {
         self.send_invite(session, None, now);
     }
 
-    fn call_id(&self, session: SessionId) -> String {
+    pub(crate) fn call_id(&self, session: SessionId) -> String {
         format!("call-{:016x}-{}", self.run, session.0)
     }
 
@@ -51,12 +52,20 @@ impl Engine {
         let callee = &user_of(&self.plan, Side::Callee, session.0).name;
         match self.plan.target {
             Some(_) => format!("sip:{callee}@{}", self.plan.users.domain),
-            None => format!("sip:{callee}@{}", self.wire.address(Side::Callee)),
+            None => self.local(Side::Callee, session).uri(callee),
         }
     }
 
-    fn first_hop(&self) -> SocketAddrV4 {
-        self.plan.target.unwrap_or_else(|| self.wire.address(Side::Callee))
+    /// Where the user of `side` in `session` is.
+    pub(crate) fn local(&self, side: Side, session: SessionId) -> Local {
+        self.wire.local(side, user_number(&self.plan, side, session.0))
+    }
+
+    /// The way of the user of `side` to `address`, or where it sends everything.
+    pub(crate) fn hop(&self, side: Side, session: SessionId, address: Option<SocketAddrV4>) -> Hop {
+        let address = address.or(self.plan.target);
+        let address = address.unwrap_or_else(|| self.local(side.other(), session).address);
+        self.wire.hop(side, user_number(&self.plan, side, session.0), address)
     }
 
     /// The RTP addresses of `side` in `session`, by kind.
@@ -71,7 +80,7 @@ impl Engine {
     fn send_invite(&mut self, session: SessionId, credentials: Option<Header>, now: Instant) {
         let Caller::Inviting(inviting) = &self.session(session).caller else { return };
         let (branch, cseq) = (Arc::clone(&inviting.branch), inviting.cseq);
-        let local = self.wire.address(Side::Caller);
+        let local = self.local(Side::Caller, session);
         let uri_text = self.invite_uri(session);
         let Ok(uri) = message::uri(&uri_text) else {
             return self.fail(session, Failure::BadOffer(format!("URI {uri_text}")), now);
@@ -87,7 +96,7 @@ impl Engine {
             cseq,
         };
         let mut more = vec![
-            Header::Contact(format!("<sip:{name}@{local}>").into()),
+            Header::Contact(local.contact(name).into()),
             Header::Allow(message::ALLOW.into()),
             Header::Other(SESSION_HEADER.into(), format!("{:016x}-{}", self.run, session.0)),
             Header::ContentType("application/sdp".into()),
@@ -95,9 +104,12 @@ impl Engine {
         more.extend(credentials);
         let offer = sdp::write(session.0, self.media_addresses(session, Side::Caller));
         let request = message::request(Method::Invite, uri, &opening, more, offer.into_bytes());
-        let hop = self.first_hop();
+        let hop = self.hop(Side::Caller, session, None);
         self.calls.insert((Side::Caller, call_id), session);
-        self.send_request(Owner::Invite(session), (Side::Caller, hop), &branch, request, now);
+        let owner = Owner::Invite(session);
+        if !self.send_request(owner, (Side::Caller, hop), &branch, request, now) {
+            self.fail(session, Failure::TargetNotAllowed, now);
+        }
     }
 
     pub(crate) fn on_invite_response(
@@ -159,7 +171,7 @@ impl Engine {
             Caller::Up(dialog) if tag.ok().flatten().as_ref() == Some(&dialog.remote_tag) => {
                 self.acknowledge_again(session);
             }
-            Caller::Up(_) => self.refuse_fork(key, response, now),
+            Caller::Up(_) => self.refuse_fork(session, key, response, now),
             Caller::Gone => self.acknowledge_again(session),
             Caller::Waiting => self.counters.unexpected += 1,
         }
@@ -219,11 +231,10 @@ impl Engine {
     /// not be sent to.
     fn acknowledge(&mut self, session: SessionId) -> bool {
         let branch = self.new_branch();
-        let local = self.wire.address(Side::Caller);
-        let fallback = self.first_hop();
+        let local = self.local(Side::Caller, session);
         let Some(dialog) = self.session(session).dialog_mut(Side::Caller) else { return true };
         let (ack, hop) = dialog.request(Method::Ack, &branch, local, Vec::new());
-        let ack = (ack.to_string().into_bytes(), hop.unwrap_or(fallback));
+        let ack = (ack.to_string().into_bytes(), self.hop(Side::Caller, session, hop));
         let sent = self.wire.send(Side::Caller, ack.1, &ack.0);
         self.session(session).ack = Some(ack);
         sent
@@ -237,15 +248,21 @@ impl Engine {
     }
 
     /// A second callee has answered (RFC 3261 13.2.2.4): it is acknowledged and hung up on.
-    fn refuse_fork(&mut self, key: &Arc<str>, response: &Response, now: Instant) {
+    fn refuse_fork(
+        &mut self,
+        session: SessionId,
+        key: &Arc<str>,
+        response: &Response,
+        now: Instant,
+    ) {
         self.counters.unexpected += 1;
         let Some(transaction) = self.clients.get(key) else { return };
         let Ok(mut dialog) = Dialog::of_caller(&transaction.request, response) else { return };
-        let local = self.wire.address(Side::Caller);
+        let local = self.local(Side::Caller, session);
         for method in [Method::Ack, Method::Bye] {
             let branch = self.new_branch();
             let (request, hop) = dialog.request(method, &branch, local, Vec::new());
-            let hop = (Side::Caller, hop.unwrap_or_else(|| self.first_hop()));
+            let hop = (Side::Caller, self.hop(Side::Caller, session, hop));
             if method == Method::Ack {
                 self.wire.send(hop.0, hop.1, request.to_string().as_bytes());
             } else {

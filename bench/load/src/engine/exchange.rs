@@ -1,6 +1,5 @@
 //! Messages in and out: matches responses and requests to transactions, and runs their timers.
 
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use crate::engine::outcome::Failure;
 use crate::engine::{Engine, Owner, Wake};
 use crate::ids::Side;
 use crate::sip::client::{self, ClientTx, Heard};
+use crate::sip::hop::Hop;
 use crate::sip::message;
 use crate::sip::server::{self, ServerTx};
 
@@ -31,7 +31,7 @@ impl Engine {
     pub(crate) fn send_request(
         &mut self,
         owner: Owner,
-        (side, destination): (Side, SocketAddrV4),
+        (side, destination): (Side, Hop),
         branch: &Arc<str>,
         request: Request,
         now: Instant,
@@ -200,7 +200,7 @@ impl Engine {
         &mut self,
         side: Side,
         request: Request,
-        source: SocketAddrV4,
+        source: Hop,
         now: Instant,
     ) -> Result<()> {
         let (branch, sent_by) = message::branch(&request)?;
@@ -260,7 +260,7 @@ impl Engine {
         side: Side,
         key: &Arc<str>,
         request: &Request,
-        source: SocketAddrV4,
+        source: Hop,
         now: Instant,
     ) {
         let invite = request.method == Method::Invite;
@@ -280,7 +280,7 @@ impl Engine {
         &mut self,
         key: &Arc<str>,
         request: &Request,
-        source: SocketAddrV4,
+        source: Hop,
         (code, more, body): (StatusCode, Vec<Header>, Vec<u8>),
         now: Instant,
     ) {

@@ -1,6 +1,5 @@
 //! The end of calls: BYE, planned or not.
 
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,6 +11,7 @@ use crate::engine::register::{CHALLENGES_MAX, refused_credentials, user_of};
 use crate::engine::session::{Callee, Caller, Hangup, Outcome};
 use crate::engine::{Engine, Owner};
 use crate::ids::{SessionId, Side};
+use crate::sip::hop::Hop;
 use crate::sip::{auth, message};
 
 impl Engine {
@@ -31,7 +31,13 @@ impl Engine {
         self.send_bye(session, side, Vec::new(), now);
     }
 
-    fn send_bye(&mut self, session: SessionId, side: Side, more: Vec<Header>, now: Instant) {
+    pub(crate) fn send_bye(
+        &mut self,
+        session: SessionId,
+        side: Side,
+        more: Vec<Header>,
+        now: Instant,
+    ) {
         let owner = Owner::Bye(session, side);
         if self.bye(owner, session, side, more, now) == Some(false) {
             self.hangup_failed(session, &Failure::TargetNotAllowed, now);
@@ -48,11 +54,10 @@ impl Engine {
         now: Instant,
     ) -> Option<bool> {
         let branch = self.new_branch();
-        let local = self.wire.address(side);
-        let fallback = self.plan.target.unwrap_or_else(|| self.wire.address(side.other()));
+        let local = self.local(side, session);
         let dialog = self.session(session).dialog_mut(side)?;
         let (request, hop) = dialog.request(Method::Bye, &branch, local, more);
-        let hop = (side, hop.unwrap_or(fallback));
+        let hop = (side, self.hop(side, session, hop));
         Some(self.send_request(owner, hop, &branch, request, now))
     }
 
@@ -74,6 +79,12 @@ impl Engine {
                     self.hangup_failed(session, &Failure::ByeNotDelivered, now);
                 }
             }
+            // The first one has done it.
+            481 if self.session(session).bye_repeats && self.session(session).bye_received => {
+                self.session(session).leave(side);
+                self.counters.hangups_ok += 1;
+                self.hangup_over(session);
+            }
             401 | 407 => self.on_bye_challenge(session, side, response, now),
             _ => {
                 let failure = Failure::refused(Method::Bye, response);
@@ -91,7 +102,7 @@ impl Engine {
     ) {
         let cnonce = self.token();
         let branch = self.new_branch();
-        let local = self.wire.address(side);
+        let local = self.local(side, session);
         let state = self.session(session);
         state.bye_challenges += 1;
         if state.bye_challenges > CHALLENGES_MAX {
@@ -115,6 +126,7 @@ impl Engine {
         if self.session(session).hangup != Hangup::Begun {
             return;
         }
+        self.session(session).hangup_failed = true;
         outcome::note(&mut self.counters.hangup_failures, failure);
         self.counters.hangups_failed += 1;
         self.hangup_over(session);
@@ -164,7 +176,7 @@ impl Engine {
         side: Side,
         key: &Arc<str>,
         request: &Request,
-        source: SocketAddrV4,
+        source: Hop,
         now: Instant,
     ) {
         let call_id = message::call_id(request).unwrap_or_default().to_owned();

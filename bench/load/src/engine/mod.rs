@@ -3,6 +3,7 @@
 
 mod callee;
 mod caller;
+mod connections;
 mod exchange;
 mod hangup;
 mod outcome;
@@ -81,6 +82,9 @@ pub(crate) struct Counters {
     pub(crate) registration_failures: Reasons,
     pub(crate) registered: u32,
     pub(crate) registrations_failed: u32,
+    pub(crate) registrations_renewed: u32,
+    pub(crate) connections_lost: u32,
+    pub(crate) connections_restored: u32,
     pub(crate) unregistered: u32,
     pub(crate) unregistrations_failed: u32,
     pub(crate) up: u32,
@@ -107,6 +111,9 @@ impl Counters {
             registration_failures: Reasons::new(),
             registered: 0,
             registrations_failed: 0,
+            registrations_renewed: 0,
+            connections_lost: 0,
+            connections_restored: 0,
             unregistered: 0,
             unregistrations_failed: 0,
             up: 0,
@@ -142,6 +149,8 @@ pub(crate) struct Engine {
     pub(crate) sessions: Vec<Session>,
     /// The calls by the side and the Call-ID that it sees.
     pub(crate) calls: HashMap<(Side, String), SessionId>,
+    /// Calls whose BYE waits for a connection, by the side that hangs up and the connection's number.
+    pub(crate) byes_waiting: Vec<(Side, u32, SessionId)>,
     pub(crate) next_call: u32,
     pub(crate) next_hangup: u32,
     /// Makes branches, tags and cnonces distinct.
@@ -187,6 +196,7 @@ pub(crate) fn run(
         }
         engine.wire.wait(engine.idle_time(now, snapshots.next_at()));
         engine.listen();
+        engine.mind_connections(Instant::now());
     }
     let last = snapshots.last(&engine, Instant::now());
     // The run is over: there is nothing left that a break could end.
@@ -199,7 +209,7 @@ impl Engine {
         let now = Instant::now();
         let run = os::random_u64();
         os::raise_descriptor_limit()?;
-        let wire = Wire::bind(plan.bind, plan.guard.clone())?;
+        let wire = Wire::open(plan.bind, plan.streaming.as_ref(), plan.guard.clone())?;
         let media = MediaPlane::start(&MediaConfig {
             sessions: plan.args.sessions,
             sessions_per_socket: plan.args.sessions_per_socket.min(plan.args.sessions),
@@ -232,6 +242,7 @@ impl Engine {
             registrations,
             sessions: (0..plan.args.sessions).map(|_| Session::new()).collect(),
             calls: HashMap::new(),
+            byes_waiting: Vec::new(),
             next_call: 0,
             next_hangup: 0,
             serial: 0,

@@ -46,6 +46,8 @@ pub(crate) enum Failure {
     StillListed,
     /// The peer named an address that may not be sent to.
     TargetNotAllowed,
+    /// The connection by which the answer was to come has ended.
+    ConnectionLost,
     /// The run's deadline came first.
     Deadline,
     /// The run was ended early.
@@ -88,6 +90,7 @@ impl fmt::Display for Failure {
             Failure::NotListed => f.write_str("REGISTER accepted without our contact"),
             Failure::StillListed => f.write_str("contact still listed after its removal"),
             Failure::TargetNotAllowed => f.write_str("the peer named an address not allowed"),
+            Failure::ConnectionLost => f.write_str("the connection to the server was lost"),
             Failure::Deadline => f.write_str("the run's deadline was reached"),
             Failure::Cancelled => f.write_str("the run was cancelled"),
         }

@@ -1,5 +1,6 @@
 //! REGISTER with digest authentication (RFC 3261 10.2).
 
+use std::net::SocketAddrV4;
 use std::time::Instant;
 
 use rsip::headers::UntypedHeader;
@@ -10,7 +11,9 @@ use crate::engine::outcome::{self, Failure};
 use crate::engine::{Engine, Owner};
 use crate::ids::Side;
 use crate::sip::auth;
+use crate::sip::hop::{Hop, Local};
 use crate::sip::message::{self, Opening};
+use crate::sipbench::Transport;
 use crate::users::User;
 
 /// Asked lifetime of a registration in seconds: longer than most runs.
@@ -31,6 +34,10 @@ pub(crate) struct Registration {
     challenges: u32,
     started: Option<Instant>,
     pub(crate) is_registered: bool,
+    /// An answer is awaited.
+    pub(crate) is_pending: bool,
+    /// It is being made once more, by another connection.
+    is_renewal: bool,
     /// The registration is being taken back.
     is_leaving: bool,
 }
@@ -54,6 +61,8 @@ impl Registration {
                 challenges: 0,
                 started: None,
                 is_registered: false,
+                is_pending: false,
+                is_renewal: false,
                 is_leaving: false,
             })
             .collect()
@@ -81,6 +90,7 @@ impl Engine {
         registration.call_id = format!("reg-{call_id}");
         registration.tag = tag;
         registration.started = Some(now);
+        registration.is_pending = true;
         self.registering += 1;
         self.send_register(at, None, now);
     }
@@ -91,18 +101,41 @@ impl Engine {
         let registration = &mut self.registrations[at];
         registration.is_leaving = true;
         registration.challenges = 0;
-        self.registering += 1;
+        let is_under_way = std::mem::replace(&mut registration.is_pending, true);
+        registration.is_renewal = false;
+        self.registering += u32::from(!is_under_way);
         self.send_register(at, None, now);
+    }
+
+    /// Sends registration `at` again, since there is another connection for it.
+    pub(crate) fn register_again(&mut self, at: usize, now: Instant) {
+        let registration = &mut self.registrations[at];
+        if registration.is_pending {
+            // What was asked by the connection that is lost is asked again.
+        } else if registration.is_registered && !registration.is_leaving {
+            (registration.is_pending, registration.is_renewal) = (true, true);
+            self.registering += 1;
+        } else {
+            return;
+        }
+        self.registrations[at].challenges = 0;
+        self.send_register(at, None, now);
+    }
+
+    /// The connection of registration `at`, and whose side it is.
+    pub(crate) fn connection_of(&self, at: usize) -> Option<(Side, u32)> {
+        let (_, hop) = self.way_of(at, self.plan.target?);
+        Some((self.registrations[at].side, hop.connection?))
     }
 
     fn send_register(&mut self, at: usize, credentials: Option<Header>, now: Instant) {
         let branch = self.new_branch();
         let Some(target) = self.plan.target else { return };
+        let (local, hop) = self.way_of(at, target);
         let registration = &mut self.registrations[at];
         registration.cseq += 1;
         let (side, name) = (registration.side, registration.user.name.clone());
         let expires = if registration.is_leaving { 0 } else { EXPIRES_SECONDS };
-        let local = self.wire.address(side);
         let domain = &self.plan.users.domain;
         let Ok(uri) = message::uri(&format!("sip:{domain}")) else {
             let failure = Failure::BadOffer(format!("domain {domain}"));
@@ -117,12 +150,24 @@ impl Engine {
             cseq: registration.cseq,
         };
         let mut more = vec![
-            Header::Contact(format!("<sip:{name}@{local}>").into()),
+            Header::Contact(contact(local, &name, &registration.tag).into()),
             Header::Expires(expires.into()),
         ];
+        if hop.is_reliable() {
+            // RFC 5626 4.2.1.
+            more.push(Header::Supported("path, outbound".into()));
+        }
         more.extend(credentials);
         let request = message::request(Method::Register, uri, &opening, more, Vec::new());
-        self.send_request(Owner::Register(at), (side, target), &branch, request, now);
+        self.send_request(Owner::Register(at), (side, hop), &branch, request, now);
+    }
+
+    /// Where the user of registration `at` is, and its way to `target`.
+    fn way_of(&self, at: usize, target: SocketAddrV4) -> (Local, Hop) {
+        let side = self.registrations[at].side;
+        let callers = self.plan.users.callers.len();
+        let number = if side == Side::Callee { at - callers } else { at };
+        (self.wire.local(side, number), self.wire.hop(side, number, target))
     }
 
     pub(crate) fn on_register_response(&mut self, at: usize, response: &Response, now: Instant) {
@@ -160,9 +205,10 @@ impl Engine {
 
     /// RFC 3261 10.3 step 8: a 200 lists the current bindings, ours among them unless it was removed.
     fn on_registered(&mut self, at: usize, response: &Response, now: Instant) {
+        let Some(target) = self.plan.target else { return };
+        let (local, _) = self.way_of(at, target);
         let registration = &self.registrations[at];
-        let local = self.wire.address(registration.side);
-        let ours = format!("sip:{}@{local}", registration.user.name);
+        let ours = format!("sip:{}@{}", registration.user.name, local.address);
         let listed = response.headers.iter().any(|header| {
             if let Header::Contact(contact) = header {
                 contact.value().contains(&ours)
@@ -171,17 +217,21 @@ impl Engine {
             }
         });
         match (registration.is_leaving, listed) {
+            (false, true) if registration.is_renewal => {
+                self.counters.registrations_renewed += 1;
+                self.registration_done(at);
+            }
             (false, true) => {
                 let started = registration.started.unwrap_or(now);
                 let elapsed_ns = (now - started).as_nanos() as u64;
                 self.counters.register_ns.saturating_record(elapsed_ns.max(1));
                 self.counters.registered += 1;
                 self.registrations[at].is_registered = true;
-                self.registering -= 1;
+                self.registration_done(at);
             }
             (true, false) => {
                 self.counters.unregistered += 1;
-                self.registering -= 1;
+                self.registration_done(at);
             }
             (false, false) => self.registration_failed(at, &Failure::NotListed),
             (true, true) => self.registration_failed(at, &Failure::StillListed),
@@ -196,7 +246,16 @@ impl Engine {
         } else {
             self.counters.registrations_failed += 1;
         }
-        self.registering -= 1;
+        self.registration_done(at);
+    }
+
+    /// Nothing is awaited for registration `at` any more.
+    fn registration_done(&mut self, at: usize) {
+        let registration = &mut self.registrations[at];
+        registration.is_renewal = false;
+        if std::mem::replace(&mut registration.is_pending, false) {
+            self.registering -= 1;
+        }
     }
 }
 
@@ -205,11 +264,31 @@ pub(crate) fn refused_credentials(method: Method, code: &StatusCode) -> Failure 
     Failure::Unauthenticated(method, format!("{code} again"))
 }
 
-/// The user who answers for `side` of call `number`.
-pub(crate) fn user_of(plan: &Plan, side: Side, number: u32) -> &User {
-    let group = match side {
+/// The Contact of a REGISTER. Who has a connection says which phone it is, so that its next connection takes
+/// the place of this one (RFC 5626 4.1, 4.2): the identity is made from `seed`, 16 hexadecimal digits.
+fn contact(local: Local, name: &str, seed: &str) -> String {
+    let uri = local.uri(name);
+    if local.transport == Transport::Udp {
+        return format!("<{uri}>");
+    }
+    let instance = format!("urn:uuid:{}-0000-4000-8000-{:0>12}", &seed[..8], &seed[8..]);
+    format!("<{uri};ob>;reg-id=1;+sip.instance=\"<{instance}>\"")
+}
+
+/// The users of `side`.
+fn group(plan: &Plan, side: Side) -> &[User] {
+    match side {
         Side::Caller => &plan.users.callers,
         Side::Callee => &plan.users.callees,
-    };
-    &group[number as usize % group.len()]
+    }
+}
+
+/// Which user of its group answers for `side` of call `number`.
+pub(crate) fn user_number(plan: &Plan, side: Side, number: u32) -> usize {
+    number as usize % group(plan, side).len()
+}
+
+/// The user who answers for `side` of call `number`.
+pub(crate) fn user_of(plan: &Plan, side: Side, number: u32) -> &User {
+    &group(plan, side)[user_number(plan, side, number)]
 }

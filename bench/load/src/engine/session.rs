@@ -1,6 +1,5 @@
 //! What is known of one call.
 
-use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -10,6 +9,7 @@ use crate::engine::outcome::Failure;
 use crate::ids::Side;
 use crate::media::flow::Remote;
 use crate::sip::dialog::Dialog;
+use crate::sip::hop::Hop;
 
 /// An INVITE that waits for its final answer.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(crate) enum Callee {
     /// No INVITE has come.
     Idle,
     /// It came and is not answered yet: its transaction, itself and where it came from.
-    Ringing(Arc<str>, Box<Request>, SocketAddrV4),
+    Ringing(Arc<str>, Box<Request>, Hop),
     /// The 2xx went out and waits for its ACK.
     Answered(Arc<str>, Box<Dialog>),
     /// The ACK came.
@@ -83,16 +83,20 @@ pub(crate) struct Session {
     pub(crate) caller: Caller,
     pub(crate) callee: Callee,
     /// The ACK of the 2xx and where it went, for when the 2xx comes again.
-    pub(crate) ack: Option<(Vec<u8>, SocketAddrV4)>,
+    pub(crate) ack: Option<(Vec<u8>, Hop)>,
     /// Where each side sends its media, once it knows.
     pub(crate) remotes: [Option<[Option<Remote>; 2]>; 2],
     /// Both sides were up, so media was started.
     pub(crate) up: bool,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) hangup: Hangup,
+    /// It was up, and did not end as planned.
+    pub(crate) hangup_failed: bool,
     /// A BYE was received, by either side.
     pub(crate) bye_received: bool,
     pub(crate) bye_challenges: u32,
+    /// A BYE had to be sent twice, because the connection was lost on which its answer was to come.
+    pub(crate) bye_repeats: bool,
 }
 
 impl Session {
@@ -105,14 +109,21 @@ impl Session {
             up: false,
             outcome: None,
             hangup: Hangup::No,
+            hangup_failed: false,
             bye_received: false,
             bye_challenges: 0,
+            bye_repeats: false,
         }
     }
 
     /// Neither a call to come nor one under way.
     pub(crate) fn is_over(&self) -> bool {
         self.outcome.is_some() && self.hangup != Hangup::Begun
+    }
+
+    /// Whether it failed, or did not end as planned.
+    pub(crate) fn has_suffered(&self) -> bool {
+        self.hangup_failed || matches!(self.outcome, Some(Outcome::Failed(_)))
     }
 
     /// The dialog of `side`, if it is up.

@@ -1,14 +1,16 @@
 //! Snapshots while the run goes on, and the report at its end.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use crate::engine::{Engine, PROGRESS_PERIOD};
+use crate::ids::SessionId;
 use crate::media::stats::{self, Snapshot, Tally};
 use crate::os;
 use crate::progress::Progress;
-use crate::report::{Quantiles, REPORT_VERSION, Report};
+use crate::report::{Quantiles, REPORT_VERSION, Report, SUFFERED_CALLS_MAX};
 use crate::saturation;
 
 /// The time during which all calls were up, and what went on in it.
@@ -100,6 +102,7 @@ impl Engine {
         let mut report = Report {
             version: REPORT_VERSION,
             target: self.plan.target.map(|target| target.to_string()).unwrap_or_default(),
+            transport: self.plan.args.transport.name().to_owned(),
             cancelled: self.cancelled,
             deadline_reached: self.deadline_reached,
             generator_cores: self.plan.cores.clone().unwrap_or_default(),
@@ -115,7 +118,15 @@ impl Engine {
         report.rtp_received_per_second = self.window.per_second(self.window.received);
         report.generator_cpu_share = self.window.share(self.window.cpu_ns);
         let busiest_share = self.window.share(self.window.busiest_cpu_ns);
+        let names = (0..self.plan.args.sessions).map(|number| self.call_id(SessionId(number)));
+        let names: Vec<String> = names.collect();
         let tally = self.media.finish()?;
+        let lossy: HashSet<SessionId> = tally.lossy.iter().copied().collect();
+        let suffered = self.sessions.iter().zip(0..).filter(|(session, number)| {
+            session.has_suffered() || lossy.contains(&SessionId(*number))
+        });
+        let suffered = suffered.map(|(_, number)| names[number as usize].clone());
+        report.suffered_calls = suffered.take(SUFFERED_CALLS_MAX).collect();
         report.generator_cpu_seconds = (tally.cpu_ns + sip_cpu_ns) as f64 / 1e9;
         fill_media(&mut report, &tally);
         report.generator_saturated_because = saturation::reasons(&report, busiest_share);
@@ -135,6 +146,9 @@ impl super::Counters {
         report.hangup_failures = self.hangup_failures.clone();
         report.registrations_ok = self.registered;
         report.registrations_failed = self.registrations_failed;
+        report.registrations_renewed = self.registrations_renewed;
+        report.connections_lost = self.connections_lost;
+        report.connections_restored = self.connections_restored;
         report.unregistrations_failed = self.unregistrations_failed;
         report.registration_failures = self.registration_failures.clone();
         report.setup_us = Quantiles::of_ns(&self.setup_ns);

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use hdrhistogram::Histogram;
 
+use crate::ids::SessionId;
+
 /// Highest recorded time: a minute in nanoseconds; anything longer is counted as a minute.
 const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
 
@@ -92,6 +94,8 @@ pub(crate) struct Tally {
     /// Largest RFC 3550 interarrival jitter of any stream.
     pub(crate) jitter_ns_max: u64,
     pub(crate) sessions_with_loss: u64,
+    /// Those sessions.
+    pub(crate) lossy: Vec<SessionId>,
     /// Sessions in which some stream was sent but nothing of it arrived.
     pub(crate) sessions_silent: u64,
     /// Datagrams that our own socket buffers had no room for.
@@ -110,6 +114,7 @@ impl Tally {
             late_ns: histogram(),
             jitter_ns_max: 0,
             sessions_with_loss: 0,
+            lossy: Vec::new(),
             sessions_silent: 0,
             receive_drops: 0,
             send_failures: 0,
@@ -132,6 +137,7 @@ impl Tally {
         merge(&mut self.late_ns, &other.late_ns);
         self.jitter_ns_max = self.jitter_ns_max.max(other.jitter_ns_max);
         self.sessions_with_loss += other.sessions_with_loss;
+        self.lossy.extend(&other.lossy);
         self.sessions_silent += other.sessions_silent;
         self.receive_drops += other.receive_drops;
         self.send_failures += other.send_failures;

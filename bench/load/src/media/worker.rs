@@ -314,7 +314,10 @@ fn count_session(tally: &mut Tally, caller: &[Option<Flow>; 2], callee: &[Option
         lossy |= lost > 0;
         silent |= from.sent() > 0 && to.received == 0;
     }
-    tally.sessions_with_loss += u64::from(lossy);
+    if lossy {
+        tally.sessions_with_loss += 1;
+        tally.lossy.extend(caller.iter().flatten().next().map(|flow| flow.outbound.session));
+    }
     tally.sessions_silent += u64::from(silent);
 }
 

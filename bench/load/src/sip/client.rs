@@ -1,11 +1,11 @@
 //! Client transactions (RFC 3261 17.1, RFC 6026): values without clock or socket.
 
-use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use rsip::{Method, Request};
 
 use crate::ids::Side;
+use crate::sip::hop::Hop;
 use crate::sip::timers::Timers;
 
 /// Where a client transaction stands. For anything but an INVITE, `Calling` is RFC 3261's Trying.
@@ -50,7 +50,7 @@ pub(crate) enum Heard {
 pub(crate) struct ClientTx<O> {
     pub(crate) owner: O,
     pub(crate) side: Side,
-    pub(crate) destination: SocketAddrV4,
+    pub(crate) destination: Hop,
     pub(crate) request: Request,
     pub(crate) wire: Vec<u8>,
     /// The ACK of a failed INVITE, once it has been made.
@@ -67,7 +67,7 @@ impl<O> ClientTx<O> {
     pub(crate) fn new(
         owner: O,
         side: Side,
-        destination: SocketAddrV4,
+        destination: Hop,
         request: Request,
         timers: Timers,
         now: Instant,
@@ -82,7 +82,8 @@ impl<O> ClientTx<O> {
             ack: Vec::new(),
             state: State::Calling,
             interval: timers.t1,
-            resend_at: Some(now + timers.t1),
+            // RFC 3261 17.1.1.2 and 17.1.2.2: timers A and E are for unreliable transports.
+            resend_at: (!destination.is_reliable()).then(|| now + timers.t1),
             expire_at: now + timers.timeout(),
             timers,
         }
@@ -177,13 +178,20 @@ const FOREVER: Duration = Duration::from_secs(crate::cli::DEADLINE_SECONDS_MAX *
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sip::hop::Local;
     use crate::sip::message::{self, Opening};
+    use crate::sipbench::Transport;
 
     const TIMERS: Timers = Timers { t1: Duration::from_millis(500) };
 
     fn transaction(method: Method, now: Instant) -> ClientTx<()> {
+        connected(method, None, now)
+    }
+
+    fn connected(method: Method, connection: Option<u32>, now: Instant) -> ClientTx<()> {
+        let address = "127.0.0.1:2".parse().unwrap();
         let opening = Opening {
-            local: "127.0.0.1:1".parse().unwrap(),
+            local: Local { address, transport: Transport::Udp },
             branch: "z9hG4bK",
             from: "<sip:a@d>",
             to: "<sip:b@d>",
@@ -192,7 +200,7 @@ mod tests {
         };
         let uri = message::uri("sip:b@d").unwrap();
         let request = message::request(method, uri, &opening, vec![], vec![]);
-        ClientTx::new((), Side::Caller, "127.0.0.1:2".parse().unwrap(), request, TIMERS, now)
+        ClientTx::new((), Side::Caller, Hop { address, connection }, request, TIMERS, now)
     }
 
     /// When an unanswered request is sent again and when it is given up, in multiples of T1.
@@ -221,6 +229,17 @@ mod tests {
     #[test]
     fn another_unanswered_request_is_repeated_at_most_every_t2() {
         assert_eq!(schedule(Method::Bye), (vec![1, 3, 7, 15, 23, 31, 39, 47, 55, 63], 64));
+    }
+
+    /// RFC 3261 17.1.1.2, 17.1.2.2: over TCP nothing is repeated, and given up all the same.
+    #[test]
+    fn a_request_on_a_connection_is_not_repeated() {
+        let start = Instant::now();
+        for method in [Method::Invite, Method::Bye] {
+            let mut transaction = connected(method, Some(0), start);
+            assert_eq!(transaction.wake_at(), start + TIMERS.timeout());
+            assert_eq!(transaction.on_timer(transaction.wake_at()), Due::TimedOut);
+        }
     }
 
     /// RFC 3261 17.1.1.2.

@@ -7,6 +7,7 @@ use rsip::headers::UntypedHeader;
 use rsip::prelude::HeadersExt;
 use rsip::{Header, Method, Param, Request, Response, Uri, UriWithParams};
 
+use crate::sip::hop::Local;
 use crate::sip::message::{self, Opening};
 
 /// One side's view of a call.
@@ -70,7 +71,7 @@ impl Dialog {
         &mut self,
         method: Method,
         branch: &str,
-        local: SocketAddrV4,
+        local: Local,
         more: Vec<Header>,
     ) -> (Request, Option<SocketAddrV4>) {
         if method != Method::Ack {
@@ -129,12 +130,17 @@ mod tests {
 
     use super::*;
 
+    const LOCAL: Local = Local {
+        address: SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1000),
+        transport: crate::sipbench::Transport::Udp,
+    };
+
     fn answered(record_routes: &str) -> Dialog {
         let invite = message::request(
             Method::Invite,
             message::uri("sip:b@d").unwrap(),
             &Opening {
-                local: "127.0.0.1:1000".parse().unwrap(),
+                local: LOCAL,
                 branch: "z9hG4bK1",
                 from: "<sip:a@d>;tag=f",
                 to: "<sip:b@d>",
@@ -154,8 +160,7 @@ mod tests {
     }
 
     fn ack(dialog: &mut Dialog) -> (String, Option<SocketAddrV4>) {
-        let (request, hop) =
-            dialog.request(Method::Ack, "z9hG4bK2", "127.0.0.1:1000".parse().unwrap(), vec![]);
+        let (request, hop) = dialog.request(Method::Ack, "z9hG4bK2", LOCAL, vec![]);
         (request.to_string(), hop)
     }
 
@@ -199,8 +204,7 @@ mod tests {
     #[test]
     fn each_bye_has_a_new_number() {
         let mut dialog = answered("");
-        let local = "127.0.0.1:1000".parse().unwrap();
-        let (bye, _) = dialog.request(Method::Bye, "z9hG4bK3", local, vec![]);
+        let (bye, _) = dialog.request(Method::Bye, "z9hG4bK3", LOCAL, vec![]);
         assert_eq!(message::cseq(&bye).unwrap().0, 5);
     }
 }

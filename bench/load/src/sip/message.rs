@@ -8,6 +8,8 @@ use rsip::message::HasHeaders;
 use rsip::prelude::HeadersExt;
 use rsip::{Header, Method, Param, Request, Response, SipMessage, StatusCode, Uri};
 
+use crate::sip::hop::{Hop, Local};
+
 /// What the generator calls itself.
 const USER_AGENT: &str = "ringfarm-load";
 
@@ -149,7 +151,7 @@ pub(crate) fn uri(text: &str) -> Result<Uri> {
 
 /// The headers that open a request: Via with a fresh branch, Max-Forwards, From, To, Call-ID, CSeq.
 pub(crate) struct Opening<'a> {
-    pub(crate) local: SocketAddrV4,
+    pub(crate) local: Local,
     pub(crate) branch: &'a str,
     pub(crate) from: &'a str,
     pub(crate) to: &'a str,
@@ -166,8 +168,7 @@ pub(crate) fn request(
     body: Vec<u8>,
 ) -> Request {
     let mut headers = vec![
-        // RFC 3581: rport asks for the answer at the port that the request came from.
-        via(opening.local, opening.branch),
+        Header::Via(opening.local.via(opening.branch).into()),
         Header::MaxForwards(MAX_FORWARDS.into()),
         Header::From(opening.from.into()),
         Header::To(opening.to.into()),
@@ -178,10 +179,6 @@ pub(crate) fn request(
     headers.extend(more);
     headers.push(Header::ContentLength((body.len() as u32).into()));
     Request { method, uri, version: rsip::Version::V2, headers: headers.into(), body }
-}
-
-fn via(local: SocketAddrV4, branch: &str) -> Header {
-    Header::Via(format!("SIP/2.0/UDP {local};rport;branch={branch}").into())
 }
 
 /// The ACK of a final answer that is not a 2xx (RFC 3261 17.1.1.3): same Via, Request-URI, From,
@@ -229,7 +226,7 @@ fn bodiless(method: Method, invite: &Request, headers: Vec<Header>) -> Request {
 /// `tag` unless it has one; a response that makes a dialog repeats Record-Route (12.1.1).
 pub(crate) fn response(
     request: &Request,
-    source: SocketAddrV4,
+    source: Hop,
     code: StatusCode,
     tag: &str,
     more: Vec<Header>,
@@ -241,8 +238,9 @@ pub(crate) fn response(
     for header in request.headers.iter() {
         if let Header::Via(via) = header {
             let value = via.value();
-            headers
-                .push(Header::Via(if top { stamped(value, source) } else { value.into() }.into()));
+            headers.push(Header::Via(
+                if top { stamped(value, source.address) } else { value.into() }.into(),
+            ));
             top = false;
         } else if let Header::To(to) = header {
             headers.push(Header::To(tagged(to.value(), tag).into()));
@@ -277,9 +275,12 @@ fn stamped(via: &str, source: SocketAddrV4) -> String {
     others.map_or(first.clone(), |others| format!("{first},{others}"))
 }
 
-/// Where the answer to a request goes: back to its source if it asks so, else to the port that its
-/// Via names (RFC 3581 4, RFC 3261 18.2.2).
-pub(crate) fn answer_to(request: &Request, source: SocketAddrV4) -> SocketAddrV4 {
+/// Where the answer to a request goes: back by its connection, or to its source if it asks so, else to the
+/// port that its Via names (RFC 3581 4, RFC 3261 18.2.2).
+pub(crate) fn answer_to(request: &Request, source: Hop) -> Hop {
+    if source.connection.is_some() {
+        return source;
+    }
     let Ok(via) = request.via_header().and_then(ToTypedHeader::typed) else { return source };
     let rport = via.params.iter().any(
         |param| matches!(param, Param::Other(name, None) if name.value().eq_ignore_ascii_case("rport")),
@@ -288,7 +289,7 @@ pub(crate) fn answer_to(request: &Request, source: SocketAddrV4) -> SocketAddrV4
         return source;
     }
     let port = via.uri.port().map_or(SIP_PORT, |port| *port.value());
-    SocketAddrV4::new(*source.ip(), port)
+    Hop { address: SocketAddrV4::new(*source.address.ip(), port), connection: None }
 }
 
 /// The IPv4 half of an address that a socket reports.
@@ -303,6 +304,10 @@ pub(crate) fn ipv4_source(source: SocketAddr) -> SocketAddrV4 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn hop(address: &str) -> Hop {
+        Hop { address: address.parse().unwrap(), connection: None }
+    }
 
     fn invite() -> Request {
         let text = "INVITE sip:b@127.0.0.1 SIP/2.0\r\n\
@@ -327,7 +332,7 @@ mod tests {
     /// RFC 3261 8.2.6.2, 12.1.1; RFC 3581 4.
     #[test]
     fn a_response_mirrors_its_request() {
-        let source: SocketAddrV4 = "127.0.0.1:9999".parse().unwrap();
+        let source = hop("127.0.0.1:9999");
         let text = response(&invite(), source, StatusCode::OK, "t1", vec![], vec![]).to_string();
         assert!(text.contains("Via: SIP/2.0/UDP 127.0.0.1:5070;rport=9999;branch=z9hG4bKtop;received=127.0.0.1\r\n"), "{text}");
         assert!(text.contains("branch=z9hG4bKlow;rport=1;received=127.0.0.1\r\n"), "{text}");
@@ -338,25 +343,21 @@ mod tests {
 
     #[test]
     fn answers_go_to_the_source_port_only_if_asked() {
-        let source: SocketAddrV4 = "127.0.0.1:9999".parse().unwrap();
+        let source = hop("127.0.0.1:9999");
         let mut request = invite();
         assert_eq!(answer_to(&request, source), source);
         request.headers.retain(|header| !matches!(header, Header::Via(_)));
         request.headers.push(Header::Via("SIP/2.0/UDP 127.0.0.1:5070;branch=z9hG4bK1".into()));
-        assert_eq!(answer_to(&request, source).port(), 5070);
+        assert_eq!(answer_to(&request, source).address.port(), 5070);
+        let connected = Hop { connection: Some(1), ..source };
+        assert_eq!(answer_to(&request, connected), connected);
     }
 
     /// RFC 3261 17.1.1.3.
     #[test]
     fn the_ack_of_a_failure_repeats_the_invite() {
-        let answer = response(
-            &invite(),
-            "127.0.0.1:1".parse().unwrap(),
-            StatusCode::BusyHere,
-            "t2",
-            vec![],
-            vec![],
-        );
+        let answer =
+            response(&invite(), hop("127.0.0.1:1"), StatusCode::BusyHere, "t2", vec![], vec![]);
         let ack = ack_of_failure(&invite(), &answer).unwrap();
         assert_eq!(branch(&ack).unwrap().0, "z9hG4bKtop");
         assert_eq!(to_tag(&ack).unwrap().as_deref(), Some("t2"));

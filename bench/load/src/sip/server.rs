@@ -2,10 +2,10 @@
 //!
 //! The repeats of a 2xx to an INVITE, which RFC 3261 13.3.1.4 gives to the core, are kept here too.
 
-use std::net::SocketAddrV4;
 use std::time::{Duration, Instant};
 
 use crate::ids::{SessionId, Side};
+use crate::sip::hop::Hop;
 use crate::sip::timers::Timers;
 
 /// Where a server transaction stands.
@@ -38,7 +38,7 @@ pub(crate) enum Due {
 #[derive(Debug)]
 pub(crate) struct ServerTx {
     pub(crate) side: Side,
-    pub(crate) destination: SocketAddrV4,
+    pub(crate) destination: Hop,
     /// The call that an INVITE belongs to.
     pub(crate) session: Option<SessionId>,
     /// The last response; empty if there was none.
@@ -56,7 +56,7 @@ impl ServerTx {
     pub(crate) fn new(
         invite: bool,
         side: Side,
-        destination: SocketAddrV4,
+        destination: Hop,
         timers: Timers,
         (now, patience): (Instant, Duration),
     ) -> ServerTx {
@@ -96,7 +96,9 @@ impl ServerTx {
         }
         self.state = if code < 300 { State::Accepted } else { State::Completed };
         self.interval = self.timers.t1;
-        self.resend_at = Some(now + self.interval);
+        // RFC 3261 17.2.1: timer G is for unreliable transports; 13.3.1.4: a 2xx is repeated over any.
+        let repeats = code < 300 || !self.destination.is_reliable();
+        self.resend_at = repeats.then(|| now + self.interval);
     }
 
     /// Notes that the ACK of a final answer to an INVITE came.
@@ -143,7 +145,11 @@ mod tests {
     const TIMERS: Timers = Timers { t1: Duration::from_millis(500) };
 
     fn transaction(invite: bool, now: Instant) -> ServerTx {
-        let destination = "127.0.0.1:2".parse().unwrap();
+        connected(invite, None, now)
+    }
+
+    fn connected(invite: bool, connection: Option<u32>, now: Instant) -> ServerTx {
+        let destination = Hop { address: "127.0.0.1:2".parse().unwrap(), connection };
         ServerTx::new(invite, Side::Callee, destination, TIMERS, (now, Duration::ZERO))
     }
 
@@ -164,6 +170,17 @@ mod tests {
                 }
             }
             assert_eq!(resends, [1, 3, 7, 15, 23, 31, 39, 47, 55, 63]);
+        }
+    }
+
+    /// RFC 3261 13.3.1.4, 17.2.1: the repeats of a 2xx are for losses behind the next hop.
+    #[test]
+    fn on_a_connection_only_a_2xx_is_repeated() {
+        let start = Instant::now();
+        for (code, due) in [(200, Due::Resend), (486, Due::Nothing)] {
+            let mut transaction = connected(true, Some(0), start);
+            transaction.respond(code, vec![1], start);
+            assert_eq!(transaction.on_timer(start + TIMERS.t1), due, "{code}");
         }
     }
 

@@ -1,24 +1,24 @@
-//! The two SIP sockets: one for all callers, one for all callees.
+//! The SIP side's way to the network: a socket for all callers and one for all callees over UDP,
+//! connections of each side over TCP and TLS.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
-use std::os::fd::AsFd;
-use std::time::Duration;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use socket2::{Domain, Protocol, Socket, Type};
+use rustls::ClientConfig;
 
 use crate::guard::Guard;
 use crate::ids::Side;
-use crate::media::sockets::enlarge;
-use crate::sip::message;
+use crate::sip::datagrams::Datagrams;
+use crate::sip::hop::{Hop, Local};
+use crate::sip::streams::{Dialling, News, Streams};
+use crate::sipbench::Transport;
 
-/// Longest SIP datagram: the most that UDP carries.
-const DATAGRAM_BYTES: usize = 65_535;
-
-/// Datagrams read from one socket before timers are looked at again.
-const READS_MAX: u32 = 128;
+/// How long is waited at most while connections are being opened.
+const RESTLESS: Duration = Duration::from_millis(10);
 
 /// Messages and their fates.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,106 +27,188 @@ pub(crate) struct WireStats {
     pub(crate) received: u64,
     /// Messages that were not sent because their destination is not allowed.
     pub(crate) refused: u64,
-    /// Messages that our own kernel refused.
+    /// Messages that our own kernel refused, or for which there was no connection.
     pub(crate) failed: u64,
+}
+
+/// Connections instead of datagrams.
+#[derive(Clone, Debug)]
+pub(crate) struct Streaming {
+    pub(crate) server: SocketAddrV4,
+    /// Of each side.
+    pub(crate) connections: u32,
+    /// How the server proves who it is; `None`: in the clear.
+    pub(crate) tls: Option<Arc<ClientConfig>>,
+}
+
+#[derive(Debug)]
+enum End {
+    Datagrams(Datagrams),
+    Streams(Streams),
 }
 
 /// The SIP sockets of both sides.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    sockets: [UdpSocket; 2],
-    addresses: [SocketAddrV4; 2],
+    ends: [End; 2],
+    transport: Transport,
     guard: Guard,
-    buffer: Vec<u8>,
     pub(crate) stats: WireStats,
 }
 
 impl Wire {
-    /// Binds both sockets to ephemeral ports of `address`.
+    /// Binds ephemeral ports of `address`: a socket for each side, or the connections.
     ///
     /// # Errors
-    /// The kernel refuses.
-    pub(crate) fn bind(address: Ipv4Addr, guard: Guard) -> Result<Wire> {
-        let sockets = [bind(address)?, bind(address)?];
-        let [caller, callee] = sockets.each_ref().map(UdpSocket::local_addr);
-        let addresses = [caller?, callee?].map(message::ipv4_source);
-        let buffer = vec![0; DATAGRAM_BYTES];
-        Ok(Wire { sockets, addresses, guard, buffer, stats: WireStats::default() })
+    /// The kernel refuses, or the server does.
+    pub(crate) fn open(
+        address: Ipv4Addr,
+        streaming: Option<&Streaming>,
+        guard: Guard,
+    ) -> Result<Wire> {
+        let (transport, ends) = match streaming {
+            None => {
+                let end = || Datagrams::bind(address).map(End::Datagrams);
+                (Transport::Udp, [end()?, end()?])
+            }
+            Some(Streaming { server, connections, tls }) => {
+                guard.check(*server.ip())?;
+                let dialling = Dialling { local: address, server: *server, tls: tls.clone() };
+                let end = || Streams::open(dialling.clone(), *connections).map(End::Streams);
+                let is_secure = tls.is_some();
+                (if is_secure { Transport::Tls } else { Transport::Tcp }, [end()?, end()?])
+            }
+        };
+        Ok(Wire { ends, transport, guard, stats: WireStats::default() })
     }
 
-    pub(crate) const fn address(&self, side: Side) -> SocketAddrV4 {
-        self.addresses[side.index()]
+    /// Where user `number` of `side` is.
+    pub(crate) fn local(&self, side: Side, number: usize) -> Local {
+        let address = match &self.ends[side.index()] {
+            End::Datagrams(end) => end.address(),
+            End::Streams(end) => end.address(end.of_user(number)),
+        };
+        Local { address, transport: self.transport }
     }
 
-    /// Sends to an allowed destination; `false` if it is not allowed. What the kernel refuses is
-    /// like a datagram lost on the way: a retransmission or a timeout follows.
-    pub(crate) fn send(&mut self, side: Side, destination: SocketAddrV4, bytes: &[u8]) -> bool {
-        if !self.guard.allows(*destination.ip()) {
-            self.stats.refused += 1;
-            return false;
-        }
-        match self.sockets[side.index()].send_to(bytes, destination) {
-            Ok(_) => self.stats.sent += 1,
-            Err(_) => self.stats.failed += 1,
-        }
+    /// The way of user `number` of `side` to `address`.
+    pub(crate) fn hop(&self, side: Side, number: usize, address: SocketAddrV4) -> Hop {
+        let connection = match &self.ends[side.index()] {
+            End::Datagrams(_) => None,
+            End::Streams(end) => Some(end.of_user(number)),
+        };
+        Hop { address, connection }
+    }
+
+    /// Sends to an allowed destination; `false` if it is not allowed: another one than the server, where
+    /// there are connections. What the kernel refuses is like a datagram lost on the way: a
+    /// retransmission or a timeout follows.
+    pub(crate) fn send(&mut self, side: Side, hop: Hop, bytes: &[u8]) -> bool {
+        let sent = match (&mut self.ends[side.index()], hop.connection) {
+            (End::Datagrams(end), None) if self.guard.allows(*hop.address.ip()) => {
+                end.send(hop.address, bytes)
+            }
+            (End::Streams(end), Some(number)) if hop.address == end.server() => {
+                end.send(number, bytes)
+            }
+            (End::Datagrams(_) | End::Streams(_), _) => {
+                self.stats.refused += 1;
+                return false;
+            }
+        };
+        *(if sent { &mut self.stats.sent } else { &mut self.stats.failed }) += 1;
         true
     }
 
-    /// Waits for a datagram, at most `timeout`.
-    pub(crate) fn wait(&self, timeout: Duration) {
-        let [caller, callee] = self.sockets.each_ref();
-        let mut ready =
-            [caller, callee].map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN));
+    /// Sends what is to be sent, and waits for something to arrive, at most `timeout`.
+    pub(crate) fn wait(&mut self, timeout: Duration) {
+        let (now, mut timeout) = (Instant::now(), timeout);
+        for end in &mut self.ends {
+            if let End::Streams(end) = end {
+                end.flush(now);
+                if end.is_restless() {
+                    timeout = timeout.min(RESTLESS);
+                }
+            }
+        }
+        let mut sockets = Vec::new();
+        for end in &self.ends {
+            match end {
+                End::Datagrams(end) => sockets.push(end.as_fd()),
+                End::Streams(end) => sockets.extend(end.sockets()),
+            }
+        }
+        let mut ready: Vec<_> =
+            sockets.into_iter().map(|socket| PollFd::new(socket, PollFlags::POLLIN)).collect();
         let timeout = PollTimeout::try_from(timeout.as_millis()).unwrap_or(PollTimeout::ZERO);
         // EINTR is the only error that can happen; the caller comes back anyway.
         poll(&mut ready, timeout).ok();
     }
 
-    /// Hands the datagrams that have arrived for `side` to `take`, up to a bound.
-    pub(crate) fn receive(&mut self, side: Side) -> Vec<(Vec<u8>, SocketAddrV4)> {
+    /// The messages that have arrived for `side`, up to a bound.
+    pub(crate) fn receive(&mut self, side: Side) -> Vec<(Vec<u8>, Hop)> {
         let mut taken = Vec::new();
-        for _ in 0..READS_MAX {
-            match self.sockets[side.index()].recv_from(&mut self.buffer) {
-                Ok((length, source)) => {
-                    self.stats.received += 1;
-                    taken.push((self.buffer[..length].to_vec(), message::ipv4_source(source)));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => break,
+        match &mut self.ends[side.index()] {
+            End::Datagrams(end) => end.receive(|bytes, address| {
+                taken.push((bytes.to_vec(), Hop { address, connection: None }));
+            }),
+            End::Streams(end) => {
+                let address = end.server();
+                end.receive(Instant::now(), |bytes, number| {
+                    taken.push((bytes.to_vec(), Hop { address, connection: Some(number) }));
+                });
             }
         }
+        self.stats.received += taken.len() as u64;
         taken
     }
-}
 
-fn bind(address: Ipv4Addr) -> Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))
-        .context("opening a SIP socket")?;
-    enlarge(&socket);
-    socket.set_nonblocking(true)?;
-    socket
-        .bind(&SocketAddrV4::new(address, 0).into())
-        .with_context(|| format!("binding a SIP socket to {address}"))?;
-    Ok(socket.into())
+    /// What has become of the connections of `side`.
+    pub(crate) fn take_news(&mut self, side: Side) -> Vec<News> {
+        match &mut self.ends[side.index()] {
+            End::Datagrams(_) => Vec::new(),
+            End::Streams(end) => end.take_news(),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn open() -> Wire {
+        Wire::open(Ipv4Addr::LOCALHOST, None, Guard::default()).unwrap()
+    }
+
     #[test]
     fn a_message_to_a_foreign_address_is_refused_and_counted() {
-        let mut wire = Wire::bind(Ipv4Addr::LOCALHOST, Guard::default()).unwrap();
-        assert!(!wire.send(Side::Caller, "192.0.2.1:5060".parse().unwrap(), b"x"));
+        let mut wire = open();
+        let hop = wire.hop(Side::Caller, 0, "192.0.2.1:5060".parse().unwrap());
+        assert!(!wire.send(Side::Caller, hop, b"x"));
         assert_eq!(wire.stats, WireStats { refused: 1, ..WireStats::default() });
     }
 
     #[test]
     fn a_datagram_from_one_side_reaches_the_other() {
-        let mut wire = Wire::bind(Ipv4Addr::LOCALHOST, Guard::default()).unwrap();
-        assert!(wire.send(Side::Caller, wire.address(Side::Callee), b"hello"));
+        let mut wire = open();
+        let [caller, callee] = Side::BOTH.map(|side| wire.local(side, 0).address);
+        let hop = wire.hop(Side::Caller, 0, callee);
+        assert!(wire.send(Side::Caller, hop, b"hello"));
         wire.wait(Duration::from_secs(5));
         let taken = wire.receive(Side::Callee);
-        assert_eq!(taken, [(b"hello".to_vec(), wire.address(Side::Caller))]);
+        assert_eq!(taken, [(b"hello".to_vec(), Hop { address: caller, connection: None })]);
+    }
+
+    /// Who is connected to a server sends nothing elsewhere: a route that leads there is a fault.
+    #[test]
+    fn a_message_to_another_place_than_the_server_is_refused_and_counted() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let std::net::SocketAddr::V4(server) = listener.local_addr().unwrap() else { panic!() };
+        let streaming = Streaming { server, connections: 2, tls: None };
+        let mut wire = Wire::open(Ipv4Addr::LOCALHOST, Some(&streaming), Guard::default()).unwrap();
+        let hop = wire.hop(Side::Callee, 3, "127.0.0.1:9".parse().unwrap());
+        assert_eq!(hop.connection, Some(1));
+        assert!(!wire.send(Side::Callee, hop, b"x"));
+        assert_eq!(wire.stats, WireStats { refused: 1, ..WireStats::default() });
     }
 }

@@ -39,8 +39,10 @@ use anyhow::Result;
 pub use cli::{Part, SipArgs};
 pub use ends::Transport;
 pub use report::SipReport;
+pub(crate) use scan::length_of;
 pub use systems::Server;
 pub use tally::Interval;
+pub(crate) use udp::is_later;
 pub use workload::Kind;
 
 use crate::paired;

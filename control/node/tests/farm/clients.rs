@@ -4,11 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::baresip::Baresip;
-use crate::harness::{
-    CALLEE, CALLER, DOMAIN, OUTSIDE_DOMAIN, PROXY, Transport, User, tls::certificate_for, wait_for,
-};
+use crate::harness::{CALLEE, CALLER, DOMAIN, OUTSIDE_DOMAIN, PROXY, Transport, User, wait_for};
 use crate::kamailio::Kamailio;
-use crate::lab::{Farm, Segment, VIP};
+use crate::lab::{Farm, Segment};
 use crate::sipp::{CALLEE_ECHOES, CALLER as CALLS, CALLER_UNCHALLENGED, Sipp, register};
 
 /// Longer than the 7.08 s that SIPp's recording lasts, so that none of it is cut off by the BYE.
@@ -91,15 +89,7 @@ fn phones_hear_each_other_over_tls() {
 
 fn phones_hear_each_other(transport: Transport) {
     let segment = Segment::create();
-    let tls = match transport {
-        Transport::Udp | Transport::Tcp => String::new(),
-        Transport::Tls => {
-            let listen =
-                format!("[[sip.listen]]\ntransport = \"tls\"\naddress = \"{VIP}:5061\"\n\n");
-            listen + &certificate_for(segment.dir(), vec![VIP.to_string(), DOMAIN.to_owned()])
-        }
-    };
-    let farm = Farm::start_with(&segment, 3, 0, &(tls + &users()));
+    let farm = Farm::start_with(&segment, 3, 0, &users());
     let (alice, bob) = (User::new("alice"), User::new("bob"));
     let caller = Baresip::start(&segment, &alice, CALLER, transport, 440);
     let callee = Baresip::start(&segment, &bob, CALLEE, transport, 1000);

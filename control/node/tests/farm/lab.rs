@@ -7,7 +7,8 @@ use std::thread;
 use tempfile::TempDir;
 
 use crate::engine::Engine;
-use crate::harness::{CALLEE, CALLER, Namespace, PROXY, Place, Transport, run};
+use crate::harness::tls::certificate_for;
+use crate::harness::{CALLEE, CALLER, DOMAIN, Namespace, PROXY, Place, Transport, run};
 use crate::member::{Member, OPEN, wait_met};
 use crate::spreader::Spreader;
 
@@ -40,8 +41,8 @@ pub(crate) fn mac(host: Ipv4Addr) -> String {
 pub(crate) struct Segment {
     bridge: Namespace,
     hosts: Vec<(Ipv4Addr, Namespace)>,
-    spreader: Spreader,
     dir: TempDir,
+    tls: String,
 }
 
 impl Segment {
@@ -54,7 +55,8 @@ impl Segment {
         bridge.ip("link set br0 gso_max_segs 1 up");
         let dir = tempfile::Builder::new().prefix("ringfarm-farm-").tempdir();
         let dir = dir.unwrap_or_else(|e| panic!("cannot make a scratch folder: {e}"));
-        let mut segment = Segment { bridge, hosts: Vec::new(), spreader: Spreader::new(), dir };
+        let tls = certificate_for(dir.path(), vec![VIP.to_string(), DOMAIN.to_owned()]);
+        let mut segment = Segment { bridge, hosts: Vec::new(), dir, tls };
         let singles = [CALLER, CALLEE, PROXY].into_iter().chain(FRONTENDS).chain(BACKENDS);
         for address in singles.chain([ENGINE[0]]) {
             segment.add(address);
@@ -87,12 +89,17 @@ impl Segment {
 
     /// Has the balancer send to these frontends.
     pub(crate) fn spread_over(&self, frontends: &[Ipv4Addr]) {
-        self.spreader.over(&self.bridge, frontends);
+        Spreader.over(&self.bridge, frontends);
     }
 
     /// Datagrams that the balancer has sent to this frontend since its frontends changed last.
     pub(crate) fn datagrams_to(&self, frontend: Ipv4Addr) -> u64 {
-        self.spreader.datagrams(&self.bridge, frontend)
+        Spreader.datagrams(&self.bridge, frontend)
+    }
+
+    /// The settings by which frontends show a certificate for the shared address.
+    pub(crate) fn tls(&self) -> &str {
+        &self.tls
     }
 
     /// The scratch folder.

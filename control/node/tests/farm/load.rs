@@ -1,36 +1,47 @@
 //! Calls with media by the project's own generator, through the shared address.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use load::Report;
+use load::progress::Event;
 
-use crate::harness::{CALLER, Process, node};
+use crate::harness::{AUTHORITY, CALLER, Place as _, Process, Transport, node};
 use crate::lab::{BACKENDS, FRONTENDS, Segment, VIP};
 
 /// Beyond what a run is planned to take.
 const PATIENCE: Duration = Duration::from_secs(90);
 
-/// What is asked of the generator.
+/// What is asked of a generator.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Calls {
     pub(crate) count: u32,
     pub(crate) per_second: u32,
     /// Media of each, from its answer on.
     pub(crate) seconds: u32,
+    pub(crate) transport: Transport,
+    /// The member that everything is sent to; `None`: to the shared address.
+    pub(crate) at: Option<Ipv4Addr>,
 }
 
 impl Calls {
-    /// `count` calls, or as many as `RINGFARM_FARM_CALLS` says.
+    /// `count` calls, or as many as `RINGFARM_FARM_CALLS` says, over UDP.
     pub(crate) fn new(count: u32) -> Calls {
         let asked = std::env::var("RINGFARM_FARM_CALLS").ok();
         let asked = asked.map(|text| {
             text.parse().unwrap_or_else(|_| panic!("RINGFARM_FARM_CALLS={text}: give a number"))
         });
-        Calls { count: asked.unwrap_or(count), per_second: 20, seconds: 5 }
+        let count = asked.unwrap_or(count);
+        Calls { count, per_second: 20, seconds: 5, transport: Transport::Udp, at: None }
+    }
+
+    /// As many over this transport.
+    pub(crate) const fn over(self, transport: Transport) -> Calls {
+        Calls { transport, ..self }
     }
 
     /// How long the calls are begun, and the last one's media.
-    pub(crate) fn length(&self) -> Duration {
+    fn length(&self) -> Duration {
         Duration::from_secs(u64::from(self.count / self.per_second + self.seconds))
     }
 }
@@ -44,26 +55,56 @@ pub(crate) struct Load {
 impl Load {
     /// Starts it on the caller's host, which is the callees', too.
     pub(crate) fn start(segment: &Segment, calls: Calls) -> Load {
+        let Calls { count, per_second, seconds, transport, at } = calls;
         let mut command = segment.host(CALLER).command(node::binary());
-        command.args(["load", &format!("{VIP}:5060"), "--bind", &CALLER.to_string()]);
+        let port = if transport == Transport::Tls { 5061 } else { 5060 };
+        let target = format!("{}:{port}", at.unwrap_or(VIP));
+        command.args(["load", &target, "--bind", &CALLER.to_string()]);
         for allowed in FRONTENDS.iter().chain(&BACKENDS).chain([&VIP]) {
             command.args(["--allow-target", &allowed.to_string()]);
         }
-        let Calls { count, per_second, seconds } = calls;
+        let name = transport.name();
+        command.args(["--transport", name, "--domain", &VIP.to_string()]);
+        if transport == Transport::Tls {
+            command.arg("--tls-authority").arg(segment.path(AUTHORITY));
+        }
+        for side in ["caller", "callee"] {
+            command.args([format!("--{side}-prefix"), format!("{name}-{side}-")]);
+        }
         let users = count.min(200).to_string();
         command.args(["--sessions", &count.to_string(), "--rate", &per_second.to_string()]);
         command.args(["--seconds", &seconds.to_string(), "--per-call-seconds", "--users", &users]);
-        command.args(["--no-video", "--register-rate", "100", "--cores", "any", "--json"]);
-        command.args(["--hangup-rate", &per_second.to_string()]);
-        Load { process: Process::spawn("load", &mut command), limit: calls.length() + PATIENCE }
+        command.args(["--no-video", "--register-rate", "100", "--cores", "any"]);
+        command.args(["--hangup-rate", &per_second.to_string(), "--progress-json"]);
+        let process = Process::spawn(&format!("load over {name}"), &mut command);
+        Load { process, limit: calls.length() + PATIENCE }
+    }
+
+    /// Waits until it has had so many calls up, ended ones included.
+    pub(crate) fn wait_up(&mut self, count: u32) {
+        let has = |line: &str| match event(line) {
+            Some(Event::Progress(progress)) => progress.sessions_up >= count,
+            Some(Event::Report(_) | Event::Error { .. }) | None => false,
+        };
+        self.process.wait_lines(&format!("{count} calls"), self.limit, |lines| {
+            lines.last().is_some_and(|line| has(line))
+        });
     }
 
     /// Waits for its end, and returns what it counted.
     pub(crate) fn report(mut self) -> Report {
         self.process.wait_end(self.limit);
-        self.process.wait_line("its report", PATIENCE, |line| line.starts_with('{'));
+        let is_last =
+            |line: &str| matches!(event(line), Some(Event::Report(_) | Event::Error { .. }));
+        self.process.wait_line("its report", PATIENCE, is_last);
         let lines = self.process.lines();
-        let line = lines.iter().find(|line| line.starts_with('{')).map_or("", String::as_str);
-        serde_json::from_str(line).unwrap_or_else(|e| panic!("no report ({e}): {line}"))
+        match lines.iter().rev().find_map(|line| event(line)) {
+            Some(Event::Report(report)) => *report,
+            other => panic!("no report: {other:?}"),
+        }
     }
+}
+
+fn event(line: &str) -> Option<Event> {
+    serde_json::from_str(line).ok()
 }

@@ -1,8 +1,9 @@
 //! Several nodes that act as one, as real processes between real clients.
 //!
 //! Each test has a network segment of its own (see [`lab::Farm`]): frontends that share an address, backends,
-//! the engine's servers, clients, and a balancer that sends every packet to a random frontend. The counts are
-//! small, so that a test ends within a minute; `RINGFARM_FARM_CALLS=2000` asks for large ones.
+//! the engine's servers, clients, and a balancer that sends every datagram and every connection to a random
+//! frontend. The counts are small, so that a test ends within a minute; `RINGFARM_FARM_CALLS=2000` asks for
+//! large ones.
 
 #[expect(dead_code, reason = "what only tests of a single node need of it")]
 #[path = "../peers/baresip.rs"]

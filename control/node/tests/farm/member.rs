@@ -41,7 +41,7 @@ impl<'s> Member<'s> {
         let dir = segment.dir().join(&name);
         let config = dir.join("ringfarm.toml");
         std::fs::create_dir_all(&dir)
-            .and_then(|()| std::fs::write(&config, settings(&dir, address) + more))
+            .and_then(|()| std::fs::write(&config, settings(&dir, address) + segment.tls() + more))
             .unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
         let mut command = segment.host(address).command(node::binary());
         command.arg("run").arg("--config").arg(&config).env("NO_COLOR", "1");
@@ -166,9 +166,9 @@ fn settings(dir: &Path, address: Ipv4Addr) -> String {
     );
     let shared = FRONTENDS.contains(&address).then_some(VIP);
     for own in shared.into_iter().chain([address]) {
-        for transport in ["udp", "tcp"] {
+        for (transport, port) in [("udp", 5060), ("tcp", 5060), ("tls", 5061)] {
             text += &format!(
-                "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{own}:5060\"\n\n"
+                "[[sip.listen]]\ntransport = \"{transport}\"\naddress = \"{own}:{port}\"\n\n"
             );
         }
     }

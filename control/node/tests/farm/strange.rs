@@ -6,28 +6,23 @@ use std::time::Duration;
 
 use crate::harness::PROXY;
 use crate::lab::{Farm, Segment, VIP};
-use crate::load::{Calls, Load};
 use crate::member::MESH;
 
 const ANSWER: Duration = Duration::from_secs(5);
 
-/// Strangers at the mesh's port send nothing, garbage, a request of HTTP and half a TLS handshake: the members
-/// still know each other, and calls are not disturbed.
-#[test]
-fn strangers_at_the_mesh_port_disturb_no_call() {
-    let segment = Segment::create();
-    let farm = Farm::start(&segment, 3, 0);
-    let load = Load::start(&segment, Calls::new(40));
+/// How long is waited for a word to a stranger.
+const WORD: Duration = Duration::from_millis(300);
+
+/// Strangers at the mesh's ports send nothing, garbage, a request of HTTP and half a TLS handshake; the
+/// connections stay until they are dropped.
+pub(crate) fn at_the_mesh(segment: &Segment, farm: &Farm<'_>) -> Vec<TcpStream> {
     let mut strangers = Vec::new();
     for words in [&b""[..], &[0xff; 4096], b"GET / HTTP/1.0\r\n\r\n", &CLIENT_HELLO] {
         for address in farm.addresses() {
-            strangers.push(stranger(&segment, address, words));
+            strangers.push(stranger(segment, address, words));
         }
     }
-    let report = load.report();
-    assert!(report.is_flawless(), "{report}");
-    assert!(farm.frontends.iter().all(|member| member.sees() == 3));
-    drop(strangers);
+    strangers
 }
 
 /// The head of a handshake record and of the first message in it, which promise more.
@@ -37,7 +32,7 @@ fn stranger(segment: &Segment, address: Ipv4Addr, words: &[u8]) -> TcpStream {
     segment.host(PROXY).enter(|| {
         let mut stream = TcpStream::connect((address, MESH)).expect("the mesh listens");
         stream.write_all(words).expect("words can be sent");
-        stream.set_read_timeout(Some(ANSWER)).expect("a timeout");
+        stream.set_read_timeout(Some(WORD)).expect("a timeout");
         let mut said = [0; 1024];
         // A refusal of TLS, the end of the connection, or nothing: no frame of the mesh.
         let length = stream.read(&mut said).unwrap_or(0);
@@ -48,13 +43,10 @@ fn stranger(segment: &Segment, address: Ipv4Addr, words: &[u8]) -> TcpStream {
 
 /// Row B1: a Route that claims to be a member's, with a token that it has not made, leads to no member: it is
 /// as if there were none, wherever the datagram arrives.
-#[test]
-fn forged_tokens_are_as_if_there_were_none() {
-    let segment = Segment::create();
-    let farm = Farm::start(&segment, 3, 0);
+pub(crate) fn forge_tokens(segment: &Segment, farm: &Farm<'_>) {
     let before = farm.figure(RELAYED_PINNED);
     for number in 0..60u32 {
-        let status = ask_with_forged_route(&segment, number);
+        let status = ask_with_forged_route(segment, number);
         assert!(status.is_some_and(|status| status >= 400), "{status:?}");
     }
     assert!((farm.figure(RELAYED_PINNED) - before).abs() < 0.5, "a forged token steered a request");
