@@ -1,102 +1,126 @@
 //! Calls with media while members come, drain and die, and while the engine loses its leader and all else.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use crate::harness::{node, run, wait_for};
+use load::Report;
+
+use crate::harness::{Process, Transport, node, wait_for};
 use crate::lab::{ENGINE, FRONTENDS, Farm, Segment};
 use crate::load::{Calls, Load};
-use crate::member::{OPEN, wait_alone};
+use crate::member::{Member, OPEN};
 
+/// A member that drains has let its calls end within this, and one that is killed is missed.
 const SOON: Duration = Duration::from_secs(60);
 /// Calls that are up on a member.
 const CALLS: &str = "ringfarm_sip_calls";
 
-/// Half of the calls have begun: something can happen to the farm now.
-fn wait_half_begun(farm: &Farm<'_>, calls: Calls) {
-    let half = usize::try_from(calls.count / 2).unwrap_or(usize::MAX);
-    wait_for("half of the calls", SOON, || {
-        farm.figure(CALLS) as usize + farm.ended_calls().iter().sum::<usize>() >= half
-    });
+/// The loads of a test.
+struct Loads(Vec<Load>);
+
+impl Loads {
+    fn start(segment: &Segment, calls: Calls) -> Loads {
+        let over = [Transport::Udp, Transport::Tcp];
+        Loads(over.map(|transport| Load::start(segment, calls.over(transport))).into())
+    }
+
+    /// Waits until each has had so many calls up.
+    fn wait_up(&mut self, count: u32) {
+        self.0.iter_mut().for_each(|load| load.wait_up(count));
+    }
 }
 
-/// Row S16, B3: a member that joins takes new calls once it knows whom the others know, and no call that is being
-/// set up or is up notices.
+/// What can be said afterwards of a member that was killed.
+struct Dead {
+    /// Calls that it may have owned: those that were up, and those of about a second besides.
+    owned: u32,
+    /// Calls that it had seen the end of.
+    ended: HashSet<String>,
+}
+
+/// Rows S16, B3 to B5, and that nothing waits for the engine, all at once: while calls are begun and ended over
+/// UDP and TCP, a frontend joins, another one drains and goes, a third one dies, and then the engine's leader
+/// and all its servers. With the member that is killed die the calls that it owned; no other call fails, is
+/// not ended, or loses a packet.
 #[test]
-fn a_frontend_that_joins_disturbs_no_call() {
+fn only_calls_of_a_member_that_dies_suffer_whatever_else_happens_to_the_farm() {
     let segment = Segment::create();
-    let mut farm = Farm::start(&segment, 2, 0);
-    let calls = Calls::new(120);
-    let load = Load::start(&segment, calls);
-    wait_half_begun(&farm, calls);
-    farm.frontends.push(farm.frontends[0].let_in(FRONTENDS[2], OPEN));
+    let mut farm = Farm::start(&segment, 3, 2);
+    let calls = Calls::new(200, 8);
+    let mut loads = Loads::start(&segment, calls);
+
+    loads.wait_up(calls.count / 8);
+    farm.frontends.push(farm.frontends[0].let_in(FRONTENDS[3], OPEN));
     farm.wait_met();
     segment.spread_over(&farm.addresses());
-    let report = load.report();
-    assert!(report.is_flawless(), "{report}");
-}
 
-/// Row B4: a member that drains keeps its calls until they have ended, takes no new ones, and ends.
-#[test]
-fn a_frontend_that_drains_disturbs_no_call() {
-    let segment = Segment::create();
-    let mut farm = Farm::start(&segment, 3, 0);
-    let calls = Calls::new(120);
-    let load = Load::start(&segment, calls);
-    wait_half_begun(&farm, calls);
     let leaving = farm.frontends.remove(1);
-    let socket = segment.dir().join("frontend-2").join("control.sock");
-    let mut drain = segment.host(leaving.address).command(node::binary());
-    run(drain.args(["drain", "--socket"]).arg(&socket));
+    let drained = drain(&segment, &leaving);
     // A balancer takes away whom its probe finds unwilling; datagrams under way still reach it.
     segment.spread_over(&farm.addresses());
-    let report = load.report();
-    assert!(report.is_flawless(), "{report}");
-    let kept = leaving.ended_calls().len();
-    let ended = farm.ended_calls().iter().sum::<usize>();
-    assert_eq!(kept + ended, calls.count as usize);
-    assert!(kept < calls.count as usize / 2, "it took new calls: {kept}");
-    leaving.stop();
-}
+    loads.wait_up(calls.count * 3 / 8);
+    let mut survivors = wait_left(leaving, drained);
 
-/// Row B5: with a member die the calls that it owned, and no others.
-#[test]
-fn calls_of_other_members_survive_the_death_of_one() {
-    let segment = Segment::create();
-    let mut farm = Farm::start(&segment, 3, 0);
-    let calls = Calls::new(120);
-    let load = Load::start(&segment, calls);
-    wait_half_begun(&farm, calls);
-    let dying = farm.frontends.remove(1);
-    // Those of the time between the look and the death are its own, too.
-    let owned = dying.figure(CALLS) as u32 + calls.per_second;
-    dying.kill();
-    // The balancer notices after a while, as its probes do.
-    wait_alone(&farm.frontends.iter().collect::<Vec<_>>());
-    segment.spread_over(&farm.addresses());
-    let report = load.report();
-    let suffered = report.sessions_failed + report.hangups_failed;
-    assert!(suffered <= owned, "{suffered} of {owned} calls of the dead member:\n{report}");
-    assert!(report.sessions_with_loss <= u64::from(owned), "{report}");
-    eprintln!("{suffered} calls suffered, the dead member owned at most {owned}");
-}
+    loads.wait_up(calls.count / 2);
+    let dead = kill_a_member(&segment, &mut farm, calls);
 
-/// No call waits for the engine: neither the death of its leader nor that of all its servers is noticed by
-/// calls that are up or begin.
-#[test]
-fn calls_go_on_and_begin_while_the_engine_dies() {
-    let segment = Segment::create();
-    let mut farm = Farm::start(&segment, 3, 0);
-    let calls = Calls::new(120);
-    let load = Load::start(&segment, calls);
-    wait_half_begun(&farm, calls);
     let leader = farm.engine.wait_bucket_led();
     farm.engine.kill(leader);
     assert_ne!(farm.engine.wait_bucket_led(), leader);
     (0..ENGINE.len()).for_each(|server| farm.engine.kill(server));
-    let report = load.report();
-    assert!(report.is_flawless(), "{report}");
-    assert_eq!(farm.ended_calls().iter().sum::<usize>(), calls.count as usize);
+
+    let reports: Vec<Report> = loads.0.into_iter().map(Load::report).collect();
+    survivors.extend(farm.frontends.iter().flat_map(Member::ended_call_ids));
+    survivors.extend(dead.ended);
+    for report in &reports {
+        judge(report, &survivors, dead.owned);
+    }
     // Calls that begin without any engine.
-    let report = Load::start(&segment, Calls { count: 20, ..calls }).report();
-    assert!(report.is_flawless(), "{report}");
+    let calls = Calls { count: 20, per_second: 20, ..calls };
+    for report in Loads::start(&segment, calls).0.into_iter().map(Load::report) {
+        assert!(report.is_flawless(), "without the engine, over {}:\n{report}", report.transport);
+    }
+}
+
+/// Has a member drain; the command waits until it has nothing left to do.
+fn drain(segment: &Segment, member: &Member<'_>) -> Process {
+    let mut command = segment.host(member.address).command(node::binary());
+    Process::spawn("drain", command.args(["drain", "--wait", "--socket"]).arg(member.socket()))
+}
+
+/// Waits until a member has drained, and has it go; the calls that it has seen the end of.
+fn wait_left(leaving: Member<'_>, mut drained: Process) -> HashSet<String> {
+    let status = drained.wait_end(SOON);
+    assert!(status.success(), "`ringfarm drain --wait`: {status}");
+    assert!(leaving.figure(CALLS) < 0.5, "it says that it has drained, and has calls");
+    let calls = leaving.ended_call_ids().collect();
+    leaving.stop();
+    calls
+}
+
+/// Kills a member in its calls, and waits until the balancer has noticed, as its probes do.
+fn kill_a_member(segment: &Segment, farm: &mut Farm<'_>, calls: Calls) -> Dead {
+    let dying = farm.frontends.remove(1);
+    // Those of the time between the look and the death are its own, too.
+    let owned = dying.figure(CALLS) as u32 + 2 * calls.per_second;
+    let ended = dying.kill();
+    let all = farm.frontends.len() + farm.backends.len();
+    wait_for("a death to be seen", SOON, || farm.frontends.iter().all(|one| one.sees() == all));
+    segment.spread_over(&farm.addresses());
+    Dead { owned, ended }
+}
+
+/// Holds a report against what members have logged of the ends of their calls: no call suffers that was not
+/// owned by the dead member, nor more than it had.
+fn judge(report: &Report, survivors: &HashSet<String>, owned: u32) {
+    eprintln!(
+        "over {}, {} suffered of {owned}:\n{report}",
+        report.transport,
+        report.suffered_calls.len()
+    );
+    let suffered: HashSet<&String> = report.suffered_calls.iter().collect();
+    let others: Vec<_> = suffered.iter().filter(|call| survivors.contains(**call)).collect();
+    assert!(others.is_empty(), "calls of members that live: {others:?}\n{report}");
+    assert!(suffered.len() <= owned as usize, "{} of {owned}:\n{report}", suffered.len());
+    assert_eq!(report.registrations_failed + report.unregistrations_failed, 0, "{report}");
 }

@@ -9,8 +9,9 @@ use load::progress::Event;
 use crate::harness::{AUTHORITY, CALLER, Place as _, Process, Transport, node};
 use crate::lab::{BACKENDS, FRONTENDS, Segment, VIP};
 
-/// Beyond what a run is planned to take.
+/// Beyond what a run is planned to take, which on a busy machine is longer.
 const PATIENCE: Duration = Duration::from_secs(90);
+const BUSY: u32 = 4;
 
 /// What is asked of a generator.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +26,12 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    /// `count` calls, or as many as `RINGFARM_FARM_CALLS` says, over UDP.
-    pub(crate) fn new(count: u32) -> Calls {
-        let asked = std::env::var("RINGFARM_FARM_CALLS").ok();
-        let asked = asked.map(|text| {
-            text.parse().unwrap_or_else(|_| panic!("RINGFARM_FARM_CALLS={text}: give a number"))
-        });
-        let count = asked.unwrap_or(count);
-        Calls { count, per_second: 20, seconds: 5, transport: Transport::Udp, at: None }
+    /// `count` calls, `per_second`, or as many as `RINGFARM_FARM_CALLS` and `RINGFARM_FARM_RATE` say, over
+    /// UDP.
+    pub(crate) fn new(count: u32, per_second: u32) -> Calls {
+        let count = asked("RINGFARM_FARM_CALLS").unwrap_or(count);
+        let per_second = asked("RINGFARM_FARM_RATE").unwrap_or(per_second);
+        Calls { count, per_second, seconds: 5, transport: Transport::Udp, at: None }
     }
 
     /// As many over this transport.
@@ -44,6 +43,11 @@ impl Calls {
     fn length(&self) -> Duration {
         Duration::from_secs(u64::from(self.count / self.per_second + self.seconds))
     }
+}
+
+fn asked(variable: &str) -> Option<u32> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text}: give a number")))
 }
 
 /// A generator that runs.
@@ -77,17 +81,17 @@ impl Load {
         command.args(["--no-video", "--register-rate", "100", "--cores", "any"]);
         command.args(["--hangup-rate", &per_second.to_string(), "--progress-json"]);
         let process = Process::spawn(&format!("load over {name}"), &mut command);
-        Load { process, limit: calls.length() + PATIENCE }
+        Load { process, limit: calls.length() * BUSY + PATIENCE }
     }
 
     /// Waits until it has had so many calls up, ended ones included.
     pub(crate) fn wait_up(&mut self, count: u32) {
-        let has = |line: &str| match event(line) {
-            Some(Event::Progress(progress)) => progress.sessions_up >= count,
-            Some(Event::Report(_) | Event::Error { .. }) | None => false,
+        let up = |line: &String| match event(line)? {
+            Event::Progress(progress) => Some(progress.sessions_up),
+            Event::Report(_) | Event::Error { .. } => None,
         };
         self.process.wait_lines(&format!("{count} calls"), self.limit, |lines| {
-            lines.last().is_some_and(|line| has(line))
+            lines.iter().rev().find_map(up) >= Some(count)
         });
     }
 

@@ -3,7 +3,7 @@
 //! Each test has a network segment of its own (see [`lab::Farm`]): frontends that share an address, backends,
 //! the engine's servers, clients, and a balancer that sends every datagram and every connection to a random
 //! frontend. The counts are small, so that a test ends within a minute; `RINGFARM_FARM_CALLS=2000` asks for
-//! large ones.
+//! large ones, and `RINGFARM_FARM_RATE=5` for fewer calls a second where the machine is slow.
 
 #[expect(dead_code, reason = "what only tests of a single node need of it")]
 #[path = "../peers/baresip.rs"]

@@ -1,7 +1,8 @@
 //! A member of the farm, as an operator starts it.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -96,10 +97,24 @@ impl<'s> Member<'s> {
         self.process.lines().into_iter().filter(|line| line.contains("call ended")).collect()
     }
 
-    /// SIGKILL.
-    pub(crate) fn kill(mut self) {
+    /// The Call-IDs of those calls.
+    pub(crate) fn ended_call_ids(&self) -> impl Iterator<Item = String> {
+        self.ended_calls().into_iter().filter_map(|line| {
+            let rest = line.split_once("call_id=\"")?.1;
+            Some(rest.split_once('"')?.0.to_owned())
+        })
+    }
+
+    /// Where it takes commands.
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.segment.dir().join(name(self.address)).join("control.sock")
+    }
+
+    /// SIGKILL; the calls that it had seen the end of.
+    pub(crate) fn kill(mut self) -> HashSet<String> {
         self.process.signal(Signal::SIGKILL);
         self.process.wait_end(STOPPED);
+        self.ended_call_ids().collect()
     }
 
     /// Asks it to stop; it must end by itself and without an error.
@@ -116,12 +131,6 @@ pub(crate) fn wait_met(members: &[&Member<'_>]) {
     wait_for("the members to meet", MET, || members.iter().all(|one| one.has_met(count)));
 }
 
-/// Waits until each of these members sees that it can speak with nobody else.
-pub(crate) fn wait_alone(members: &[&Member<'_>]) {
-    let count = members.len();
-    wait_for("a death to be seen", MET, || members.iter().all(|one| one.sees() == count));
-}
-
 /// Runs `ringfarm cluster`, where the member is.
 fn keys(segment: &Segment, address: Ipv4Addr, command: &str, words: &[&str]) -> String {
     let mut ringfarm = segment.host(address).command(node::binary());
@@ -132,7 +141,7 @@ fn keys(segment: &Segment, address: Ipv4Addr, command: &str, words: &[&str]) -> 
     run(&mut ringfarm)
 }
 
-fn state(segment: &Segment, address: Ipv4Addr) -> std::path::PathBuf {
+fn state(segment: &Segment, address: Ipv4Addr) -> PathBuf {
     segment.dir().join(format!("{}-keys", name(address)))
 }
 

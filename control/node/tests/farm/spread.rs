@@ -16,7 +16,7 @@ use crate::strange;
 fn calls_lose_nothing_while_everything_goes_to_a_random_member() {
     let segment = Segment::create();
     let farm = Farm::start(&segment, 3, 2);
-    let calls = Calls::new(60);
+    let calls = Calls::new(60, 15);
     let transports = [Transport::Udp, Transport::Tcp, Transport::Tls];
     let loads = transports.map(|transport| Load::start(&segment, calls.over(transport)));
     let strangers = strange::at_the_mesh(&segment, &farm);

@@ -310,6 +310,8 @@ impl Proxy {
         let own = self.addresses.listener_at(&self.config, target.transport, target.local);
         let (listener, local) = match own {
             Some(listener) => (listener, target.local),
+            // What is said to a peer names the address that it is connected to, whoever has that.
+            None if target.connection.is_some() => (NO_LISTENER, target.local),
             None => self
                 .addresses
                 .target(&self.config, target.transport, target.remote, None)

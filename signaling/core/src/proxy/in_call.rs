@@ -7,6 +7,7 @@ use relay_core::api::Leg;
 
 use super::Proxy;
 use super::context::{Context, Purpose};
+use super::farm::NO_LISTENER;
 use super::inbound::{Answer, Routed};
 use super::routing::{Destination, unfaced};
 use super::way::Way;
@@ -177,9 +178,13 @@ impl Proxy {
         if target.transport == to.flow.transport
             && target.remote.is_ipv4() == to.flow.remote.is_ipv4()
         {
-            target.listener = to.flow.listener;
-            target.local = to.flow.local;
-            if target.remote == to.flow.remote {
+            let is_flow = target.remote == to.flow.remote;
+            // A connection of another member says nothing of this node's own ways.
+            if is_flow || to.flow.connection.is_none() || to.flow.listener != NO_LISTENER {
+                target.listener = to.flow.listener;
+                target.local = to.flow.local;
+            }
+            if is_flow {
                 target.connection = to.flow.connection;
             }
         }

@@ -1,6 +1,7 @@
 //! One device of a user.
 
 use std::fmt::Write;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::extensions::Extensions;
@@ -21,6 +22,9 @@ pub struct Binding {
     pub uri: Box<str>,
     /// How the REGISTER came: a phone behind NAT is reached the same way back.
     pub arrival: Arrival,
+    /// Where it came to at the member that took it, if this one has no such address: other members that are
+    /// told of it may have it.
+    pub(super) came_to: Option<Box<SocketAddr>>,
     /// The connection that it came over has closed: it is reached as its Contact says.
     pub flow_lost: bool,
     /// The proxies on the way to it, as a Route header has them (RFC 3327).
@@ -52,6 +56,7 @@ impl Binding {
         Binding {
             uri: contact.uri_text().into(),
             arrival,
+            came_to: None,
             flow_lost: false,
             path: extensions.path.clone(),
             q_thousandths: contact.q_thousandths().unwrap_or(Q_DEFAULT),

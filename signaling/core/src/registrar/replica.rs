@@ -32,6 +32,8 @@ pub struct Replica {
 pub struct Copied {
     pub(super) uri: Box<str>,
     pub(super) arrival: Arrival,
+    /// Not written: where it came to, once `arrival` is a way of this node.
+    pub(super) came_to: Option<Box<SocketAddr>>,
     pub(super) flow_lost: bool,
     pub(super) path: Option<Box<str>>,
     pub(super) q_thousandths: u16,
@@ -47,7 +49,11 @@ impl Copied {
     pub(super) fn of(binding: &Binding, now: Instant) -> Copied {
         Copied {
             uri: binding.uri.clone(),
-            arrival: binding.arrival,
+            arrival: Arrival {
+                local: binding.came_to.as_deref().copied().unwrap_or(binding.arrival.local),
+                ..binding.arrival
+            },
+            came_to: None,
             flow_lost: binding.flow_lost,
             path: binding.path.clone(),
             q_thousandths: binding.q_thousandths,
@@ -63,6 +69,7 @@ impl Copied {
         Binding {
             uri: self.uri,
             arrival: self.arrival,
+            came_to: self.came_to,
             flow_lost: self.flow_lost,
             path: self.path,
             q_thousandths: self.q_thousandths.min(1000),
@@ -108,7 +115,9 @@ impl Replica {
     /// Makes the ways that its bindings came ways of this node.
     pub fn adopt(&mut self, mut adopt: impl FnMut(Arrival) -> Arrival) {
         for binding in &mut self.bindings {
+            let told = binding.arrival.local;
             binding.arrival = adopt(binding.arrival);
+            binding.came_to = (told != binding.arrival.local).then(|| Box::new(told));
         }
     }
 
@@ -232,6 +241,7 @@ impl<'b> Reader<'b> {
         Some(Copied {
             uri,
             arrival: Arrival { transport, listener, local, remote, connection },
+            came_to: None,
             flow_lost: has(FLOW_LOST),
             path,
             instance,
@@ -255,6 +265,7 @@ mod tests {
             for is_there in [true, false] {
                 bindings.push(Copied {
                     uri: "sip:bob@10.0.0.1".into(),
+                    came_to: None,
                     arrival: Arrival {
                         transport: Transport::ALL[n * 2],
                         listener: ListenerId(3),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::super::calls::BOB;
-use super::super::harness::register;
+use super::super::calls::{ALICE, BOB, invite};
+use super::super::harness::{register, sdp};
 use super::Farm;
+use crate::farm::Mode;
 
 /// S32 as far as frontends share what they know: all of them look up what one was told.
 #[test]
@@ -60,6 +61,34 @@ fn a_member_that_joins_is_told_all_registrations_part_by_part() {
         }
     }
     assert_eq!((parts, fresh.members[0].proxy.registrar().len()), (4, 200));
+}
+
+/// S31: a member that has not the address that the others share (a backend) tells who joins where phones have
+/// come to all the same, so that the one that joins writes to them as the others do.
+#[test]
+fn where_a_phone_has_come_to_is_told_on_by_members_that_have_no_such_address() {
+    let mut farm = Farm::new(1, 5);
+    farm.tcp_at(0, BOB, &register("bob", "10.0.0.9:5060", "1").replace("/UDP", "/TCP"));
+    farm.taken();
+    let now = farm.members[0].now;
+    let told = farm.members[0].proxy.registrations_chunk(now, None).bytes.to_vec();
+    // As if they shared an address that those whom it is told have not.
+    let (own, shared) = ([192, 0, 2, 1], [198, 51, 100, 44]);
+    let at = told.windows(4).position(|bytes| bytes == own).unwrap();
+    let told = [&told[..at], &shared, &told[at + 4..]].concat();
+    let mut backend = Farm::new(2, 1);
+    backend.members[1].proxy.handle_replicated(now, &told);
+    let on = backend.members[1].proxy.registrations_chunk(now, None).bytes;
+    assert!(on.windows(4).any(|bytes| bytes == shared), "{on:?}");
+    // What it writes itself to a connection of another member names that address, too.
+    backend.modes[1] = Mode::Disabled;
+    backend.publish();
+    backend.udp_at(1, ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+    let taken = backend.taken();
+    let texts = taken.iter().map(|(_, sent)| String::from_utf8_lossy(&sent.bytes).into_owned());
+    let texts: Vec<String> = texts.collect();
+    let sent = texts.iter().find(|text| text.starts_with("INVITE ")).expect("Bob is called");
+    assert!(sent.contains("Record-Route: <sip:198.51.100.44:5060;"), "{sent}");
 }
 
 /// The connections of a member that has died lead nowhere; who listens where he says is called there.
