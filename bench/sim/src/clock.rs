@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 struct Due<T> {
     at: Instant,
     order: u64,
-    what: T,
+    /// Apart, as what is due moves about in the heap.
+    what: Box<T>,
 }
 
 impl<T> PartialEq for Due<T> {
@@ -75,14 +76,14 @@ impl<T> Clock<T> {
     pub fn at(&mut self, at: Instant, what: T) {
         let at = at.max(self.now);
         self.order += 1;
-        self.heap.push(Due { at, order: self.order, what });
+        self.heap.push(Due { at, order: self.order, what: Box::new(what) });
     }
 
     /// The next event; the clock is set to it.
     pub fn advance(&mut self) -> Option<T> {
         let due = self.heap.pop()?;
         self.now = due.at;
-        Some(due.what)
+        Some(*due.what)
     }
 
     /// How many events are to come.

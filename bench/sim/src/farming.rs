@@ -1,5 +1,6 @@
 //! `ringfarm-sim farm`: the farm for as many seeds as wanted, on several threads.
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
@@ -97,6 +98,8 @@ struct Sum {
     events: u64,
     simulated: Duration,
     counts: Counts,
+    /// In how many seeds each kind of thing has come about, and how often in all.
+    met: BTreeMap<&'static str, (u64, u64)>,
 }
 
 impl Sum {
@@ -106,6 +109,18 @@ impl Sum {
         self.events += report.events;
         self.simulated += report.simulated;
         self.counts.add(&report.counts);
+        for (what, times) in &report.met {
+            let (seeds, all) = self.met.entry(what).or_default();
+            *seeds += 1;
+            *all += times;
+        }
+    }
+
+    fn coverage(&self) -> String {
+        let line = |(what, (seeds, times)): (&&str, &(u64, u64))| {
+            format!("{what:<42} {times:>9} times in {seeds:>7} seeds\n")
+        };
+        self.met.iter().map(line).collect()
     }
 
     fn json(&self, took: Duration) -> String {
@@ -166,6 +181,7 @@ fn many(order: &Order) -> ExitCode {
             show(order, &report, &sum, begun);
         }
     });
+    eprint!("{}", sum.coverage());
     let json = sum.json(begun.elapsed());
     if order.json {
         println!("{json}")

@@ -11,6 +11,7 @@ mod process;
 mod text;
 mod world;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -41,6 +42,8 @@ pub struct Report {
     pub fingerprint: u64,
     /// What was counted.
     pub counts: Counts,
+    /// How often each kind of trouble and of errand has come about.
+    pub met: BTreeMap<&'static str, u64>,
     /// What was wrong.
     pub violations: Vec<Violation>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use control_core::cluster::FarmSetting;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -47,6 +48,8 @@ pub(super) enum Disturbance {
         back: Option<Duration>,
         /// The host vanishes with it: nobody is refused.
         host: bool,
+        /// It is the Controller that dies.
+        controller: bool,
     },
     /// A new member.
     Join,
@@ -59,6 +62,8 @@ pub(super) enum Disturbance {
         /// They cannot reach the engine either.
         engine: bool,
     },
+    /// The connection of some phone ends.
+    Disconnect,
     /// Nobody can reach the engine.
     EngineLost(Duration),
     /// The engine takes no writes: its leader is dead.
@@ -67,8 +72,17 @@ pub(super) enum Disturbance {
 
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
+    /// Members that take what is new.
     pub(super) members: usize,
+    /// Others: what they are set to.
+    pub(super) others: Vec<FarmSetting>,
     pub(super) phones: usize,
+    /// Phones that send what belongs to no call to one of those others.
+    pub(super) homes: Vec<Option<usize>>,
+    /// Phones that are on a connection.
+    pub(super) streams: Vec<bool>,
+    /// When the key of tokens changes.
+    pub(super) new_key: Option<Duration>,
     /// Between phones and members.
     pub(super) link: Link,
     /// Between members: the longest way, and the share of messages that are lost or come twice.
@@ -95,8 +109,9 @@ impl Plan {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let members = match rng.random_range(0..1000) {
             0..840 => rng.random_range(3..=5),
-            840..995 => rng.random_range(6..=9),
-            _ => rng.random_range(10..=50),
+            840..980 => rng.random_range(6..=9),
+            980..996 => rng.random_range(10..=20),
+            _ => rng.random_range(21..=50),
         };
         let phones = rng.random_range(2..=4);
         let bad = rng.random_range(0..4);
@@ -122,9 +137,18 @@ impl Plan {
         let rarely = |rng: &mut ChaCha8Rng, share| {
             if rng.random_bool(0.3) { share } else { 0.0 }
         };
+        let others = others(rng);
+        let homes = (0..phones).map(|_| home(rng, members, others.len())).collect();
+        let share = if rng.random_bool(0.3) { 0.5 } else { 0.0 };
+        let streams = (0..phones).map(|_| rng.random_bool(share)).collect();
+        let new_key = rng.random_bool(0.2).then(|| ms(rng, from, until));
         Plan {
             members,
+            others,
             phones,
+            homes,
+            streams,
+            new_key,
             link,
             mesh_delay: ms(rng, 1, 20),
             mesh_loss: rarely(rng, 0.03),
@@ -138,6 +162,18 @@ impl Plan {
             disturbances,
         }
     }
+}
+
+fn others(rng: &mut ChaCha8Rng) -> Vec<FarmSetting> {
+    if rng.random_bool(0.7) {
+        return Vec::new();
+    }
+    let settings = [FarmSetting::Disabled, FarmSetting::Relay, FarmSetting::Auto];
+    (0..rng.random_range(1..=2)).map(|_| settings[rng.random_range(0..3)]).collect()
+}
+
+fn home(rng: &mut ChaCha8Rng, members: usize, others: usize) -> Option<usize> {
+    (others > 0 && rng.random_bool(0.5)).then(|| members + rng.random_range(0..others))
 }
 
 fn call(rng: &mut ChaCha8Rng, phones: usize) -> CallPlan {
@@ -164,15 +200,17 @@ fn call(rng: &mut ChaCha8Rng, phones: usize) -> CallPlan {
 }
 
 fn disturbance(rng: &mut ChaCha8Rng) -> Disturbance {
-    match rng.random_range(0..12) {
+    match rng.random_range(0..13) {
         0..4 => {
             let back = rng.random_bool(0.7).then(|| ms(rng, 50, 15_000));
-            Disturbance::Crash { back, host: rng.random_bool(0.3) }
+            let (host, controller) = (rng.random_bool(0.3), rng.random_bool(0.25));
+            Disturbance::Crash { back, host, controller }
         }
         4..6 => Disturbance::Join,
         6..8 => Disturbance::Drain,
         8..10 => Disturbance::Split { lasts: ms(rng, 300, 18_000), engine: rng.random_bool(0.5) },
-        10 => Disturbance::EngineLost(ms(rng, 500, 15_000)),
+        10 => Disturbance::Disconnect,
+        11 => Disturbance::EngineLost(ms(rng, 500, 15_000)),
         _ => Disturbance::EngineStalled(ms(rng, 500, 15_000)),
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use control_core::cluster::membership::{self, Membership, Standing, Timing};
 use control_core::cluster::{
-    Farm, Instance, LocalSettings, MemberName, Role, UnixMillis, Versions, View,
+    Farm, FarmSetting, Instance, LocalSettings, MemberName, Role, UnixMillis, Versions, View,
 };
 use control_core::settings::{AddressPair, PortRange};
 use signaling_core::auth::{self, Authenticator};
@@ -23,9 +23,10 @@ use signaling_core::proxy::config::{
 use signaling_core::proxy::{LocalAddresses, Parts, Proxy};
 use signaling_core::registrar::{self, AnyUser, Registrar};
 use signaling_core::transaction::{self, Transactions};
-use signaling_core::transport::{Arrival, Transport};
+use signaling_core::transport::{Arrival, ConnectionId, Target, Transport};
 
-use super::world::Held;
+use super::check::{Said, Who};
+use super::world::{Cause, Held};
 use crate::scenario::DOMAIN;
 
 /// Behind which all members are.
@@ -81,10 +82,14 @@ pub(super) struct Process {
     /// It knows of the registrations that there were when it came.
     pub(super) is_synced: bool,
     pub(super) held: Vec<Held>,
+    /// Ways over which something could not be sent.
+    pub(super) failed: Vec<Target>,
     pub(super) draining: Option<Instant>,
     /// Those that take what is new, as it sees it.
     pub(super) takers: Vec<Identity>,
     pub(super) is_minority: bool,
+    /// Since when it takes nothing new, by what it knows: it drains, or sees too few.
+    pub(super) closed: Option<Instant>,
 }
 
 struct Local;
@@ -107,7 +112,9 @@ impl MediaAddresses for Local {
 
 fn proxy(now: Instant, seed: u64, life: u64) -> Proxy {
     let config = Config {
-        listeners: vec![Listener { transport: Transport::Udp, bound: SHARED, advertised: None }],
+        listeners: [Transport::Udp, Transport::Tcp]
+            .map(|transport| Listener { transport, bound: SHARED, advertised: None })
+            .to_vec(),
         domains: vec![DOMAIN.to_owned()],
         realm: DOMAIN.to_owned(),
         trusted: Vec::new(),
@@ -151,13 +158,16 @@ fn proxy(now: Instant, seed: u64, life: u64) -> Proxy {
     Proxy::new(now, config, parts)
 }
 
-fn settings(slot: usize) -> LocalSettings {
+fn settings(slot: usize, farm: Option<FarmSetting>) -> LocalSettings {
     let host = (slot + 1) as u8;
     // Each member has a host of its own, and ports that are its own besides.
     let first = 10_000 + slot as u16 * 1_000;
     LocalSettings {
-        role: Role::Frontend,
-        farm: None,
+        role: match farm {
+            Some(FarmSetting::Relay | FarmSetting::Auto) => Role::Backend,
+            Some(FarmSetting::Member | FarmSetting::Disabled) | None => Role::Frontend,
+        },
+        farm,
         call_legs: None,
         signals: None,
         capacity: None,
@@ -170,13 +180,34 @@ fn settings(slot: usize) -> LocalSettings {
     }
 }
 
-pub(super) fn secrets() -> Secrets {
-    let current = TokenKey { id: 1, secret: [41; 32] };
-    Secrets { current, previous: None, lasting: Lasting([3; 32]) }
+/// A new key comes in two steps: all members take it before anybody writes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Keys {
+    #[default]
+    Old,
+    NewIsTaken,
+    New,
+}
+
+pub(super) fn secrets(keys: Keys) -> Secrets {
+    let old = TokenKey { id: 1, secret: [41; 32] };
+    let new = TokenKey { id: 2, secret: [42; 32] };
+    let (current, previous) = match keys {
+        Keys::Old => (old, None),
+        Keys::NewIsTaken => (old, Some(new)),
+        Keys::New => (new, Some(old)),
+    };
+    Secrets { current, previous, lasting: Lasting([3; 32]) }
 }
 
 impl Process {
-    pub(super) fn new(seed: u64, slot: usize, life: u64, now: Instant, skew: Skew) -> Process {
+    pub(super) fn new(
+        seed: u64,
+        (slot, farm): (usize, Option<FarmSetting>),
+        life: u64,
+        now: Instant,
+        skew: Skew,
+    ) -> Process {
         let local = skew.local(now);
         let name = MemberName::new(&format!("m{slot}")).expect("a letter and digits");
         let identity = membership::Identity { name, instance: Instance(life + 1) };
@@ -185,7 +216,7 @@ impl Process {
         Process {
             life,
             proxy: proxy(local, seed, life),
-            membership: Membership::new(identity, settings(slot), timing, local, unix),
+            membership: Membership::new(identity, settings(slot, farm), timing, local, unix),
             skew,
             own: None,
             peers: BTreeMap::new(),
@@ -196,9 +227,11 @@ impl Process {
             watched_until: now,
             is_synced: false,
             held: Vec::new(),
+            failed: Vec::new(),
             draining: None,
             takers: Vec::new(),
             is_minority: false,
+            closed: None,
         }
     }
 
@@ -230,10 +263,17 @@ impl Process {
                 joining: false,
                 earlier: member.profile.continues.iter().map(|of| Incarnation(of.0)).collect(),
                 state,
-                addresses: vec![SipAddress { transport: Transport::Udp, address: SHARED }],
+                addresses: [Transport::Udp, Transport::Tcp]
+                    .map(|transport| SipAddress { transport, address: SHARED })
+                    .to_vec(),
             })
         };
-        FarmView { members: view.members.iter().filter_map(member).collect(), sends_itself: false }
+        let own = view.members.iter().find(|member| {
+            let own = self.own.map(|own| (own.member.get(), own.incarnation.0));
+            own == Some((member.id.get(), member.incarnation.0))
+        });
+        let sends_itself = own.is_none_or(|own| own.profile.farm != FarmSetting::Relay);
+        FarmView { members: view.members.iter().filter_map(member).collect(), sends_itself }
     }
 
     /// Tells the proxy core of the members.
@@ -244,23 +284,41 @@ impl Process {
             let own = view.members.iter_mut().find(|member| Some(member.identity) == self.own);
             own.into_iter().for_each(|own| own.draining = true);
         }
-        let takes = |member: &&Member| {
-            let is_there = Some(member.identity) == self.own || member.state != PeerState::Down;
-            !member.draining && is_there && member.mode == Mode::Member
-        };
-        self.takers = view.members.iter().filter(takes).map(|member| member.identity).collect();
+        let is_seen =
+            |member: &&Member| Some(member.identity) == self.own || member.state != PeerState::Down;
+        let farm = || view.members.iter().filter(|member| member.mode == Mode::Member);
+        let takers = farm().filter(is_seen).filter(|member| !member.draining);
+        self.takers = takers.map(|member| member.identity).collect();
+        let is_in = farm().any(|member| Some(member.identity) == self.own);
+        self.is_minority = is_in && farm().filter(is_seen).count() * 2 < farm().count();
+        let is_closed = self.is_minority || self.draining.is_some();
+        self.closed = is_closed.then(|| self.closed.unwrap_or(now));
         self.proxy.set_membership(self.skew.local(now), view);
-        self.is_minority = self.proxy.farm().is_some_and(|farm| farm.membership.is_minority());
     }
 
-    pub(super) fn handle_datagram(&mut self, now: Instant, remote: SocketAddr, bytes: Bytes) {
-        let arrival = Arrival {
-            transport: Transport::Udp,
-            listener: crate::node::UDP,
-            local: SHARED,
-            remote,
-            connection: None,
+    /// What the checks are to know of something that it sends.
+    pub(super) fn says(&self, cause: Cause) -> Option<Said> {
+        let who = Who { process: self.life, identity: self.own? };
+        match cause {
+            Cause::Own => Some(Said { who, closed: self.closed }),
+            Cause::Errand(..) => Some(Said { who, closed: None }),
+            Cause::SendsFor => None,
+        }
+    }
+
+    /// From a phone, over its connection if it has one.
+    pub(super) fn handle_message(
+        &mut self,
+        now: Instant,
+        remote: SocketAddr,
+        connection: Option<ConnectionId>,
+        bytes: Bytes,
+    ) {
+        let (transport, listener) = match connection {
+            Some(_) => (Transport::Tcp, crate::node::TCP),
+            None => (Transport::Udp, crate::node::UDP),
         };
+        let arrival = Arrival { transport, listener, local: SHARED, remote, connection };
         self.proxy.handle_message(self.skew.local(now), arrival, bytes);
     }
 }

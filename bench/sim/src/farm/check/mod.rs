@@ -104,6 +104,17 @@ pub(super) enum End {
     Timeout,
 }
 
+/// What a branch of those begins with that use a token of a life that is over.
+pub(super) const DEAD: &str = "z9hG4bKd";
+
+/// Who sends something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Said {
+    pub(super) who: Who,
+    /// It has come to it from outside, and since then it takes nothing new.
+    pub(super) closed: Option<Instant>,
+}
+
 /// A life of a member, and the process that lives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Who {
@@ -129,6 +140,8 @@ struct Tx {
     /// The token by which it names its owner.
     token: Option<Token>,
     call_id: String,
+    /// Whose it is.
+    phone: Option<usize>,
     /// As its packets are counted.
     transaction: String,
 }
@@ -158,6 +171,8 @@ pub(super) struct Ledger {
     /// A member sees fewer than half of the farm.
     pub(super) few: Times,
     deaths: HashMap<Identity, Instant>,
+    /// When phones had no connection, or had not registered by it yet.
+    away: HashMap<usize, Times>,
     pub(super) counts: Counts,
     pub(super) violations: Vec<Violation>,
 }
@@ -176,6 +191,7 @@ impl Ledger {
             split: Times::default(),
             few: Times::default(),
             deaths: HashMap::new(),
+            away: HashMap::new(),
             counts: Counts::default(),
             violations: Vec::new(),
         }
@@ -245,6 +261,9 @@ impl Ledger {
         match (tx.expected, end) {
             (Expected::Register(phone), End::Final(200)) => {
                 self.registered.insert(phone, Registered { at: now, by });
+                if let Some(away) = self.away.get_mut(&phone) {
+                    away.set(now, false);
+                }
             }
             (Expected::Call(_), End::Final(200)) => self.counts.answered += 1,
             _ => {}
@@ -260,9 +279,22 @@ impl Ledger {
         let begun = now - Duration::from_secs(40);
         let owners: Vec<Identity> = call.map_or(Vec::new(), |call| self.owners(call));
         let is_over = owners.iter().any(|owner| self.deaths.contains_key(owner));
-        if !is_over && !self.is_apart(begun, now) {
+        let is_away = call.is_some_and(|call| self.is_away_in(call, now));
+        if !is_over && !is_away && !self.is_apart(begun, now) {
             self.wrong(now, "every final answer is acknowledged", format!("call {call:?}"));
         }
+    }
+
+    pub(super) fn disconnected(&mut self, now: Instant, phone: usize) {
+        self.away.entry(phone).or_default().set(now, true);
+    }
+
+    /// Whether a party of a call had no connection at any time since shortly before it began.
+    fn is_away_in(&self, call: usize, until: Instant) -> bool {
+        let plan = &self.calls[call];
+        let from = self.epoch + plan.at - Duration::from_secs(3);
+        let is_away = |phone| self.away.get(phone).is_some_and(|away| away.touch(from, until));
+        [plan.caller, plan.callee].iter().any(is_away)
     }
 
     /// A packet is lost.
@@ -283,13 +315,18 @@ impl Ledger {
     }
 
     /// A member sends something to a phone.
-    pub(super) fn sent(&mut self, now: Instant, who: Who, bytes: &[u8]) {
+    pub(super) fn sent(&mut self, now: Instant, said: Said, bytes: &[u8]) {
+        let who = said.who;
         let Some(text) = Text::read(bytes) else {
             return self.wrong(now, "members write what can be read", "not UTF-8".to_owned());
         };
         let branches = text.branches();
         let call_id = text.call_id();
         let (Some(branch), method) = (branches.last(), text.method()) else { return };
+        if branch.starts_with(DEAD) && !matches!(text.status(), Some(481 | 503)) {
+            let what = format!("{} to {call_id} by {who:?}", text.start);
+            self.wrong(now, "the token of a life that is over leads nowhere", what);
+        }
         if text.status().is_none() {
             self.note_tokens(now, who, &text, call_id);
             if branches.len() < 2 {
@@ -303,9 +340,17 @@ impl Ledger {
         // 481 and 503 are said by whoever does not have it.
         let is_refusal = matches!(text.status(), Some(481 | 503));
         let is_new = !tx.handlers.iter().any(|(other, _)| other.process == who.process);
+        let is_free = tx.token.is_none();
         if is_new && !is_refusal {
             tx.handlers.push((who, now));
+            // A CANCEL goes to its INVITE, which was there before.
+            let is_free = is_free && tx.expected != Expected::Cancel;
+            if is_free && said.closed.is_some_and(|since| since < tx.begun) {
+                let what = format!("{} of {call_id} by {who:?}", tx.method);
+                self.wrong(now, "who drains or sees too few takes nothing new", what);
+            }
         }
+        let Some(tx) = self.txs.get_mut(&key) else { return };
         if text.status().is_none() && is_new {
             tx.forwarded.push(who);
             let owner =
@@ -332,6 +377,15 @@ impl Ledger {
     /// A token that steers, and its Call-ID, if there is one.
     pub(super) fn a_token(&self, draw: usize) -> Option<Token> {
         let mut all: Vec<&Token> = self.tokens.keys().collect();
+        all.sort();
+        (!all.is_empty()).then(|| all[draw % all.len()].clone())
+    }
+
+    /// One that steers no more, as the member that wrote it has died.
+    pub(super) fn a_dead_token(&self, now: Instant, draw: usize) -> Option<Token> {
+        let is_dead = |who: &Who| self.deaths.get(&who.identity).is_some_and(|at| *at < now);
+        let dead = self.tokens.iter().filter(|(_, who)| is_dead(who));
+        let mut all: Vec<&Token> = dead.map(|(token, _)| token).collect();
         all.sort();
         (!all.is_empty()).then(|| all[draw % all.len()].clone())
     }
@@ -394,6 +448,7 @@ impl Tx {
             begun: now,
             ended: None,
             finals: Vec::new(),
+            phone: text.as_ref().and_then(phone_of),
             handlers: Vec::new(),
             forwarded: Vec::new(),
             token: text.as_ref().and_then(first_token),
@@ -401,6 +456,12 @@ impl Tx {
             call_id: text.map_or(String::new(), |text| text.call_id().to_owned()),
         }
     }
+}
+
+/// Phones name themselves in their branches.
+fn phone_of(text: &Text<'_>) -> Option<usize> {
+    let (number, _) = text.branches().last()?.strip_prefix("z9hG4bKp")?.split_once('x')?;
+    number.parse().ok()
 }
 
 /// What a call may come to.

@@ -97,7 +97,8 @@ impl Ledger {
         let is_excused = tx.handlers.len() > 1
             || tx.handlers.iter().any(|(who, _)| self.is_over(*who, now))
             || self.is_apart(tx.begun - DETECTION, ended + Duration::from_secs(32))
-            || self.owner_is_over(tx, now);
+            || self.owner_is_over(tx, now)
+            || self.is_disconnected(tx, ended);
         if !is_excused {
             let what = format!("{} of {}: {:?}", tx.method, tx.call_id, tx.finals);
             self.wrong(now, "a request has one result", what);
@@ -158,6 +159,27 @@ impl Ledger {
             || self.owner_is_over(tx, at)
             || self.is_apart(tx.begun - DETECTION, at)
             || self.is_binding_lost(tx)
+            || self.is_disconnected(tx, at)
+    }
+
+    /// Whether a phone that has to do with it had no connection.
+    fn is_disconnected(&self, tx: &Tx, at: Instant) -> bool {
+        let call = tx.call_id.strip_prefix("call-").and_then(|rest| rest.split('@').next());
+        let call = call.and_then(|call| call.parse().ok());
+        let other = match tx.expected {
+            Expected::Options(phone) => Some(phone),
+            Expected::Register(_)
+            | Expected::Cancel
+            | Expected::Call(_)
+            | Expected::Refresh(_)
+            | Expected::Bye(_) => None,
+        };
+        let away = |phone| {
+            let away = self.away.get(&phone);
+            away.is_some_and(|away| away.touch(tx.begun - DETECTION, at))
+        };
+        call.is_some_and(|call| self.is_away_in(call, at))
+            || [tx.phone, other].into_iter().flatten().any(away)
     }
 
     fn is_binding_lost(&self, tx: &Tx) -> bool {

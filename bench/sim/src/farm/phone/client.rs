@@ -62,7 +62,7 @@ impl Phone {
         self.by_client.insert(client.key(), at);
         self.clients.push(client);
         cx.sends.push(bytes);
-        cx.after(T1, Timer::Resend(at));
+        cx.after(if self.is_on_stream { LIMIT } else { T1 }, Timer::Resend(at));
     }
 
     pub(super) fn resend(&mut self, cx: &mut Cx<'_>, at: usize) {
@@ -76,7 +76,7 @@ impl Phone {
             return;
         }
         let is_invite = client.method == "INVITE";
-        if cx.now < client.next || is_invite && client.proceeding {
+        if self.is_on_stream || cx.now < client.next || is_invite && client.proceeding {
             return;
         }
         client.interval = match is_invite {

@@ -75,6 +75,8 @@ struct Leg {
 
 pub(super) struct Phone {
     number: usize,
+    /// It has a connection, and repeats nothing that this carries.
+    is_on_stream: bool,
     address: SocketAddr,
     clients: Vec<Client>,
     by_client: HashMap<(String, &'static str), usize>,
@@ -105,9 +107,10 @@ fn call_of(call_id: &str) -> Option<usize> {
 }
 
 impl Phone {
-    pub(super) fn new(number: usize) -> Phone {
+    pub(super) fn new(number: usize, is_on_stream: bool) -> Phone {
         Phone {
             number,
+            is_on_stream,
             address: address(number),
             clients: Vec::new(),
             by_client: HashMap::new(),
@@ -124,7 +127,12 @@ impl Phone {
     }
 
     fn contact(&self) -> String {
-        format!("<sip:u{}@{}>", self.number, self.address)
+        let transport = if self.is_on_stream { ";transport=tcp" } else { "" };
+        format!("<sip:u{}@{}{transport}>", self.number, self.address)
+    }
+
+    const fn transport(&self) -> &'static str {
+        if self.is_on_stream { "TCP" } else { "UDP" }
     }
 
     fn branch(&mut self) -> String {
@@ -160,8 +168,9 @@ impl Phone {
         let aor = self.aor();
         let branch = self.branch();
         let (address, n, contact) = (self.address, self.registers, self.contact());
+        let transport = self.transport();
         let bytes = format!(
-            "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch}\r\n\
+            "REGISTER sip:{DOMAIN} SIP/2.0\r\nVia: SIP/2.0/{transport} {address};branch={branch}\r\n\
              Max-Forwards: 70\r\nFrom: <{aor}>;tag=r{n}\r\nTo: <{aor}>\r\n\
              Call-ID: reg-{}@sim\r\nCSeq: {n} REGISTER\r\nContact: {contact};expires=300\r\n\
              Content-Length: 0\r\n\r\n",
@@ -175,10 +184,10 @@ impl Phone {
             return;
         }
         let branch = self.branch();
-        let (address, aor) = (self.address, self.aor());
+        let (address, aor, transport) = (self.address, self.aor(), self.transport());
         let to_aor = format!("sip:u{to}@{DOMAIN}");
         let bytes = format!(
-            "OPTIONS {to_aor} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch}\r\n\
+            "OPTIONS {to_aor} SIP/2.0\r\nVia: SIP/2.0/{transport} {address};branch={branch}\r\n\
              Max-Forwards: 70\r\nFrom: <{aor}>;tag=o\r\nTo: <{to_aor}>\r\n\
              Call-ID: {branch}@sim\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
         );
@@ -192,10 +201,11 @@ impl Phone {
         }
         let branch = self.branch();
         let (address, aor, contact) = (self.address, self.aor(), self.contact());
+        let transport = self.transport();
         let to = format!("sip:u{}@{DOMAIN}", plan.callee);
         let local = format!("<{aor}>;tag=a{call}");
         let bytes = format!(
-            "INVITE {to} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch}\r\n\
+            "INVITE {to} SIP/2.0\r\nVia: SIP/2.0/{transport} {address};branch={branch}\r\n\
              Max-Forwards: 70\r\nFrom: {local}\r\nTo: <{to}>\r\nCall-ID: {}\r\n\
              CSeq: 1 INVITE\r\nContact: {contact}\r\nContent-Length: 0\r\n\r\n",
             call_id(call)
@@ -259,8 +269,9 @@ impl Phone {
         let leg = &self.legs[&call];
         let route: String = leg.route.iter().map(|route| format!("Route: {route}\r\n")).collect();
         let (address, contact) = (self.address, self.contact());
+        let transport = self.transport();
         format!(
-            "{method} {} SIP/2.0\r\nVia: SIP/2.0/UDP {address};branch={branch}\r\n{route}\
+            "{method} {} SIP/2.0\r\nVia: SIP/2.0/{transport} {address};branch={branch}\r\n{route}\
              Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {}\r\nCSeq: {} {method}\r\n\
              Contact: {contact}\r\nContent-Length: 0\r\n\r\n",
             leg.target,

@@ -198,7 +198,10 @@ impl Phone {
         }
         server.interval = (server.interval * 2).min(T2);
         let interval = server.interval;
-        cx.sends.extend(server.last.clone());
+        // RFC 3261 17.2.1, 13.3.1.4: a 200 is repeated over whatever it goes.
+        if !self.is_on_stream || server.status == Some(200) {
+            cx.sends.extend(server.last.clone());
+        }
         cx.after(interval, Timer::Repeat(at));
     }
 }

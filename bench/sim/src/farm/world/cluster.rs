@@ -5,16 +5,19 @@ use std::time::{Duration, Instant};
 use control_core::cluster::membership::{
     Ask, EngineLink, EngineOp, Membership, Outcome, Output, PeerState,
 };
-use control_core::cluster::{Incarnate, Incarnation, MemberId};
+use control_core::cluster::{FarmSetting, Incarnate, Incarnation, MemberId};
 use rand::Rng;
 use signaling_core::farm as sip;
 
-use super::{Event, Frame, Slot, World};
+use super::{Cause, Event, Frame, Slot, World};
 use crate::farm::engine::Change;
-use crate::farm::process::{Process, Skew, secrets};
+use crate::farm::process::{Keys, Process, Skew, secrets};
 
 /// A member that nobody gives a copy of the registrations goes on without one.
 const SYNC_LIMIT: Duration = Duration::from_secs(3);
+
+/// Until all members have been given another key.
+const KEYS_SPREAD: Duration = Duration::from_secs(1);
 
 /// An operation that was held to be lost may be carried out so much later.
 const LATE: Duration = Duration::from_secs(3);
@@ -30,10 +33,11 @@ fn incarnate(own: sip::Identity) -> Option<Incarnate> {
 }
 
 impl World<'_> {
-    pub(super) fn add_slot(&mut self) -> usize {
+    pub(super) fn add_slot(&mut self, farm: Option<FarmSetting>) -> usize {
         let at = self.slots.len();
         self.slots.push(Slot {
             name: format!("m{at}"),
+            farm,
             process: None,
             gone_until: self.epoch,
             side: false,
@@ -54,7 +58,7 @@ impl World<'_> {
             fast: self.rng.random_range(0..=300),
         };
         let life = self.lives;
-        let mut process = Process::new(self.seed, slot, life, now, skew);
+        let mut process = Process::new(self.seed, (slot, self.slots[slot].farm), life, now, skew);
         process.is_cut_off = self.is_engine_away(slot);
         self.slots[slot].process = Some(process);
         self.slots[slot].seen_epoch = 0;
@@ -138,6 +142,7 @@ impl World<'_> {
             Output::Joined(own) => self.joined(slot, own),
             Output::ViewChanged(view) => {
                 let now = self.now();
+                self.meet("a member goes by another view");
                 let seen = &mut self.slots[slot].seen_epoch;
                 if view.epoch.0 < *seen {
                     let what = format!("m{slot}: {} after {seen}", view.epoch);
@@ -170,9 +175,10 @@ impl World<'_> {
     fn joined(&mut self, slot: usize, own: Incarnate) {
         let now = self.now();
         let Some(identity) = sip_identity(own) else { return };
+        let keys = self.keys;
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.own = Some(identity);
-        process.proxy.set_farm(identity, &secrets());
+        process.proxy.set_farm(identity, &secrets(keys));
         let life = process.life;
         self.clock.at(now + SYNC_LIMIT, Event::SyncLimit { slot, life });
         self.refresh(slot);
@@ -185,7 +191,31 @@ impl World<'_> {
         }
     }
 
+    /// All members get to know of another key.
+    pub(super) fn new_key(&mut self, keys: Keys) {
+        self.meet("another key of tokens");
+        self.keys = keys;
+        for slot in 0..self.slots.len() {
+            let Some(life) = self.slots[slot].process.as_ref().map(|process| process.life) else {
+                continue;
+            };
+            let at = self.now() + self.draw(0, KEYS_SPREAD.as_millis() as u64);
+            self.clock.at(at, Event::Secrets { slot, life, keys });
+        }
+        if keys == Keys::NewIsTaken {
+            self.clock.at(self.now() + KEYS_SPREAD * 2, Event::NewKey(Keys::New));
+        }
+    }
+
+    pub(super) fn give_secrets(&mut self, slot: usize, life: u64, keys: Keys) {
+        let Some(process) = self.process(slot, life) else { return };
+        if let Some(own) = process.own {
+            process.proxy.set_farm(own, &secrets(keys));
+        }
+    }
+
     fn fenced(&mut self, slot: usize) {
+        self.meet("a member is taken for dead");
         let now = self.now();
         self.calm_since = now;
         self.slots[slot].gone_until = now + Duration::from_secs(1);
@@ -196,6 +226,7 @@ impl World<'_> {
             self.ledger.dies(now, own);
         }
         self.refresh(slot);
+        self.end_streams(slot);
     }
 
     /// The process is no more.
@@ -206,6 +237,7 @@ impl World<'_> {
         if let Some(own) = self.slots[slot].process.take().and_then(|process| process.own) {
             self.ledger.dies(now, own);
         }
+        self.end_streams(slot);
         self.compare();
     }
 
@@ -214,7 +246,7 @@ impl World<'_> {
         let now = self.now();
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.refresh(now);
-        self.settle(slot, None);
+        self.settle(slot, Cause::Own);
         self.compare();
     }
 
@@ -227,6 +259,12 @@ impl World<'_> {
         self.ledger.uneven.set(now, uneven);
         let is_minority = parts.iter().any(|process| process.is_minority);
         self.ledger.few.set(now, is_minority);
+        if uneven {
+            self.meet("members differ in who takes what is new");
+        }
+        if is_minority {
+            self.meet("a member sees few of the farm");
+        }
     }
 
     /// All others come to see a member like this within so many milliseconds.

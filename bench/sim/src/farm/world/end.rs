@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use control_core::cluster::membership::Standing;
-use control_core::cluster::{Document, Incarnate, Key, View};
+use control_core::cluster::{Document, FarmSetting, Incarnate, Key, View};
 use signaling_core::proxy::Load;
 
 use super::{Event, World};
@@ -72,6 +72,31 @@ impl World<'_> {
             }
         }
         self.ledger.finish(now);
+        self.meet(match self.plan.members {
+            ..6 => "3 to 5 members",
+            6..10 => "6 to 9 members",
+            10..21 => "10 to 20 members",
+            _ => "21 to 50 members",
+        });
+        for farm in self.plan.others.clone() {
+            self.meet(match farm {
+                FarmSetting::Disabled => "a member that is Disabled",
+                FarmSetting::Relay => "a backend set to Relay",
+                FarmSetting::Auto | FarmSetting::Member => "a backend set to Auto",
+            });
+        }
+        let link = self.plan.link;
+        for (is_so, what) in [
+            (link.loss > 0.0, "packets are lost"),
+            (link.duplicate > 0.0, "packets come twice"),
+            (self.plan.mesh_loss > 0.0, "messages between members are lost"),
+            (self.plan.mesh_twice > 0.0, "messages between members come twice"),
+            (self.plan.engine_unknown > 0.0, "writes of unknown outcome"),
+        ] {
+            if is_so {
+                self.meet(what);
+            }
+        }
         Report {
             seed: self.seed,
             members: self.plan.members,
@@ -81,6 +106,7 @@ impl World<'_> {
             events: self.events,
             fingerprint: self.fingerprint,
             counts: self.ledger.counts,
+            met: self.met,
             violations: self.ledger.violations,
         }
     }

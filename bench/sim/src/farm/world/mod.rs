@@ -2,7 +2,9 @@
 
 mod cluster;
 mod end;
+mod forge;
 mod sip;
+mod stream;
 mod trouble;
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,63 +12,153 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use control_core::cluster::View;
 use control_core::cluster::membership::{self, EngineOp, Nonce, Outcome};
+use control_core::cluster::{FarmSetting, View};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use signaling_core::farm::{Errand, Identity};
-use signaling_core::transport::Arrival;
+use signaling_core::transport::{Arrival, ConnectionId, Target, Transmit};
 
 use super::Report;
 use super::check::Ledger;
 use super::engine::{Change, Store};
 use super::phone::{Phone, Timer};
-use super::plan::{CALLS_UNTIL, Plan};
-use super::process::Process;
+use super::plan::{CALLS_FROM, CALLS_UNTIL, Plan};
+use super::process::{Keys, Process};
 use super::text::Text;
 use crate::Trace;
 use crate::clock::Clock;
+use stream::Stream;
 
 /// What one member sends another.
 #[derive(Clone, Debug)]
 pub(super) enum Frame {
-    Relay { from: Identity, errand: Errand, arrival: Arrival, bytes: Bytes },
-    Registrations { bytes: Bytes, is_copy: bool },
+    Relay {
+        from: Identity,
+        errand: Errand,
+        arrival: Arrival,
+        bytes: Bytes,
+    },
+    Registrations {
+        bytes: Bytes,
+        is_copy: bool,
+    },
     View(Arc<View>),
+    /// A member that is set to `Relay` has something sent.
+    SendOut(Transmit),
+    /// Somebody's message for a connection of the member that gets this.
+    Write(Transmit),
+    /// What it was to write could not be written.
+    Undelivered(Target),
+    /// A connection of the member that says so has ended.
+    Closed(ConnectionId),
+}
+
+/// Why a proxy core has something to say.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Cause {
+    /// Whatever is no other member's errand.
+    Own,
+    /// What another member has given it.
+    Errand(Identity, Errand),
+    /// It sends for another one.
+    SendsFor,
 }
 
 /// What a process keeps until it knows of registrations.
 #[derive(Debug)]
 pub(super) enum Held {
     Datagram { phone: usize, bytes: Bytes },
+    Stream { stream: usize, bytes: Bytes },
     Relay { from: Identity, errand: Errand, arrival: Arrival, bytes: Bytes },
 }
 
 #[derive(Debug)]
 enum Event {
-    ToMember { slot: usize, phone: usize, bytes: Bytes },
-    ToPhone { phone: usize, bytes: Bytes },
+    ToMember {
+        slot: usize,
+        phone: usize,
+        bytes: Bytes,
+    },
+    ToPhone {
+        phone: usize,
+        bytes: Bytes,
+    },
+    Connect(usize),
+    /// Over a connection, to its member or to its phone.
+    Up {
+        stream: usize,
+        bytes: Bytes,
+    },
+    Down {
+        stream: usize,
+        bytes: Bytes,
+    },
     Phone(usize, Timer),
-    Mesh { from: usize, slot: usize, life: u64, frame: Frame },
-    Wake { slot: usize, life: u64 },
-    Cluster { slot: usize, life: u64 },
-    Apply { slot: usize, life: u64, op: EngineOp, tells: bool },
-    Outcome { slot: usize, life: u64, nonce: Nonce, outcome: Outcome },
-    Watch { slot: usize, life: u64, change: Change },
-    Peer { observer: usize, target: usize, version: u64, state: membership::PeerState },
-    SyncLimit { slot: usize, life: u64 },
+    Mesh {
+        from: usize,
+        slot: usize,
+        life: u64,
+        frame: Frame,
+    },
+    Wake {
+        slot: usize,
+        life: u64,
+    },
+    Cluster {
+        slot: usize,
+        life: u64,
+    },
+    Apply {
+        slot: usize,
+        life: u64,
+        op: EngineOp,
+        tells: bool,
+    },
+    Outcome {
+        slot: usize,
+        life: u64,
+        nonce: Nonce,
+        outcome: Outcome,
+    },
+    Watch {
+        slot: usize,
+        life: u64,
+        change: Change,
+    },
+    Peer {
+        observer: usize,
+        target: usize,
+        version: u64,
+        state: membership::PeerState,
+    },
+    SyncLimit {
+        slot: usize,
+        life: u64,
+    },
     Start(usize),
     Trouble(usize),
     Heal,
     EngineBack,
     Unsplit,
-    Drained { slot: usize, life: u64 },
+    Drained {
+        slot: usize,
+        life: u64,
+    },
+    NewKey(Keys),
+    Secrets {
+        slot: usize,
+        life: u64,
+        keys: Keys,
+    },
     Forge,
     Calm,
 }
 
 struct Slot {
     name: String,
+    /// What it is set to; `None`: nothing, so that it takes what is new.
+    farm: Option<FarmSetting>,
     process: Option<Process>,
     /// The spreader has not noticed yet that nobody is there.
     gone_until: Instant,
@@ -100,6 +192,13 @@ pub(super) struct World<'t> {
     calm_since: Instant,
     is_frozen: bool,
     ledger: Ledger,
+    keys: Keys,
+    homes: Vec<Option<usize>>,
+    streams: Vec<Stream>,
+    /// When the last message arrives that has to keep its place between two members.
+    in_order: BTreeMap<(usize, usize), Instant>,
+    /// How often each kind of thing has happened.
+    met: BTreeMap<&'static str, u64>,
     events: u64,
     fingerprint: u64,
     trace: Option<Trace<'t>>,
@@ -117,7 +216,7 @@ impl<'t> World<'t> {
             seed,
             epoch,
             rng: ChaCha8Rng::seed_from_u64(seed ^ 0x5eed),
-            phones: (0..plan.phones).map(Phone::new).collect(),
+            phones: (0..plan.phones).map(|at| Phone::new(at, plan.streams[at])).collect(),
             lost: HashMap::new(),
             slots: Vec::new(),
             lives: 0,
@@ -129,6 +228,11 @@ impl<'t> World<'t> {
             calm_since: epoch,
             is_frozen: false,
             ledger: Ledger::new(epoch, plan.calls.clone()),
+            keys: Keys::default(),
+            homes: plan.homes.clone(),
+            streams: Vec::new(),
+            in_order: BTreeMap::new(),
+            met: BTreeMap::new(),
             events: 0,
             fingerprint: HASH_BASE,
             trace,
@@ -141,13 +245,18 @@ impl<'t> World<'t> {
 
     fn schedule(&mut self) {
         let plan = self.plan.clone();
-        for _ in 0..plan.members {
-            let slot = self.add_slot();
+        let others = plan.others.iter().copied().map(Some);
+        for farm in std::iter::repeat_n(None, plan.members).chain(others) {
+            let slot = self.add_slot(farm);
             let at = self.epoch + self.draw(0, 2_000);
             self.clock.at(at, Event::Start(slot));
         }
         for (at, phone) in plan.registers {
-            self.clock.at(self.epoch + at, Event::Phone(phone, Timer::Register));
+            let event = match plan.streams[phone] && at < CALLS_FROM {
+                true => Event::Connect(phone),
+                false => Event::Phone(phone, Timer::Register),
+            };
+            self.clock.at(self.epoch + at, event);
         }
         for (at, from, to) in plan.options {
             self.clock.at(self.epoch + at, Event::Phone(from, Timer::Options(to)));
@@ -158,6 +267,9 @@ impl<'t> World<'t> {
         }
         for at in plan.forgeries {
             self.clock.at(self.epoch + at, Event::Forge);
+        }
+        if let Some(at) = plan.new_key {
+            self.clock.at(self.epoch + at, Event::NewKey(Keys::NewIsTaken));
         }
         for (number, (at, _)) in plan.disturbances.iter().enumerate() {
             self.clock.at(self.epoch + *at, Event::Trouble(number));
@@ -192,6 +304,9 @@ impl<'t> World<'t> {
             Event::ToPhone { phone, bytes } => {
                 self.with_phone(phone, |phone, cx| phone.handle_message(cx, &bytes));
             }
+            Event::Connect(phone) => self.connect_phone(phone),
+            Event::Up { stream, bytes } => self.comes_up(stream, bytes),
+            Event::Down { stream, bytes } => self.comes_down(stream, &bytes),
             Event::Phone(phone, timer) => {
                 self.with_phone(phone, |phone, cx| phone.handle_timer(cx, timer));
             }
@@ -213,9 +328,16 @@ impl<'t> World<'t> {
             Event::EngineBack => self.engine_back(),
             Event::Unsplit => self.ledger_split(),
             Event::Drained { slot, life } => self.drained(slot, life),
+            Event::NewKey(keys) => self.new_key(keys),
+            Event::Secrets { slot, life, keys } => self.give_secrets(slot, life, keys),
             Event::Forge => self.forge(),
             Event::Calm => self.calm(),
         }
+    }
+
+    /// Such a thing has happened.
+    pub(super) fn meet(&mut self, what: &'static str) {
+        *self.met.entry(what).or_default() += 1;
     }
 
     fn process(&mut self, slot: usize, life: u64) -> Option<&mut Process> {
@@ -230,6 +352,12 @@ impl<'t> World<'t> {
             Event::ToPhone { phone, bytes } => {
                 (format!("-> u{phone} {}", first_line(bytes)), bytes)
             }
+            Event::Up { stream, bytes } => {
+                (format!("{} {}", self.stream_name(*stream, "->"), first_line(bytes)), bytes)
+            }
+            Event::Down { stream, bytes } => {
+                (format!("{} {}", self.stream_name(*stream, "<-"), first_line(bytes)), bytes)
+            }
             Event::Mesh { from, slot, frame, .. } => match frame {
                 Frame::Relay { errand, bytes, .. } => {
                     (format!("m{from} => m{slot} {errand:?} {}", first_line(bytes)), bytes)
@@ -239,6 +367,18 @@ impl<'t> World<'t> {
                     (format!("m{from} => m{slot} registrations, {what}"), bytes)
                 }
                 Frame::View(view) => (format!("m{from} => m{slot} view {}", view.epoch), &[]),
+                Frame::Write(Transmit { bytes, .. }) => {
+                    (format!("m{from} => m{slot} write {}", first_line(bytes)), bytes)
+                }
+                Frame::Undelivered(target) => {
+                    (format!("m{from} => m{slot} undelivered to {:?}", target.connection), &[])
+                }
+                Frame::Closed(connection) => {
+                    (format!("m{from} => m{slot} closed {connection:?}"), &[])
+                }
+                Frame::SendOut(Transmit { bytes, .. }) => {
+                    (format!("m{from} => m{slot} send {}", first_line(bytes)), bytes)
+                }
             },
             Event::Watch { slot, change, .. } => (format!("m{slot} sees {}", change.key), &[]),
             Event::Trouble(number) => (format!("{:?}", self.plan.disturbances[*number].1), &[]),
@@ -250,10 +390,13 @@ impl<'t> World<'t> {
             | Event::Peer { .. }
             | Event::SyncLimit { .. }
             | Event::Start(_)
+            | Event::Connect(_)
             | Event::Heal
             | Event::EngineBack
             | Event::Unsplit
             | Event::Drained { .. }
+            | Event::NewKey(_)
+            | Event::Secrets { .. }
             | Event::Forge
             | Event::Calm) => {
                 if self.trace.is_none() {

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
-use signaling_core::farm::{Errand, Identity};
+use signaling_core::farm::{Identity, Why};
 use signaling_core::proxy::farm::FarmOutput;
 use signaling_core::proxy::output::Output;
 use signaling_core::resolve::ResolveError;
+use signaling_core::transport::{Target, Transmit};
 
-use super::{Event, Frame, HASH_BASE, Held, LOSSES_IN_A_ROW_MAX, World, hash};
-use crate::farm::check::Who;
+use super::{Cause, Event, Frame, HASH_BASE, Held, LOSSES_IN_A_ROW_MAX, World, hash};
 use crate::farm::phone::{self, Cx, Phone};
+use crate::farm::process::Process;
+use crate::farm::text::Text;
 
 /// Rounds of timers at one instant after which a core is held to turn in circles.
 const TURNS_MAX: u32 = 1_000;
@@ -35,8 +37,13 @@ impl World<'_> {
             self.clock.at(when, Event::Phone(at, timer));
         }
         for bytes in sends {
+            if self.plan.streams[at] {
+                self.sends_up(at, bytes);
+                continue;
+            }
             for delay in self.carry(&bytes) {
-                if let Some(slot) = self.spread() {
+                let home = self.home(at, &bytes);
+                if let Some(slot) = home.or_else(|| self.spread()) {
                     let bytes = bytes.clone();
                     self.clock.at(now + delay, Event::ToMember { slot, phone: at, bytes });
                 }
@@ -67,11 +74,26 @@ impl World<'_> {
         is_lost
     }
 
+    /// The member to which a phone sends what belongs to no call, until that is gone for once.
+    fn home(&mut self, phone: usize, bytes: &[u8]) -> Option<usize> {
+        let home = self.homes[phone]?;
+        if !self.slots[home].process.as_ref().is_some_and(Process::takes_part) {
+            self.homes[phone] = None;
+            return None;
+        }
+        let text = Text::read(bytes)?;
+        let is_free = text.status().is_none() && text.header("Route").is_empty();
+        is_free.then_some(home)
+    }
+
     /// Any member that a balancer holds to be well.
-    fn spread(&mut self) -> Option<usize> {
+    pub(super) fn spread(&mut self) -> Option<usize> {
         let now = self.now();
         let is_well = |at: &usize| {
             let slot = &self.slots[*at];
+            if slot.farm.is_some() {
+                return false;
+            }
             match &slot.process {
                 Some(process) => {
                     let drains = process.draining.is_some_and(|since| now > since + UNHEALTHY);
@@ -92,8 +114,8 @@ impl World<'_> {
         if !process.is_synced {
             return process.held.push(Held::Datagram { phone, bytes });
         }
-        process.handle_datagram(now, phone::address(phone), bytes);
-        self.settle(slot, None);
+        process.handle_message(now, phone::address(phone), None, bytes);
+        self.settle(slot, Cause::Own);
     }
 
     pub(super) fn frame(&mut self, from: usize, slot: usize, life: u64, frame: Frame) {
@@ -113,14 +135,28 @@ impl World<'_> {
                     return process.held.push(Held::Relay { from, errand, arrival, bytes });
                 }
                 process.proxy.handle_relayed(local, from, errand, arrival, bytes);
-                self.settle(slot, Some((from, errand)));
+                self.settle(slot, Cause::Errand(from, errand));
             }
             Frame::Registrations { bytes, is_copy } => {
                 process.proxy.handle_replicated(local, &bytes);
-                self.settle(slot, None);
+                self.settle(slot, Cause::Own);
                 if is_copy {
                     self.synced(slot, life);
                 }
+            }
+            Frame::Write(transmit) => self.write_for(slot, from, transmit),
+            Frame::Undelivered(target) => {
+                process.proxy.handle_transport_error(local, &target);
+                self.settle(slot, Cause::Own);
+            }
+            Frame::Closed(connection) => {
+                process.proxy.handle_closed(local, connection);
+                self.settle(slot, Cause::Own);
+            }
+            Frame::SendOut(transmit) => {
+                let Target { transport, remote, .. } = transmit.target;
+                process.proxy.handle_send_out(transport, remote, None, transmit.bytes);
+                self.settle(slot, Cause::SendsFor);
             }
             Frame::View(view) => {
                 let Ok(name) = control_core::cluster::MemberName::new(&name) else { return };
@@ -138,6 +174,7 @@ impl World<'_> {
         for held in std::mem::take(&mut process.held) {
             match held {
                 Held::Datagram { phone, bytes } => self.datagram(slot, phone, bytes),
+                Held::Stream { stream, bytes } => self.comes_up(stream, bytes),
                 Held::Relay { from, errand, arrival, bytes } => {
                     let frame = Frame::Relay { from, errand, arrival, bytes };
                     self.frame(slot, slot, life, frame);
@@ -154,22 +191,29 @@ impl World<'_> {
         }
         process.wake_at = None;
         process.proxy.handle_timeout(process.skew.local(now));
-        self.settle(slot, None);
+        self.settle(slot, Cause::Own);
     }
 
     /// Takes what the proxy core has to say. `cause`: the errand of a member that it has just got.
-    pub(super) fn settle(&mut self, slot: usize, cause: Option<(Identity, Errand)>) {
+    pub(super) fn settle(&mut self, slot: usize, cause: Cause) {
         let now = self.now();
         loop {
             let Some(process) = self.slots[slot].process.as_mut() else { return };
-            let Some(output) = process.proxy.poll_output() else { break };
             let local = process.skew.local(now);
+            let Some(output) = process.proxy.poll_output() else {
+                let Some(target) = process.failed.pop() else { break };
+                process.proxy.handle_transport_error(local, &target);
+                continue;
+            };
             match output {
+                Output::Transmit(transmit) if transmit.target.transport.is_reliable() => {
+                    self.write(slot, transmit, cause);
+                }
                 Output::Transmit(transmit) => {
-                    let own = process.own.map(|identity| Who { process: process.life, identity });
+                    let said = process.says(cause);
                     let Some(at) = phone::by_address(transmit.target.remote) else { continue };
-                    if let Some(who) = own {
-                        self.ledger.sent(now, who, &transmit.bytes);
+                    if let Some(said) = said {
+                        self.ledger.sent(now, said, &transmit.bytes);
                     }
                     if at >= self.phones.len() {
                         continue;
@@ -194,19 +238,29 @@ impl World<'_> {
         self.arm(slot);
     }
 
-    fn for_members(&mut self, slot: usize, output: FarmOutput, cause: Option<(Identity, Errand)>) {
-        let Some(own) = self.slots[slot].process.as_ref().and_then(|process| process.own) else {
-            return;
-        };
+    fn for_members(&mut self, slot: usize, output: FarmOutput, cause: Cause) {
+        let Some(process) = self.slots[slot].process.as_ref() else { return };
+        let Some(own) = process.own else { return };
         match output {
             FarmOutput::Relay(relay) => {
                 let to = (relay.to, relay.errand);
-                self.ledger.relays(self.clock.now(), own, to, cause, &relay.bytes);
+                let takes = process.takers.contains(&relay.to);
+                if !takes && relay.errand.why == Why::Spread {
+                    let what = format!("{own:?} to {:?}", relay.to);
+                    self.ledger.wrong(self.clock.now(), "only who takes it gets what is new", what);
+                }
+                let given = match cause {
+                    Cause::Errand(from, errand) => Some((from, errand)),
+                    Cause::Own | Cause::SendsFor => None,
+                };
+                self.ledger.relays(self.clock.now(), own, to, given, &relay.bytes);
+                self.meet(errand_name(relay.errand.why));
                 let Some(at) = self.living(relay.to) else {
                     return self.ledger.loses(&relay.bytes);
                 };
+                let connection = relay.arrival.connection;
                 let is_bad = self.rng.random_bool(self.plan.mesh_loss);
-                if self.is_lost(is_bad, &relay.bytes) {
+                if connection.is_none() && self.is_lost(is_bad, &relay.bytes) {
                     return;
                 }
                 let frame = Frame::Relay {
@@ -215,16 +269,16 @@ impl World<'_> {
                     arrival: relay.arrival,
                     bytes: relay.bytes,
                 };
+                if let Some(connection) = connection {
+                    self.tell_end_of(slot, connection, at);
+                    return self.mesh_in_order(slot, at, frame);
+                }
                 if self.rng.random_bool(self.plan.mesh_twice) {
                     self.mesh(slot, at, frame.clone());
                 }
                 self.mesh(slot, at, frame);
             }
-            // All are frontends: each sends by itself.
-            FarmOutput::SendOut { .. } => {
-                let what = format!("m{slot}");
-                self.ledger.wrong(self.clock.now(), "a frontend sends by itself", what);
-            }
+            FarmOutput::SendOut { by, transmit } => self.send_out(slot, by, transmit, cause),
             FarmOutput::Replicate(bytes) => {
                 for at in (0..self.slots.len()).filter(|at| *at != slot) {
                     let bytes = bytes.clone();
@@ -234,12 +288,47 @@ impl World<'_> {
         }
     }
 
+    /// S22: a farm member sends for one that is set to `Relay`.
+    fn send_out(&mut self, slot: usize, by: Identity, transmit: Transmit, cause: Cause) {
+        let now = self.now();
+        self.meet("a farm member sends for a backend");
+        let Some(process) = self.slots[slot].process.as_ref() else { return };
+        let takes = process.takers.contains(&by);
+        if let Some(said) = process.says(cause) {
+            self.ledger.sent(now, said, &transmit.bytes);
+        }
+        if !takes || self.slots[slot].farm.is_none() {
+            let what = format!("m{slot} by {by:?}");
+            self.ledger.wrong(now, "backends send through members of the farm", what);
+        }
+        let Some(at) = self.living(by) else { return self.ledger.loses(&transmit.bytes) };
+        let is_bad = self.rng.random_bool(self.plan.mesh_loss);
+        if !self.is_lost(is_bad, &transmit.bytes) {
+            self.mesh(slot, at, Frame::SendOut(transmit));
+        }
+    }
+
     /// The process that lives this life of a member.
     fn living(&self, identity: Identity) -> Option<usize> {
         let lives = |slot: &super::Slot| {
             slot.process.as_ref().is_some_and(|process| process.own == Some(identity))
         };
         self.slots.iter().position(lives)
+    }
+
+    /// What belongs to a connection keeps its order, as the connection between members does.
+    pub(super) fn mesh_in_order(&mut self, from: usize, slot: usize, frame: Frame) {
+        let Some(life) = self.slots[slot].process.as_ref().map(|process| process.life) else {
+            return;
+        };
+        if self.reach(from, slot) {
+            let longest = self.plan.mesh_delay.as_micros() as u64;
+            let at =
+                self.now() + Duration::from_micros(self.rng.random_range(100..=longest.max(101)));
+            let last = self.in_order.entry((from, slot)).or_insert(at);
+            *last = at.max(*last);
+            self.clock.at(*last, Event::Mesh { from, slot, life, frame });
+        }
     }
 
     pub(super) fn mesh(&mut self, from: usize, slot: usize, frame: Frame) {
@@ -269,31 +358,14 @@ impl World<'_> {
             self.clock.at(due, Event::Wake { slot, life });
         }
     }
+}
 
-    /// Somebody sends a BYE with a token that is changed, or another dialog's.
-    pub(super) fn forge(&mut self) {
-        let draw = self.rng.random_range(0..1_000);
-        let Some((mut token, mut call_id)) = self.ledger.a_token(draw) else { return };
-        if self.rng.random_bool(0.5) {
-            call_id = format!("x{call_id}");
-        } else {
-            let at = self.rng.random_range(0..token.len());
-            let other = if token.as_bytes()[at] == b'a' { "b" } else { "a" };
-            token.replace_range(at..=at, other);
-        }
-        self.ledger.counts.forged += 1;
-        let from = phone::address(0);
-        let bytes = Bytes::from(format!(
-            "BYE sip:u1@{} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bKf{draw}\r\n\
-             Route: <sip:{};lr;rf={token}>\r\nMax-Forwards: 70\r\n\
-             From: <sip:x@sim.test>;tag=x\r\nTo: <sip:y@sim.test>;tag=y\r\n\
-             Call-ID: {call_id}\r\nCSeq: 7 BYE\r\nContent-Length: 0\r\n\r\n",
-            phone::address(1),
-            crate::farm::process::SHARED,
-        ));
-        if let Some(slot) = self.spread() {
-            let event = Event::ToMember { slot, phone: 0, bytes };
-            self.clock.at(self.now(), event);
-        }
+fn errand_name(why: Why) -> &'static str {
+    match why {
+        Why::Pinned => "a message goes to its owner",
+        Why::Named => "a message goes to the member that it names",
+        Why::Spread => "a message goes to the member of its key",
+        Why::Asked => "an earlier owner is asked",
+        Why::Returned => "a message is returned",
     }
 }

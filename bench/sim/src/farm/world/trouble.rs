@@ -22,18 +22,21 @@ impl World<'_> {
         let now = self.now();
         self.calm_since = now;
         match self.plan.disturbances[number].1 {
-            Disturbance::Crash { back, host } => self.crash(back, host),
+            Disturbance::Crash { back, host, controller } => self.crash(back, host, controller),
             Disturbance::Join => {
                 if self.slots.len() < MEMBERS_MAX {
-                    let slot = self.add_slot();
+                    self.meet("a member joins");
+                    let slot = self.add_slot(None);
                     self.start(slot);
                 }
             }
             Disturbance::Drain => self.drain(),
             Disturbance::Split { lasts, engine } => self.cut(lasts, engine),
+            Disturbance::Disconnect => self.disconnect(),
             Disturbance::EngineLost(lasts) => {
                 if !self.engine_lost && !self.store.stalled {
                     self.engine_lost = true;
+                    self.meet("the engine is lost");
                     self.pending += 1;
                     self.reach_engine();
                     self.clock.at(now + lasts, Event::EngineBack);
@@ -42,6 +45,7 @@ impl World<'_> {
             Disturbance::EngineStalled(lasts) => {
                 if !self.engine_lost && !self.store.stalled {
                     self.store.stalled = true;
+                    self.meet("the engine takes no writes");
                     self.pending += 1;
                     self.clock.at(now + lasts, Event::EngineBack);
                 }
@@ -58,13 +62,36 @@ impl World<'_> {
         (0..self.slots.len()).filter(is_hale).collect()
     }
 
-    fn any_hale(&mut self) -> Option<usize> {
-        let hale = self.hale();
-        (hale.len() > MEMBERS_MIN).then(|| hale[self.rng.random_range(0..hale.len())])
+    /// Some members of the farm stay.
+    fn may_lose(&self, slot: usize) -> bool {
+        let farm = self.hale().into_iter().filter(|at| self.slots[*at].farm.is_none()).count();
+        self.slots[slot].farm.is_some() || farm > MEMBERS_MIN
     }
 
-    fn crash(&mut self, back: Option<Duration>, host: bool) {
-        let Some(slot) = self.any_hale() else { return };
+    fn any_hale(&mut self) -> Option<usize> {
+        let hale = self.hale();
+        let any = (!hale.is_empty()).then(|| hale[self.rng.random_range(0..hale.len())])?;
+        self.may_lose(any).then_some(any)
+    }
+
+    fn controller(&self) -> Option<usize> {
+        let is_it = |at: &usize| {
+            let process = self.slots[*at].process.as_ref();
+            process.is_some_and(|process| process.membership.is_controller().is_some())
+        };
+        self.hale().into_iter().find(is_it).filter(|at| self.may_lose(*at))
+    }
+
+    fn crash(&mut self, back: Option<Duration>, host: bool, controller: bool) {
+        let slot = if controller { self.controller() } else { self.any_hale() };
+        let Some(slot) = slot else { return };
+        self.meet(match (controller, back.is_some(), host) {
+            (true, _, _) => "the Controller dies",
+            (false, true, false) => "a member dies and comes back",
+            (false, false, false) => "a member dies for good",
+            (false, true, true) => "a host vanishes and comes back",
+            (false, false, true) => "a host vanishes for good",
+        });
         self.stop(slot);
         if host {
             self.look_all(slot, PeerState::Down, 1_000, 1_200);
@@ -80,6 +107,7 @@ impl World<'_> {
         let now = self.now();
         let Some(slot) = self.any_hale() else { return };
         self.pending += 1;
+        self.meet("a member drains");
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let local = process.skew.local(now);
         process.draining = Some(now);
@@ -121,6 +149,7 @@ impl World<'_> {
             return;
         }
         self.split = Some(engine);
+        self.meet(if engine { "a split, also from the engine" } else { "a split" });
         self.pending += 1;
         self.ledger.split.set(now, true);
         for at in 0..self.slots.len() {
