@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use super::chars;
 use super::params::{self, Params};
+use super::scan;
 use super::span::Span;
 use super::uri::{BadUri, Uri};
 
@@ -54,7 +55,7 @@ impl AddrSpans {
 
     #[inline]
     fn bracketed(&mut self, text: &[u8], open: usize) -> Option<usize> {
-        let close = chars::run(text, open + 1, chars::URI);
+        let close = scan::run(text, open + 1, chars::URI);
         if text.get(close) != Some(&b'>') {
             return None;
         }
@@ -66,7 +67,7 @@ impl AddrSpans {
     /// (RFC 3261 20.10); [`AddrSpans::parameters`] refuses whatever else comes next.
     #[inline]
     fn bare(&mut self, text: &[u8], start: usize) -> Option<usize> {
-        let end = chars::run(text, start, chars::BARE_URI);
+        let end = scan::run(text, start, chars::BARE_URI);
         self.set_uri(text, start, end)?;
         Some(end)
     }

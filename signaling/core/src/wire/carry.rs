@@ -26,12 +26,12 @@ pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Arc<Index>> {
     let known = Known::collect(raw, &entries).ok()?;
     let method = carried_method(edit, old, raw, &known)?;
     let carried = Carried { edit, old, raw };
-    let (via_at, via) = carried.via(known.via?)?;
-    let (from_at, from) = carried.address(known.from?, old.from_at, old.from)?;
-    let (to_at, to) = carried.address(known.to?, old.to_at, old.to)?;
-    let call_id = carried.same(known.call_id?, old.call_id)?;
-    let max_forwards = parse::max_forwards(raw, known.max_forwards).ok()?;
-    let content_length = parse::content_length(raw, known.content_length).ok()?;
+    let (via_at, via) = carried.via(known.get(HeaderName::Via)?)?;
+    let (from_at, from) = carried.address(known.get(HeaderName::From)?, old.from_at, old.from)?;
+    let (to_at, to) = carried.address(known.get(HeaderName::To)?, old.to_at, old.to)?;
+    let call_id = carried.same(known.get(HeaderName::CallId)?, old.call_id)?;
+    let max_forwards = parse::max_forwards(raw, known.get(HeaderName::MaxForwards)).ok()?;
+    let content_length = parse::content_length(raw, known.get(HeaderName::ContentLength)).ok()?;
     let body = head_end + 2;
     let end = parse::message_end(raw, body, content_length, Framing::Datagram).ok()?;
     if end != raw.len() {
@@ -132,7 +132,7 @@ fn unknown(name: &[u8]) -> Option<Option<HeaderName>> {
 /// The method, if CSeq, which is to repeat it, has stayed as it was.
 fn carried_method(edit: &Edit<'_>, old: &Index, raw: &[u8], known: &Known) -> Option<Method> {
     let before = edit.message().first(HeaderName::CSeq)?;
-    (known.cseq?.of(raw) == before).then(|| old.method.clone())
+    (known.get(HeaderName::CSeq)?.of(raw) == before).then(|| old.method.clone())
 }
 
 /// Values of the new message that are those of the old one, read already.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use super::chars;
+use super::{chars, scan};
 
 /// A host: a name or an address (RFC 3261 25.1 `host`).
 #[derive(Clone, Copy, Debug)]
@@ -58,7 +58,7 @@ impl<'a> Host<'a> {
             Host::parse(chars::text(&text[at..end]))?;
             return Some(end);
         }
-        let end = chars::run(text, at, chars::HOST);
+        let end = scan::run(text, at, chars::HOST);
         match text[at..end].last() {
             None => None,
             // A name that ends in a letter needs no second look.
@@ -76,7 +76,7 @@ impl<'a> Host<'a> {
             let end = at + memchr::memchr(b']', &bytes[at..])? + 1;
             return Host::parse(text.get(at..end)?).map(|host| (host, end));
         }
-        let end = chars::run(bytes, at, chars::HOST);
+        let end = scan::run(bytes, at, chars::HOST);
         Host::from_run(text.get(at..end)?).map(|host| (host, end))
     }
 

@@ -28,6 +28,7 @@ mod reason;
 mod request;
 mod response;
 mod salvage;
+mod scan;
 mod span;
 mod stamp;
 mod uri;

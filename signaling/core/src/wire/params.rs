@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::chars;
+use super::{chars, scan};
 
 /// One parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,7 +147,7 @@ fn value_end(text: &[u8], at: usize) -> Option<usize> {
     if text.get(at) == Some(&b'"') {
         return chars::skip_quoted(text, at);
     }
-    Some(chars::run(text, at, chars::PARAM_VALUE))
+    Some(scan::run(text, at, chars::PARAM_VALUE))
 }
 
 /// `None` if what stands from `at` up to the end of `text` is not a list of parameters.

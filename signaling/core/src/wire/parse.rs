@@ -11,6 +11,7 @@ use super::malformed::Defect;
 use super::method::Method;
 use super::name::HeaderName;
 use super::name_lookup;
+use super::scan;
 use super::span::Span;
 use super::uri::Uri;
 use super::via::ViaSpans;
@@ -33,43 +34,77 @@ pub(super) enum Framing {
 
 /// Parses `raw`, which starts with the start line. Returns the index and where the message ends.
 pub(super) fn parse(raw: &[u8], framing: Framing) -> Result<(Arc<Index>, usize), Flaw> {
-    let (start, method, first_header) = start_line(raw)?;
+    let mut lines = Lines::new(raw);
+    let (start, method, first_header) = start_line(&mut lines)?;
     let mut entries = Entries::new();
-    let (head_end, line_ends) = header_lines(raw, first_header, &mut entries)?;
-    check_line_ends(&raw[..head_end], line_ends)?;
+    let head_end = header_lines(&mut lines, first_header, &mut entries)?;
+    if let Some(at) = lines.bare_cr {
+        return Err((Defect::LineEnd, at));
+    }
     let known = Known::collect(raw, &entries)?;
     check(raw, start, method, entries, &known, head_end, framing)
 }
 
-/// Returns where the line that starts at `at` ends (its CR). A CR elsewhere in it is found by
-/// [`check_line_ends`].
-#[inline]
-fn line_end(raw: &[u8], at: usize) -> Result<usize, Flaw> {
-    let rest = raw.get(at..).unwrap_or_default();
-    match memchr::memchr(b'\n', rest) {
-        None => Err((Defect::HeadEnd, raw.len())),
-        Some(len) if len > 0 && rest[len - 1] == b'\r' => Ok(at + len - 1),
-        Some(len) => Err((Defect::LineEnd, at + len)),
-    }
+/// Looks for line ends.
+struct Lines<'r> {
+    raw: &'r [u8],
+    /// Where the bytes start that were looked at last, and a bit for each CR and LF in them.
+    breaks_at: usize,
+    breaks: u64,
+    /// The first CR that no LF follows: some implementations take it for a line end, and would see header
+    /// fields that this node has not. Refused once the whole head has been looked at.
+    bare_cr: Option<usize>,
 }
 
-/// Refuses a CR that no LF follows: some implementations take it for a line end, and would see header
-/// fields that this node has not. As each of the `line_ends` is a CRLF, counting is enough.
-fn check_line_ends(head: &[u8], line_ends: usize) -> Result<(), Flaw> {
-    if memchr::memchr_iter(b'\r', head).count() == line_ends {
-        return Ok(());
+impl<'r> Lines<'r> {
+    fn new(raw: &'r [u8]) -> Lines<'r> {
+        let breaks = scan::line_breaks(raw, 0).unwrap_or_default();
+        Lines { raw, breaks_at: 0, breaks, bare_cr: None }
     }
-    let bare = (0..head.len()).find(|i| head[*i] == b'\r' && head.get(i + 1) != Some(&b'\n'));
-    Err((Defect::LineEnd, bare.unwrap_or_default()))
+
+    /// Returns where the line that `at` is in ends (its CR).
+    #[inline]
+    fn end(&mut self, mut at: usize) -> Result<usize, Flaw> {
+        loop {
+            let Some(hit) = self.next_break(at) else {
+                return Err((Defect::HeadEnd, self.raw.len()));
+            };
+            if self.raw[hit] == b'\n' {
+                return Err((Defect::LineEnd, hit));
+            }
+            if self.raw.get(hit + 1) == Some(&b'\n') {
+                return Ok(hit);
+            }
+            self.bare_cr.get_or_insert(hit);
+            at = hit + 1;
+        }
+    }
+
+    /// The first CR or LF from `at` on, which is not before where it was last time.
+    #[inline]
+    fn next_break(&mut self, mut at: usize) -> Option<usize> {
+        loop {
+            let offset = at - self.breaks_at;
+            if offset < scan::STRETCH_LEN {
+                let breaks = self.breaks & (u64::MAX << offset);
+                if breaks != 0 {
+                    return Some(self.breaks_at + breaks.trailing_zeros() as usize);
+                }
+                at = self.breaks_at + scan::STRETCH_LEN;
+            }
+            self.breaks = scan::line_breaks(self.raw, at)?;
+            self.breaks_at = at;
+        }
+    }
 }
 
 /// Reads the first line. For a response the method is not known yet.
-fn start_line(raw: &[u8]) -> Result<(StartLine, Option<Method>, usize), Flaw> {
-    let end = line_end(raw, 0).map_err(|(defect, at)| {
+fn start_line(lines: &mut Lines<'_>) -> Result<(StartLine, Option<Method>, usize), Flaw> {
+    let end = lines.end(0).map_err(|(defect, at)| {
         let defect = if defect == Defect::HeadEnd { Defect::NotSip } else { defect };
         (defect, at)
     })?;
-    let line = &raw[..end];
+    let line = &lines.raw[..end];
     if is_version_prefix(line) {
         return status_line(line).map(|start| (start, None, end + 2));
     }
@@ -96,10 +131,10 @@ fn status_line(line: &[u8]) -> Result<StartLine, Flaw> {
 
 /// `INVITE sip:a@b SIP/2.0` with exactly one space between (RFC 3261 7.1).
 fn request_line(line: &[u8]) -> Result<(StartLine, Method), Flaw> {
-    let Some(space) = memchr::memchr(b' ', line) else { return Err((Defect::NotSip, 0)) };
+    let Some(space) = scan::find(line, 0, b' ') else { return Err((Defect::NotSip, 0)) };
     let Some(method) = Method::from_token(&line[..space]) else { return Err((Defect::NotSip, 0)) };
     let uri_start = space + 1;
-    let Some(uri_end) = memchr::memchr(b' ', &line[uri_start..]).map(|i| uri_start + i) else {
+    let Some(uri_end) = scan::find(line, uri_start, b' ') else {
         return Err((Defect::RequestLine, uri_start));
     };
     let version = &line[uri_end + 1..];
@@ -126,13 +161,15 @@ pub(super) fn check_request_uri(text: &[u8]) -> Result<(), Defect> {
     if uri.headers().is_some() { Err(Defect::RequestUriHeaders) } else { Ok(()) }
 }
 
-/// Notes every header line up to the empty line; returns where that one starts, and how many line ends
-/// come before it.
-fn header_lines(raw: &[u8], mut at: usize, entries: &mut Entries) -> Result<(usize, usize), Flaw> {
-    let mut line_ends = 1;
+/// Notes every header line up to the empty line; returns where that one starts.
+fn header_lines(
+    lines: &mut Lines<'_>,
+    mut at: usize,
+    entries: &mut Entries,
+) -> Result<usize, Flaw> {
     loop {
-        if raw.get(at) == Some(&b'\r') && raw.get(at + 1) == Some(&b'\n') {
-            return Ok((at, line_ends));
+        if lines.raw.get(at) == Some(&b'\r') && lines.raw.get(at + 1) == Some(&b'\n') {
+            return Ok(at);
         }
         if at > HEAD_BYTES_MAX {
             return Err((Defect::HeadSize, at));
@@ -140,22 +177,21 @@ fn header_lines(raw: &[u8], mut at: usize, entries: &mut Entries) -> Result<(usi
         if entries.len() == HEADERS_MAX {
             return Err((Defect::HeaderCount, at));
         }
-        let (entry, next) = header_line(raw, at, &mut line_ends)?;
+        let (entry, next) = header_line(lines, at)?;
         entries.push(entry);
         at = next;
     }
 }
 
 #[inline]
-fn header_line(raw: &[u8], start: usize, line_ends: &mut usize) -> Result<(Entry, usize), Flaw> {
-    let (name, name_end, colon) = header_name(raw, start)?;
-    let mut end = line_end(raw, colon + 1)?;
+fn header_line(lines: &mut Lines<'_>, start: usize) -> Result<(Entry, usize), Flaw> {
+    let raw = lines.raw;
+    let (name, name_end, colon) = header_name(lines, start)?;
+    let mut end = lines.end(colon + 1)?;
     // RFC 3261 7.3.1: a line that starts with white space continues the one before.
     while matches!(raw.get(end + 2), Some(b' ' | b'\t')) {
-        end = line_end(raw, end + 2)?;
-        *line_ends += 1;
+        end = lines.end(end + 2)?;
     }
-    *line_ends += 1;
     let value = trimmed(raw, colon + 1, end);
     let name_len = u16::try_from(name_end - start).map_err(|_| (Defect::HeaderLine, start))?;
     Ok((Entry { start: start as u32, name_len, name, value }, end + 2))
@@ -174,7 +210,11 @@ pub(super) fn trimmed(raw: &[u8], start: usize, end: usize) -> Span {
 
 /// Reads `name` and the colon after it; returns the known name, where it ends and where the colon is.
 #[inline]
-fn header_name(raw: &[u8], start: usize) -> Result<(Option<HeaderName>, usize, usize), Flaw> {
+fn header_name(
+    lines: &mut Lines<'_>,
+    start: usize,
+) -> Result<(Option<HeaderName>, usize, usize), Flaw> {
+    let raw = lines.raw;
     if let Some((name, colon)) = name_lookup::at_line_start(raw, start) {
         return Ok((Some(name), colon, colon));
     }
@@ -185,75 +225,74 @@ fn header_name(raw: &[u8], start: usize) -> Result<(Option<HeaderName>, usize, u
     }
     if end == start || raw.get(colon) != Some(&b':') {
         // An unfinished head is named as such, whatever its last line holds.
-        line_end(raw, start)?;
+        lines.end(start)?;
         return Err((Defect::HeaderLine, start));
     }
     Ok((HeaderName::from_bytes(&raw[start..end]), end, colon))
 }
 
 /// The header fields that every message must have, and the others that are read at once.
-#[derive(Default)]
 pub(super) struct Known {
-    pub(super) via: Option<Span>,
-    pub(super) from: Option<Span>,
-    pub(super) to: Option<Span>,
-    pub(super) call_id: Option<Span>,
-    pub(super) cseq: Option<Span>,
-    pub(super) max_forwards: Option<Span>,
-    pub(super) content_length: Option<Span>,
+    /// The first value of each; the last place is for all other headers.
+    values: [Span; READ_AT_ONCE.len() + 1],
+    seen: [bool; HeaderName::ALL.len()],
 }
 
+const READ_AT_ONCE: [HeaderName; 7] = [
+    HeaderName::Via,
+    HeaderName::From,
+    HeaderName::To,
+    HeaderName::CallId,
+    HeaderName::CSeq,
+    HeaderName::MaxForwards,
+    HeaderName::ContentLength,
+];
+
+/// RFC 3261 8.1.1, Max-Forwards aside, which RFC 2543 elements do not send.
+const NEEDED: [HeaderName; 5] =
+    [HeaderName::Via, HeaderName::From, HeaderName::To, HeaderName::CallId, HeaderName::CSeq];
+
+/// The place of each header in [`Known::values`].
+static PLACES: [u8; HeaderName::ALL.len()] = {
+    let mut places = [READ_AT_ONCE.len() as u8; HeaderName::ALL.len()];
+    let mut i = 0;
+    while i < READ_AT_ONCE.len() {
+        places[READ_AT_ONCE[i] as usize] = i as u8;
+        i += 1;
+    }
+    places
+};
+
 impl Known {
-    pub(super) fn collect(raw: &[u8], entries: &Entries) -> Result<Known, Flaw> {
-        let mut known = Known::default();
-        let mut seen = 0u128;
+    #[inline]
+    pub(super) fn collect(raw: &[u8], entries: &[Entry]) -> Result<Known, Flaw> {
+        let mut known = Known {
+            values: [Span::default(); READ_AT_ONCE.len() + 1],
+            seen: [false; HeaderName::ALL.len()],
+        };
         for entry in entries {
             let Some(name) = entry.name else { continue };
-            let bit = 1u128 << (name as u8);
-            if seen & bit != 0 {
+            let is_seen = &mut known.seen[name as usize];
+            if *is_seen {
                 if name.is_single() {
                     return Err((Defect::Repeated(name), entry.start as usize));
                 }
                 continue;
             }
-            seen |= bit;
-            if let Some(slot) = known.slot(name) {
-                *slot = Some(entry.value);
-            }
+            *is_seen = true;
+            known.values[usize::from(PLACES[name as usize])] = entry.value;
         }
-        known.require_all(raw)?;
-        Ok(known)
-    }
-
-    fn slot(&mut self, name: HeaderName) -> Option<&mut Option<Span>> {
-        #[expect(clippy::wildcard_enum_match_arm, reason = "seven of seventy are read here")]
-        match name {
-            HeaderName::Via => Some(&mut self.via),
-            HeaderName::From => Some(&mut self.from),
-            HeaderName::To => Some(&mut self.to),
-            HeaderName::CallId => Some(&mut self.call_id),
-            HeaderName::CSeq => Some(&mut self.cseq),
-            HeaderName::MaxForwards => Some(&mut self.max_forwards),
-            HeaderName::ContentLength => Some(&mut self.content_length),
-            _ => None,
+        match NEEDED.into_iter().find(|name| !known.seen[*name as usize]) {
+            Some(name) => Err((Defect::Missing(name), raw.len())),
+            None => Ok(known),
         }
     }
 
-    /// RFC 3261 8.1.1, Max-Forwards aside, which RFC 2543 elements do not send.
-    fn require_all(&self, raw: &[u8]) -> Result<(), Flaw> {
-        let needed = [
-            (self.via, HeaderName::Via),
-            (self.from, HeaderName::From),
-            (self.to, HeaderName::To),
-            (self.call_id, HeaderName::CallId),
-            (self.cseq, HeaderName::CSeq),
-        ];
-        for (value, name) in needed {
-            if value.is_none() {
-                return Err((Defect::Missing(name), raw.len()));
-            }
-        }
-        Ok(())
+    /// The first value of a header that is one of those read at once.
+    #[inline]
+    pub(super) fn get(&self, name: HeaderName) -> Option<Span> {
+        let place = usize::from(PLACES[name as usize]);
+        self.seen[name as usize].then(|| self.values[place])
     }
 }
 
@@ -266,18 +305,18 @@ fn check(
     head_end: usize,
     framing: Framing,
 ) -> Result<(Arc<Index>, usize), Flaw> {
-    let via_at = known.via.unwrap_or_default();
+    let via_at = known.get(HeaderName::Via).unwrap_or_default();
     let (via, via_len) =
         ViaSpans::parse_prefix(via_at.of(raw)).ok_or_else(|| bad(HeaderName::Via, via_at))?;
-    let (from_at, from) = address(raw, known.from, HeaderName::From)?;
-    let (to_at, to) = address(raw, known.to, HeaderName::To)?;
-    let call_id = known.call_id.unwrap_or_default();
-    if !chars::all(call_id.of(raw), chars::WORD) {
+    let (from_at, from) = address(raw, known.get(HeaderName::From), HeaderName::From)?;
+    let (to_at, to) = address(raw, known.get(HeaderName::To), HeaderName::To)?;
+    let call_id = known.get(HeaderName::CallId).unwrap_or_default();
+    if !scan::all(call_id.of(raw), chars::WORD) {
         return Err(bad(HeaderName::CallId, call_id));
     }
-    let (cseq, method) = cseq(raw, known.cseq.unwrap_or_default(), method)?;
-    let max_forwards = max_forwards(raw, known.max_forwards)?;
-    let content_length = content_length(raw, known.content_length)?;
+    let (cseq, method) = cseq(raw, known.get(HeaderName::CSeq).unwrap_or_default(), method)?;
+    let max_forwards = max_forwards(raw, known.get(HeaderName::MaxForwards))?;
+    let content_length = content_length(raw, known.get(HeaderName::ContentLength))?;
     let body = head_end + 2;
     let end = message_end(raw, body, content_length, framing)?;
     let index = Arc::new(Index {

@@ -2,7 +2,7 @@
 
 use super::host::Host;
 use super::params::{self, Params};
-use super::{chars, uri_compare};
+use super::{chars, scan, uri_compare};
 
 /// The scheme of a URI.
 #[derive(Clone, Copy, Debug)]
@@ -135,7 +135,7 @@ impl<'a> Uri<'a> {
 /// The scheme of `text` and where its colon is.
 pub(super) fn scheme(text: &str) -> Option<(Scheme<'_>, usize)> {
     let bytes = text.as_bytes();
-    let colon = memchr::memchr(b':', bytes)?;
+    let colon = scan::find(bytes, 0, b':')?;
     let scheme = match bytes.get(..colon)? {
         s if s.eq_ignore_ascii_case(b"sip") => Scheme::Sip,
         s if s.eq_ignore_ascii_case(b"sips") => Scheme::Sips,
@@ -162,7 +162,7 @@ fn parse(text: &str) -> Option<Uri<'_>> {
     };
     match scheme {
         Scheme::Sip | Scheme::Sips => parse_sip(&mut uri)?,
-        Scheme::Tel | Scheme::Other(_) if chars::all(opaque.as_bytes(), chars::URI) => {}
+        Scheme::Tel | Scheme::Other(_) if scan::all(opaque.as_bytes(), chars::URI) => {}
         Scheme::Tel | Scheme::Other(_) => return None,
     }
     Some(uri)
@@ -178,7 +178,7 @@ fn parse_sip(uri: &mut Uri<'_>) -> Option<()> {
     let rest = uri.opaque;
     let bytes = rest.as_bytes();
     // `@` must be escaped everywhere but after the userinfo (RFC 3261 25.1).
-    let start = match memchr::memchr(b'@', bytes) {
+    let start = match scan::find(bytes, 0, b'@') {
         None => 0,
         Some(at) => {
             userinfo(uri, &rest[..at])?;
@@ -192,25 +192,25 @@ fn parse_sip(uri: &mut Uri<'_>) -> Option<()> {
         uri.port = Some(port);
         at = end;
     }
-    let params_end = memchr::memchr(b'?', &bytes[at..]).map_or(bytes.len(), |mark| at + mark);
+    let params_end = scan::find(bytes, at, b'?').unwrap_or(bytes.len());
     // Unlike a header's, a URI's parameters hold no white space and no quoted strings.
-    if at < params_end && !chars::all(&bytes[at..params_end], chars::URI) {
+    if at < params_end && !scan::all(&bytes[at..params_end], chars::URI) {
         return None;
     }
     params::scan(&bytes[..params_end], at)?;
     uri.params = Params::new(&bytes[at..params_end]);
     if params_end < bytes.len() {
         uri.headers = Some(&rest[params_end + 1..]);
-        return chars::all(&bytes[params_end..], chars::URI).then_some(());
+        return scan::all(&bytes[params_end..], chars::URI).then_some(());
     }
     Some(())
 }
 
 fn userinfo<'a>(uri: &mut Uri<'a>, text: &'a str) -> Option<()> {
-    if !chars::all(text.as_bytes(), chars::URI) {
+    if !scan::all(text.as_bytes(), chars::URI) {
         return None;
     }
-    let (user, password) = match memchr::memchr(b':', text.as_bytes()) {
+    let (user, password) = match scan::find(text.as_bytes(), 0, b':') {
         None => (text, None),
         Some(colon) => (&text[..colon], Some(&text[colon + 1..])),
     };
