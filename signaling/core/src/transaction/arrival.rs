@@ -1,15 +1,11 @@
 //! Where responses go (RFC 3261 18.2.2, RFC 3581 4).
 
 use crate::transport::{Arrival, Target};
-use crate::wire::{Message, Rport, stamp_source};
+use crate::wire::{Message, Rport, stamped_message};
 
 /// The request with `received` and `rport` put into its top Via where they are due.
 pub(super) fn stamped(arrival: &Arrival, request: Message) -> Message {
-    match stamp_source(&request, arrival.remote).map(|edit| edit.finish_message()) {
-        // The Via that was written is one that can be read; were it not, the old one would do.
-        Some(Ok(stamped)) => stamped,
-        Some(Err(_)) | None => request,
-    }
+    stamped_message(&request, arrival.remote).unwrap_or(request)
 }
 
 /// Where responses to `request` go: always to the address that it came from, whatever maddr says,

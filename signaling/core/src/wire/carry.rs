@@ -4,11 +4,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::addr::AddrSpans;
 use super::chars;
 use super::edit::{Edit, Line};
 use super::index::{Entries, Entry, Index, StartLine};
 use super::limits::{HEAD_BYTES_MAX, HEADERS_MAX};
+use super::message::Message;
 use super::method::Method;
 use super::name::HeaderName;
 use super::parse::{self, Framing, Known};
@@ -54,6 +57,48 @@ pub(super) fn index(edit: &Edit<'_>, raw: &[u8]) -> Option<Arc<Index>> {
         max_forwards,
         content_length,
     }))
+}
+
+/// `message` with another top Via, all else byte by byte as it is. `None` where an edit has more to do: the Via
+/// is folded, there is no Content-Length, or the head becomes too long.
+pub(super) fn with_top_via(message: &Message, value: &[u8]) -> Option<Message> {
+    let (raw, old) = (message.raw(), message.index());
+    let (start, end) = (old.via_at.start as usize, old.via_at.end as usize);
+    let head_end = old.head_end as usize - (end - start) + value.len();
+    let is_folded = memchr::memchr2(b'\r', b'\n', value).is_some();
+    if is_folded || old.content_length.is_none() || head_end >= HEAD_BYTES_MAX {
+        return None;
+    }
+    let (via, _) = ViaSpans::parse_prefix(value).filter(|(_, len)| *len == value.len())?;
+    let mut bytes = Vec::with_capacity(raw.len() - (end - start) + value.len());
+    bytes.extend_from_slice(&raw[..start]);
+    bytes.extend_from_slice(value);
+    bytes.extend_from_slice(&raw[end..]);
+    let moved = |at: u32| {
+        // What is behind the Via moves by as much as it has grown.
+        if at < old.via_at.end { at } else { at - old.via_at.end + (start + value.len()) as u32 }
+    };
+    let span = |at: Span| Span { start: moved(at.start), end: moved(at.end) };
+    let entry =
+        |entry: &Entry| Entry { start: moved(entry.start), value: span(entry.value), ..*entry };
+    let index = Index {
+        start: old.start,
+        method: old.method.clone(),
+        entries: old.entries.iter().map(entry).collect(),
+        head_end: moved(old.head_end),
+        body: moved(old.body),
+        via_at: span(old.via_at),
+        via,
+        from_at: span(old.from_at),
+        from: old.from,
+        to_at: span(old.to_at),
+        to: old.to,
+        call_id: span(old.call_id),
+        cseq: old.cseq,
+        max_forwards: old.max_forwards,
+        content_length: old.content_length,
+    };
+    Some(Message::from_parts(Bytes::from(bytes), Arc::new(index)))
 }
 
 /// The start line, and where the header lines begin.
@@ -170,10 +215,9 @@ impl Carried<'_> {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
     use proptest::prelude::*;
 
-    use super::super::{FieldName, Message};
+    use super::super::FieldName;
     use super::*;
 
     const TEXT: &str = "INVITE sip:bob@callee.example SIP/2.0\r\n\
@@ -229,6 +273,39 @@ mod tests {
         assert!(index(&edit, &edit.finish()).is_some());
         edit.remove_top(HeaderName::Via).remove_top(HeaderName::Via);
         assert!(index(&edit, &edit.finish()).is_some());
+    }
+
+    /// RFC 3261 18.2.1 and RFC 3581 4 have each request's top Via changed.
+    #[test]
+    fn another_top_via_needs_no_edit() {
+        let message = message();
+        assert!(with_top_via(&message, VALUES[0].as_bytes()).is_none(), "no Content-Length");
+        for text in [TEXT.replace("Max-Forwards", "l: 4\r\nMax-Forwards"), {
+            let at = TEXT.find("Via").unwrap();
+            format!(
+                "{}t: <sip:a@b>\r\nl:4\r\n{}",
+                &TEXT[..at],
+                TEXT[at..].replace("\r\nt:", "\r\nX:")
+            )
+        }] {
+            let message = Message::parse_datagram(Bytes::from(text)).unwrap();
+            for value in VALUES.iter().filter(|value| value.starts_with("SIP")) {
+                let changed = with_top_via(&message, value.as_bytes());
+                let joined = value.contains(',');
+                assert_eq!(changed.is_none(), joined, "{value}");
+                if let Some(changed) = changed {
+                    assert_eq!(changed.top_via().as_bytes(), value.as_bytes());
+                    let edited = message.edit().replace_value(HeaderName::Via, 0, value).finish();
+                    let edited = Message::parse_datagram(edited).unwrap();
+                    let all = |message: &Message| -> Vec<_> {
+                        message.headers().map(|header| header.unfolded().into_owned()).collect()
+                    };
+                    assert_eq!((all(&changed), changed.body()), (all(&edited), edited.body()));
+                }
+            }
+            assert!(with_top_via(&message, b"SIP/2.0/UDP h\r\n ;branch=a").is_none(), "folded");
+            assert!(with_top_via(&message, b"").is_none());
+        }
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use parse::CSEQ_MAX;
 pub use reason::default_reason;
 pub use request::{MAX_FORWARDS_DEFAULT, RequestBuilder};
 pub use response::{Reply, ResponseBuilder};
-pub use stamp::stamp_source;
+pub use stamp::{stamp_source, stamped_message};
 pub use uri::{BadUri, Scheme, Uri};
 pub(crate) use uri_compare::unescape;
 pub use via::{BRANCH_MAGIC, Rport, SIP_PORT_DEFAULT, SIPS_PORT_DEFAULT, Via};

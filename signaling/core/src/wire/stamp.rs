@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::carry;
 use super::chars;
 use super::digits::push_ip;
 use super::edit::Edit;
@@ -19,6 +20,20 @@ pub fn stamp_source(request: &Message, source: SocketAddr) -> Option<Edit<'_>> {
     let mut edit = request.edit();
     edit.replace_value(HeaderName::Via, 0, value);
     Some(edit)
+}
+
+/// The request as [`stamp_source`] changes it; `None` if it is right as it stands. Each request that is answered
+/// or passed on goes through here, so that what is known of it moves along with the few bytes that are new.
+#[must_use]
+pub fn stamped_message(request: &Message, source: SocketAddr) -> Option<Message> {
+    let value = stamped(&request.top_via(), source)?;
+    if let Some(stamped) = carry::with_top_via(request, &value) {
+        return Some(stamped);
+    }
+    let mut edit = request.edit();
+    edit.replace_value(HeaderName::Via, 0, value);
+    // The Via that was written is one that can be read; were it not, the old one would do.
+    edit.finish_message().ok()
 }
 
 /// The Via value with `received` and `rport` filled in; `None` if nothing changes.

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use signaling_core::wire::{
     AuthValue, Frame, HeaderName, Limits, MediaType, Message, StreamFramer, Uri, stamp_source,
+    stamped_message,
 };
 
 use crate::{INVITE, invite};
@@ -153,6 +154,10 @@ proptest! {
             Ok(message) => {
                 read_all(&message);
                 let stamped = stamp_source(&message, source).map(|edit| edit.finish_message().unwrap());
+                let all = |message: Message| -> Vec<_> {
+                    message.headers().map(|header| header.unfolded().into_owned()).collect()
+                };
+                prop_assert_eq!(stamped_message(&message, source).map(all), stamped.clone().map(all));
                 let top = stamped.as_ref().unwrap_or(&message).top_via();
                 prop_assert!(top.received() == Some(source.ip()) || top.host().is_ip(source.ip()));
             }

@@ -1,7 +1,7 @@
 //! Filling in where a request came from (RFC 3261 18.2.1, RFC 3581 4).
 
 use bytes::Bytes;
-use signaling_core::wire::{Message, ResponseBuilder, stamp_source};
+use signaling_core::wire::{HeaderName, Message, ResponseBuilder, stamp_source, stamped_message};
 
 use crate::message;
 
@@ -12,6 +12,8 @@ fn stamped(via: &str, source: &str) -> Option<String> {
     ));
     let edit = stamp_source(&request, source.parse().unwrap())?;
     let result = edit.finish_message().unwrap();
+    let quick = stamped_message(&request, source.parse().unwrap()).unwrap();
+    assert_eq!(quick.first(HeaderName::Via), result.first(HeaderName::Via));
     assert_eq!(result.headers().next().unwrap().raw_name, "v");
     Some(String::from_utf8(result.headers().next().unwrap().value.to_vec()).unwrap())
 }
