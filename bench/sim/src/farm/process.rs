@@ -1,6 +1,6 @@
 //! A process that is, or wants to be, a member: the proxy core, its part in the cluster, and a clock of its own.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,7 +26,7 @@ use signaling_core::transaction::{self, Transactions};
 use signaling_core::transport::{Arrival, ConnectionId, Target, Transport};
 
 use super::check::{Said, Who};
-use super::world::{Cause, Held};
+use super::world::Cause;
 use crate::scenario::DOMAIN;
 
 /// Behind which all members are.
@@ -63,6 +63,21 @@ impl Skew {
     }
 }
 
+/// What a member tells others of itself over their connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Says {
+    pub(super) draining: bool,
+    pub(super) joining: bool,
+}
+
+/// How a member looks from another one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer {
+    pub(super) incarnation: Incarnation,
+    pub(super) state: PeerState,
+    pub(super) says: Says,
+}
+
 pub(super) struct Process {
     pub(super) life: u64,
     pub(super) proxy: Proxy,
@@ -70,8 +85,10 @@ pub(super) struct Process {
     pub(super) skew: Skew,
     /// Which life of a member it is.
     pub(super) own: Option<Identity>,
-    /// How it sees others, in which life.
-    pub(super) peers: BTreeMap<MemberId, (Incarnation, PeerState)>,
+    /// How it sees others.
+    pub(super) peers: BTreeMap<MemberId, Peer>,
+    /// What it says of itself to others.
+    pub(super) says: Says,
     pub(super) view: Option<Arc<View>>,
     pub(super) wake_at: Option<Instant>,
     pub(super) turns: u32,
@@ -79,9 +96,8 @@ pub(super) struct Process {
     pub(super) is_cut_off: bool,
     /// A watch keeps its order.
     pub(super) watched_until: Instant,
-    /// It knows of the registrations that there were when it came.
-    pub(super) is_synced: bool,
-    pub(super) held: Vec<Held>,
+    /// Whose registrations it knows since it is this member.
+    pub(super) copied: BTreeSet<MemberId>,
     /// Ways over which something could not be sent.
     pub(super) failed: Vec<Target>,
     pub(super) draining: Option<Instant>,
@@ -225,8 +241,8 @@ impl Process {
             turns: 0,
             is_cut_off: false,
             watched_until: now,
-            is_synced: false,
-            held: Vec::new(),
+            copied: BTreeSet::new(),
+            says: Says { draining: false, joining: true },
             failed: Vec::new(),
             draining: None,
             takers: Vec::new(),
@@ -246,10 +262,10 @@ impl Process {
         let member = |member: &control_core::cluster::Member| {
             let id = MemberId::new(member.id.get())?;
             let incarnation = Incarnation(member.incarnation.0);
-            let state = match self.peers.get(&id) {
-                Some((seen, state)) if *seen == incarnation => *state,
-                Some(_) | None => PeerState::Down,
-            };
+            let is_own = self.own == Some(Identity { member: id, incarnation });
+            let peer = self.peers.get(&id).filter(|peer| peer.incarnation == incarnation);
+            let state = peer.map_or(PeerState::Down, |peer| peer.state);
+            let earlier = member.profile.continues.iter().filter(|of| **of < member.incarnation);
             let mode = match view.farm(member) {
                 Farm::Member => Mode::Member,
                 Farm::Disabled => Mode::Disabled,
@@ -259,9 +275,12 @@ impl Process {
                 identity: Identity { member: id, incarnation },
                 weight: u32::from(member.profile.capacity.get()),
                 mode,
-                draining: member.profile.draining,
-                joining: false,
-                earlier: member.profile.continues.iter().map(|of| Incarnation(of.0)).collect(),
+                draining: member.profile.draining || peer.is_some_and(|peer| peer.says.draining),
+                joining: match peer {
+                    _ if is_own => self.membership.is_joining(),
+                    peer => peer.is_some_and(|peer| peer.says.joining),
+                },
+                earlier: earlier.map(|of| Incarnation(of.0)).collect(),
                 state,
                 addresses: [Transport::Udp, Transport::Tcp]
                     .map(|transport| SipAddress { transport, address: SHARED })
@@ -276,8 +295,28 @@ impl Process {
         FarmView { members: view.members.iter().filter_map(member).collect(), sends_itself }
     }
 
+    /// Whether it has learned what there was to know when it came: one that was there has given what it has,
+    /// or all have, as all of them have just come.
+    pub(super) fn has_arrived(&self) -> bool {
+        let Some(view) = self.view.as_ref().filter(|_| self.membership.is_joining()) else {
+            return false;
+        };
+        let own = self.own.map(|own| own.member);
+        let others = view.members.iter().filter_map(|member| MemberId::new(member.id.get()));
+        let mut others = others.filter(|id| Some(*id) != own);
+        let knows = |id: &MemberId| self.peers.get(id).is_some_and(|peer| !peer.says.joining);
+        let has_given = |id: MemberId| {
+            let peer = self.peers.get(&id);
+            peer.is_some_and(|peer| peer.state != PeerState::Down) && self.copied.contains(&id)
+        };
+        self.copied.iter().any(knows) || others.all(has_given)
+    }
+
     /// Tells the proxy core of the members.
     pub(super) fn refresh(&mut self, now: Instant) {
+        if self.view.is_none() {
+            return;
+        }
         let mut view = self.farm_view();
         if self.draining.is_some() {
             // It knows of itself before anybody says so.
@@ -288,10 +327,14 @@ impl Process {
             |member: &&Member| Some(member.identity) == self.own || member.state != PeerState::Down;
         let farm = || view.members.iter().filter(|member| member.mode == Mode::Member);
         let takers = farm().filter(is_seen).filter(|member| !member.draining);
+        let takers: Vec<&Member> = takers.collect();
+        let all_join = takers.iter().all(|member| member.joining);
+        let takers = takers.iter().filter(|member| all_join || !member.joining);
         self.takers = takers.map(|member| member.identity).collect();
         let is_in = farm().any(|member| Some(member.identity) == self.own);
         self.is_minority = is_in && farm().filter(is_seen).count() * 2 < farm().count();
-        let is_closed = self.is_minority || self.draining.is_some();
+        let is_left_out = is_in && !self.takers.iter().any(|taker| Some(*taker) == self.own);
+        let is_closed = self.is_minority || self.draining.is_some() || is_left_out;
         self.closed = is_closed.then(|| self.closed.unwrap_or(now));
         self.proxy.set_membership(self.skew.local(now), view);
     }

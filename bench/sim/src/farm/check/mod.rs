@@ -170,7 +170,11 @@ pub(super) struct Ledger {
     pub(super) split: Times,
     /// A member sees fewer than half of the farm.
     pub(super) few: Times,
+    /// When lives of members ended, also those that were taken for dead and have another one since.
     deaths: HashMap<Identity, Instant>,
+    /// Which process lives which life, and when processes ended.
+    lives: HashMap<Identity, u64>,
+    over: HashMap<u64, Instant>,
     /// When phones had no connection, or had not registered by it yet.
     away: HashMap<usize, Times>,
     pub(super) counts: Counts,
@@ -191,6 +195,8 @@ impl Ledger {
             split: Times::default(),
             few: Times::default(),
             deaths: HashMap::new(),
+            lives: HashMap::new(),
+            over: HashMap::new(),
             away: HashMap::new(),
             counts: Counts::default(),
             violations: Vec::new(),
@@ -217,6 +223,14 @@ impl Ledger {
     pub(super) fn dies(&mut self, now: Instant, identity: Identity) {
         self.deaths.entry(identity).or_insert(now);
         self.counts.deaths += 1;
+    }
+
+    pub(super) fn lives(&mut self, identity: Identity, process: u64) {
+        self.lives.insert(identity, process);
+    }
+
+    pub(super) fn ends_process(&mut self, now: Instant, process: u64) {
+        self.over.insert(process, now);
     }
 
     /// A phone begins a transaction.
@@ -261,9 +275,7 @@ impl Ledger {
         match (tx.expected, end) {
             (Expected::Register(phone), End::Final(200)) => {
                 self.registered.insert(phone, Registered { at: now, by });
-                if let Some(away) = self.away.get_mut(&phone) {
-                    away.set(now, false);
-                }
+                self.connected(now, phone);
             }
             (Expected::Call(_), End::Final(200)) => self.counts.answered += 1,
             _ => {}
@@ -287,6 +299,12 @@ impl Ledger {
 
     pub(super) fn disconnected(&mut self, now: Instant, phone: usize) {
         self.away.entry(phone).or_default().set(now, true);
+    }
+
+    pub(super) fn connected(&mut self, now: Instant, phone: usize) {
+        if let Some(away) = self.away.get_mut(&phone) {
+            away.set(now, false);
+        }
     }
 
     /// Whether a party of a call had no connection at any time since shortly before it began.
@@ -354,8 +372,8 @@ impl Ledger {
         if text.status().is_none() && is_new {
             tx.forwarded.push(who);
             let owner =
-                tx.token.as_ref().map(|token| self.tokens.get(token).map(|who| who.identity));
-            if let Some(owner) = owner.filter(|owner| *owner != Some(who.identity)) {
+                tx.token.as_ref().map(|token| self.tokens.get(token).map(|who| who.process));
+            if let Some(owner) = owner.filter(|owner| *owner != Some(who.process)) {
                 let what = format!("{method} of {call_id}: owner {owner:?}, sent on by {who:?}");
                 self.wrong(now, "requests of a dialog are sent on by its owner alone", what);
             }
@@ -383,7 +401,7 @@ impl Ledger {
 
     /// One that steers no more, as the member that wrote it has died.
     pub(super) fn a_dead_token(&self, now: Instant, draw: usize) -> Option<Token> {
-        let is_dead = |who: &Who| self.deaths.get(&who.identity).is_some_and(|at| *at < now);
+        let is_dead = |who: &Who| self.over.get(&who.process).is_some_and(|at| *at < now);
         let dead = self.tokens.iter().filter(|(_, who)| is_dead(who));
         let mut all: Vec<&Token> = dead.map(|(token, _)| token).collect();
         all.sort();
@@ -414,7 +432,7 @@ impl Ledger {
         if errand.why == Why::Pinned
             && let Some(text) = Text::read(bytes)
             && let Some(token) = first_token(&text)
-            && self.tokens.get(&token).is_none_or(|owner| owner.identity != to)
+            && self.tokens.get(&token).map(|owner| owner.process) != self.lives.get(&to).copied()
         {
             let what = format!("{from:?} to {to:?}: {token:?}");
             self.wrong(

@@ -11,10 +11,7 @@ use signaling_core::farm as sip;
 
 use super::{Cause, Event, Frame, Slot, World};
 use crate::farm::engine::Change;
-use crate::farm::process::{Keys, Process, Skew, secrets};
-
-/// A member that nobody gives a copy of the registrations goes on without one.
-const SYNC_LIMIT: Duration = Duration::from_secs(3);
+use crate::farm::process::{Keys, Peer, Process, Says, Skew, secrets};
 
 /// Until all members have been given another key.
 const KEYS_SPREAD: Duration = Duration::from_secs(1);
@@ -151,10 +148,10 @@ impl World<'_> {
                     *seen = view.epoch.0;
                 }
                 if let Some(process) = self.slots[slot].process.as_mut() {
-                    process.is_synced |= view.members.len() == 1;
                     process.view = Some(view);
                 }
                 self.refresh(slot);
+                self.serve_streams(slot);
             }
             Output::Fenced { .. } => self.fenced(slot),
             // Whoever runs it starts it again.
@@ -168,19 +165,29 @@ impl World<'_> {
                 self.pending -= 1;
                 self.look_all(slot, PeerState::Refused, 0, 50);
             }
-            Output::ProfileChanged(_) | Output::SettingChanged { .. } | Output::Notice(_) => {}
+            Output::ProfileChanged(profile) => {
+                if let Some(process) = self.slots[slot].process.as_mut() {
+                    let (draining, joining) = (profile.draining, profile.joining);
+                    process.says = Says { draining, joining };
+                }
+                self.refresh(slot);
+                for observer in (0..self.slots.len()).filter(|observer| *observer != slot) {
+                    let at = self.now() + self.draw(1, 20);
+                    self.clock.at(at, Event::Hello { observer, target: slot });
+                }
+            }
+            Output::SettingChanged { .. } | Output::Notice(_) => {}
         }
     }
 
     fn joined(&mut self, slot: usize, own: Incarnate) {
-        let now = self.now();
         let Some(identity) = sip_identity(own) else { return };
         let keys = self.keys;
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.own = Some(identity);
+        process.copied.clear();
         process.proxy.set_farm(identity, &secrets(keys));
-        let life = process.life;
-        self.clock.at(now + SYNC_LIMIT, Event::SyncLimit { slot, life });
+        self.ledger.lives(identity, process.life);
         self.refresh(slot);
         self.look_all(slot, PeerState::Up, 20, 300);
         for target in 0..self.slots.len() {
@@ -221,12 +228,11 @@ impl World<'_> {
         self.slots[slot].gone_until = now + Duration::from_secs(1);
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.view = None;
-        process.is_synced = false;
         if let Some(own) = process.own.take() {
             self.ledger.dies(now, own);
         }
         self.refresh(slot);
-        self.end_streams(slot);
+        self.halt_streams(slot);
     }
 
     /// The process is no more.
@@ -234,8 +240,9 @@ impl World<'_> {
         let now = self.now();
         self.calm_since = now;
         self.slots[slot].gone_until = now + Duration::from_secs(1);
-        if let Some(own) = self.slots[slot].process.take().and_then(|process| process.own) {
-            self.ledger.dies(now, own);
+        if let Some(process) = self.slots[slot].process.take() {
+            self.ledger.ends_process(now, process.life);
+            process.own.into_iter().for_each(|own| self.ledger.dies(now, own));
         }
         self.end_streams(slot);
         self.compare();
@@ -246,7 +253,11 @@ impl World<'_> {
         let now = self.now();
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         process.refresh(now);
+        let (life, has_arrived) = (process.life, process.has_arrived());
         self.settle(slot, Cause::Own);
+        if has_arrived {
+            self.with_cluster(slot, life, Membership::handle_copied);
+        }
         self.compare();
     }
 
@@ -296,6 +307,7 @@ impl World<'_> {
             return;
         }
         let there = self.slots[target].process.as_ref();
+        let says = there.map_or(Says { draining: false, joining: false }, |process| process.says);
         let own = there.and_then(|process| process.own).filter(|_| self.reach(observer, target));
         let name = self.slots[target].name.clone();
         let Some(process) = self.slots[observer].process.as_mut() else { return };
@@ -310,7 +322,8 @@ impl World<'_> {
             PeerState::Down | PeerState::Refused => (known(process), sip::PeerState::Down),
         };
         let Some(identity) = identity else { return };
-        process.peers.insert(identity.member, (identity.incarnation, seen));
+        let peer = Peer { incarnation: identity.incarnation, state: seen, says };
+        process.peers.insert(identity.member, peer);
         let life = process.life;
         if let (Some(incarnate), Ok(name)) =
             (incarnate(identity), control_core::cluster::MemberName::new(&name))
@@ -320,6 +333,19 @@ impl World<'_> {
         self.refresh(observer);
         if state == PeerState::Up {
             self.copy(target, observer);
+        }
+    }
+
+    /// A member says something else of itself.
+    pub(super) fn hello(&mut self, observer: usize, target: usize) {
+        let there = self.slots[target].process.as_ref();
+        let there = there.and_then(|process| Some((process.own?, process.says)));
+        let Some((own, says)) = there.filter(|_| self.reach(observer, target)) else { return };
+        let process = self.slots[observer].process.as_mut();
+        let peer = process.and_then(|process| process.peers.get_mut(&own.member));
+        if let Some(peer) = peer.filter(|peer| peer.incarnation == own.incarnation) {
+            peer.says = says;
+            self.refresh(observer);
         }
     }
 

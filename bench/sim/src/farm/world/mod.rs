@@ -65,14 +65,6 @@ pub(super) enum Cause {
     SendsFor,
 }
 
-/// What a process keeps until it knows of registrations.
-#[derive(Debug)]
-pub(super) enum Held {
-    Datagram { phone: usize, bytes: Bytes },
-    Stream { stream: usize, bytes: Bytes },
-    Relay { from: Identity, errand: Errand, arrival: Arrival, bytes: Bytes },
-}
-
 #[derive(Debug)]
 enum Event {
     ToMember {
@@ -132,9 +124,9 @@ enum Event {
         version: u64,
         state: membership::PeerState,
     },
-    SyncLimit {
-        slot: usize,
-        life: u64,
+    Hello {
+        observer: usize,
+        target: usize,
     },
     Start(usize),
     Trouble(usize),
@@ -321,7 +313,7 @@ impl<'t> World<'t> {
             Event::Peer { observer, target, version, state } => {
                 self.peer(observer, target, version, state);
             }
-            Event::SyncLimit { slot, life } => self.synced(slot, life),
+            Event::Hello { observer, target } => self.hello(observer, target),
             Event::Start(slot) => self.start(slot),
             Event::Trouble(number) => self.trouble(number),
             Event::Heal => self.heal(),
@@ -388,7 +380,7 @@ impl<'t> World<'t> {
             | Event::Outcome { .. }
             | Event::Apply { .. }
             | Event::Peer { .. }
-            | Event::SyncLimit { .. }
+            | Event::Hello { .. }
             | Event::Start(_)
             | Event::Connect(_)
             | Event::Heal

@@ -10,7 +10,7 @@ use signaling_core::proxy::output::Output;
 use signaling_core::resolve::ResolveError;
 use signaling_core::transport::{Target, Transmit};
 
-use super::{Cause, Event, Frame, HASH_BASE, Held, LOSSES_IN_A_ROW_MAX, World, hash};
+use super::{Cause, Event, Frame, HASH_BASE, LOSSES_IN_A_ROW_MAX, World, hash};
 use crate::farm::phone::{self, Cx, Phone};
 use crate::farm::process::Process;
 use crate::farm::text::Text;
@@ -111,9 +111,6 @@ impl World<'_> {
         // Outside of the cluster nothing is taken.
         let process = self.slots[slot].process.as_mut().filter(|process| process.takes_part());
         let Some(process) = process else { return self.ledger.loses(&bytes) };
-        if !process.is_synced {
-            return process.held.push(Held::Datagram { phone, bytes });
-        }
         process.handle_message(now, phone::address(phone), None, bytes);
         self.settle(slot, Cause::Own);
     }
@@ -131,17 +128,17 @@ impl World<'_> {
                 if process.own.is_none() {
                     return;
                 }
-                if !process.is_synced {
-                    return process.held.push(Held::Relay { from, errand, arrival, bytes });
-                }
                 process.proxy.handle_relayed(local, from, errand, arrival, bytes);
                 self.settle(slot, Cause::Errand(from, errand));
             }
             Frame::Registrations { bytes, is_copy } => {
                 process.proxy.handle_replicated(local, &bytes);
                 self.settle(slot, Cause::Own);
-                if is_copy {
-                    self.synced(slot, life);
+                let there = self.slots[from].process.as_ref().and_then(|process| process.own);
+                if let Some(there) = there.filter(|_| is_copy) {
+                    let process = self.slots[slot].process.as_mut();
+                    process.into_iter().for_each(|p| p.copied.extend([there.member]));
+                    self.refresh(slot);
                 }
             }
             Frame::Write(transmit) => self.write_for(slot, from, transmit),
@@ -163,22 +160,6 @@ impl World<'_> {
                 self.with_cluster(slot, life, |m, now| {
                     m.handle_view(&name, (*view).clone(), now);
                 });
-            }
-        }
-    }
-
-    /// It knows what there is to know, and goes on with what has waited for that.
-    pub(super) fn synced(&mut self, slot: usize, life: u64) {
-        let Some(process) = self.process(slot, life) else { return };
-        process.is_synced = true;
-        for held in std::mem::take(&mut process.held) {
-            match held {
-                Held::Datagram { phone, bytes } => self.datagram(slot, phone, bytes),
-                Held::Stream { stream, bytes } => self.comes_up(stream, bytes),
-                Held::Relay { from, errand, arrival, bytes } => {
-                    let frame = Frame::Relay { from, errand, arrival, bytes };
-                    self.frame(slot, slot, life, frame);
-                }
             }
         }
     }

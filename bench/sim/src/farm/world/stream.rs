@@ -6,7 +6,7 @@ use bytes::Bytes;
 use rand::Rng;
 use signaling_core::transport::{ConnectionId, Transmit};
 
-use super::{Cause, Event, Frame, Held, World};
+use super::{Cause, Event, Frame, World};
 use crate::farm::phone::{self, Timer};
 
 /// A connection of a phone to a member.
@@ -71,9 +71,6 @@ impl World<'_> {
         let &Stream { phone, slot, life, id, is_open, .. } = &self.streams[at];
         let process = self.process(slot, life).filter(|process| is_open && process.takes_part());
         let Some(process) = process else { return };
-        if !process.is_synced {
-            return process.held.push(Held::Stream { stream: at, bytes });
-        }
         process.handle_message(now, phone::address(phone), Some(id), bytes);
         self.settle(slot, Cause::Own);
     }
@@ -166,6 +163,29 @@ impl World<'_> {
             let at = open[self.rng.random_range(0..open.len())];
             self.meet("a connection ends");
             self.end_stream(at);
+        }
+    }
+
+    fn open_at(&self, slot: usize) -> Vec<usize> {
+        let open = self.streams.iter().filter(|stream| stream.is_open && stream.slot == slot);
+        open.map(|stream| stream.phone).collect()
+    }
+
+    /// Its member takes nothing: it was taken for dead.
+    pub(super) fn halt_streams(&mut self, slot: usize) {
+        for phone in self.open_at(slot) {
+            self.meet("a connection of a member that is taken for dead");
+            self.ledger.disconnected(self.clock.now(), phone);
+        }
+    }
+
+    /// Its member takes part.
+    pub(super) fn serve_streams(&mut self, slot: usize) {
+        let process = self.slots[slot].process.as_ref();
+        if process.is_some_and(|process| process.takes_part()) {
+            for phone in self.open_at(slot) {
+                self.ledger.connected(self.clock.now(), phone);
+            }
         }
     }
 
