@@ -85,10 +85,14 @@ fn keys(as_json: bool) -> String {
     text + "live: at once; drain: for new calls, while those that stand keep what they have\n"
 }
 
-fn set(key: &str, value: Option<String>, of: &SettingsArgs) -> Command {
+/// Who gives a command, for the log of changes.
+pub(crate) fn who() -> String {
     let by = std::env::var("SUDO_USER").or_else(|_| std::env::var("USER"));
-    let by = by.unwrap_or_else(|_| "unknown".to_owned());
-    Command::Set { member: of.member.clone(), key: key.to_owned(), value, by }
+    by.unwrap_or_else(|_| "unknown".to_owned())
+}
+
+fn set(key: &str, value: Option<String>, of: &SettingsArgs) -> Command {
+    Command::Set { member: of.member.clone(), key: key.to_owned(), value, by: who() }
 }
 
 fn word<'v>(value: &'v Value, key: &str) -> &'v str {
@@ -144,6 +148,7 @@ fn line(member: &Value) -> String {
         (configured, effective) => format!("{effective} ({configured})"),
     };
     let state = match (word(member, "state"), member["in_view"].as_bool()) {
+        (_, Some(false)) if member["barred"] == true => "barred",
         (_, Some(false)) => word(member, "presence"),
         ("self" | "up", _) if member["draining"] == true => "draining",
         ("self" | "up", _) if member["joining"] == true => "joining",

@@ -191,6 +191,17 @@ fn cluster_makes_keys_once_shows_them_and_makes_tokens() {
         (code, &shown["member"], &shown["lets_members_in"]),
         (0, &"fe-1".into(), &true.into())
     );
+    assert_eq!(shown["certificate_left_days"], 3_649, "{out}");
+    let (code, out, _) = cluster(&["show"]);
+    assert!(code == 0 && out.contains("(3649 days), the authority until 20"), "{out}");
+    let before = std::fs::read(state.join("member.pem")).expect("a certificate");
+    let (code, out, err) = cluster(&["renew"]);
+    assert!(code == 0 && out.contains("start the node anew to use it"), "{out}{err}");
+    assert_ne!(std::fs::read(state.join("member.pem")).expect("a certificate"), before);
+    std::fs::rename(state.join("ca.key"), dir.path().join("ca.key")).expect("it is moved");
+    let (code, _, err) = cluster(&["renew"]);
+    assert!(code == 1 && err.contains("ringfarm cluster token --replace NAME"), "{err}");
+    std::fs::rename(dir.path().join("ca.key"), state.join("ca.key")).expect("it is moved");
     let (code, token, _) = cluster(&["token", "--address", "127.0.0.1:1", "--valid", "10m"]);
     assert!(code == 0 && token.starts_with("rf1-") && token.lines().count() == 1, "{token}");
     assert_eq!(cluster(&["token", "--address", "127.0.0.1:1", "--valid", "8d"]).0, 2);
@@ -222,4 +233,46 @@ fn cluster_join_says_what_is_wrong_with_a_token_or_with_whom_it_names() {
         "{err}"
     );
     assert!(!second.exists(), "nothing is left behind");
+}
+
+/// An operator at the wrong host, or before the node runs, is told so; and every command about the cluster
+/// shows how it is used.
+#[test]
+fn commands_about_the_cluster_say_where_they_looked_and_how_they_are_used() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let socket = dir.path().join("none.sock");
+    for command in [
+        "members",
+        "drain",
+        "settings get",
+        "settings log",
+        "settings set member.farm relay --member n1",
+        "settings unset member.farm --member n1",
+        "cluster remove n1",
+    ] {
+        let words: Vec<&str> = command.split(' ').collect();
+        let (code, out, err) =
+            outcome(&ringfarm(&[&words[..], &["--json", "--socket", name(&socket)]].concat()));
+        assert_eq!((code, out.as_str()), (1, ""), "{command}: {err}");
+        assert!(err.contains("none.sock") && err.contains("is it running"), "{command}: {err}");
+    }
+    for command in ["members", "drain", "settings", "cluster"] {
+        let (code, out, _) = outcome(&ringfarm(&[command, "--help"]));
+        assert!(code == 0 && out.contains("Examples:\n  ringfarm"), "{command}: {out}");
+    }
+    let (code, out, _) = outcome(&ringfarm(&["settings", "keys", "--json"]));
+    let keys: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    assert!(code == 0 && keys.as_array().is_some_and(|keys| keys.len() == 9), "{out}");
+}
+
+/// Where a member's keys are is written as a node started from any folder finds it.
+#[test]
+fn cluster_init_says_the_whole_path_of_the_keys() {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let mut init = std::process::Command::new(env!("CARGO_BIN_EXE_ringfarm"));
+    init.args(["cluster", "init", "--name", "n1", "--state", "keys"]).current_dir(dir.path());
+    let out = init.output().expect("it runs");
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    let whole = format!("state = \"{}\"", dir.path().join("keys").display());
+    assert!(text.contains(&whole), "{text}");
 }

@@ -150,6 +150,10 @@ pub struct Instance(pub u64);
 #[serde(transparent)]
 pub struct UnixMillis(pub u64);
 
+/// A moment by the calendar, in seconds since 1970 (UTC): when a certificate was issued.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UnixSeconds(pub u64);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,7 +21,9 @@ mod view;
 pub use controller::{ControllerLease, Holder};
 pub use document::{DOCUMENT_BYTES_MAX, Document, Unreadable};
 pub use id_table::{IdTable, NAMES_MAX, NoIdLeft};
-pub use ids::{Epoch, Incarnation, Instance, MemberId, MemberName, Revision, Term, UnixMillis};
+pub use ids::{
+    Epoch, Incarnation, Instance, MemberId, MemberName, Revision, Term, UnixMillis, UnixSeconds,
+};
 pub use key::Key;
 pub use member::{
     Capacity, Incarnate, Load, Member, MemberRecord, Presence, Profile, SipAddress, Versions,

@@ -11,7 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use super::document::{Document, documents};
-use super::ids::{MemberName, UnixMillis};
+use super::ids::{MemberName, UnixMillis, UnixSeconds};
 use super::member::{Capacity, Member, Profile, SipAddress, Versions};
 use super::role::{FarmSetting, PlacementSetting, Role};
 use crate::settings::problem::Wrong;
@@ -62,6 +62,8 @@ pub enum SettingKey {
     MediaPorts,
     /// `member.wan_ip` (S71).
     WanIp,
+    /// `member.barred`.
+    Barred,
 }
 
 /// Of which documents a setting may be part.
@@ -74,7 +76,7 @@ enum Where {
 
 impl SettingKey {
     /// Every one.
-    pub const ALL: [SettingKey; 8] = [
+    pub const ALL: [SettingKey; 9] = [
         SettingKey::ClusterWanIp,
         SettingKey::Role,
         SettingKey::Farm,
@@ -83,6 +85,7 @@ impl SettingKey {
         SettingKey::Capacity,
         SettingKey::MediaPorts,
         SettingKey::WanIp,
+        SettingKey::Barred,
     ];
 
     /// As commands and documents write it.
@@ -97,6 +100,7 @@ impl SettingKey {
             SettingKey::Capacity => "member.capacity",
             SettingKey::MediaPorts => "member.media_ports",
             SettingKey::WanIp => "member.wan_ip",
+            SettingKey::Barred => "member.barred",
         }
     }
 
@@ -119,6 +123,10 @@ impl SettingKey {
             SettingKey::Capacity => "share of the farm's work, 1 to 10000, usually 100",
             SettingKey::MediaPorts => "media ports, \"FIRST-LAST\"",
             SettingKey::WanIp => "as cluster.wan_ip, for one member",
+            SettingKey::Barred => {
+                "no member speaks with who shows a certificate of this one that was issued until then, in \
+                 seconds since 1970 (`ringfarm cluster remove NAME`)"
+            }
         }
     }
 
@@ -132,7 +140,8 @@ impl SettingKey {
             | SettingKey::Farm
             | SettingKey::CallLegs
             | SettingKey::Signals
-            | SettingKey::Capacity => Effect::Live,
+            | SettingKey::Capacity
+            | SettingKey::Barred => Effect::Live,
         }
     }
 
@@ -149,7 +158,9 @@ impl SettingKey {
     const fn place(self) -> Where {
         match self {
             SettingKey::ClusterWanIp => Where::Cluster,
-            SettingKey::Role | SettingKey::MediaPorts | SettingKey::WanIp => Where::Member,
+            SettingKey::Role | SettingKey::MediaPorts | SettingKey::WanIp | SettingKey::Barred => {
+                Where::Member
+            }
             SettingKey::Farm
             | SettingKey::CallLegs
             | SettingKey::Signals
@@ -190,6 +201,7 @@ impl SettingKey {
             }
             SettingKey::Capacity => parse_capacity(value).map(drop),
             SettingKey::MediaPorts => <PortRange as Text>::parse(value).map(drop),
+            SettingKey::Barred => parse_time(value).map(drop),
         }
     }
 }
@@ -225,6 +237,13 @@ fn parse_capacity(text: &str) -> Result<Capacity, Wrong> {
     number.ok_or_else(|| {
         let fix = format!("write a number from 1 to {}, usually 100", Capacity::MAX);
         Wrong::new(format!("{} is not a capacity", quoted(text)), fix)
+    })
+}
+
+fn parse_time(text: &str) -> Result<UnixSeconds, Wrong> {
+    text.parse().map(UnixSeconds).map_err(|_| {
+        let what = format!("{} is not a time", quoted(text));
+        Wrong::new(what, "write seconds since 1970, or use `ringfarm cluster remove NAME`")
     })
 }
 
@@ -324,6 +343,12 @@ impl SettingsDocument {
         let (by, new) = (change.by.clone(), change.value.clone());
         self.audit.push_back(Audit { at: change.at, by, key: name, old, new });
         true
+    }
+
+    /// Certificates of this member that were issued until then are no good any more.
+    #[must_use]
+    pub fn barred(&self) -> Option<UnixSeconds> {
+        self.read(SettingKey::Barred, parse_time)
     }
 
     /// `member` as it would be under the cluster's WAN IP of this document.

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
@@ -14,9 +14,12 @@ use control_core::cluster::MemberName;
 use control_core::mesh::JoinToken;
 use serde_json::json;
 
-use super::join::join;
+use super::join::{join, renew};
 use super::keys::{Keys, StateDir, fingerprint};
+use crate::cli::NodeArgs;
+use crate::control::{Command, client};
 use crate::exit::Stop;
+use crate::members;
 use crate::output;
 
 /// Where a member's keys are, unless something else is said.
@@ -27,10 +30,17 @@ Examples:
   ringfarm cluster init --name fe-1                 on the first node: a cluster of one member
   ringfarm cluster token --address 10.0.0.1:7443    there: lets one node in, within an hour
   ringfarm cluster join rf1-... --name fe-2         on the next node
-  ringfarm cluster show                             who this node is, and of which cluster
+  ringfarm cluster show                             who this node is, of which cluster, until when
+  ringfarm cluster renew                            another certificate, where ca.key is
+  ringfarm cluster renew rf1-...                    elsewhere, by a token of `cluster token --replace fe-2`
+  ringfarm cluster remove fe-2                      its host is lost: nobody speaks with its keys any more
 
 The first node has to run (with [cluster] in its settings) when another joins. Its folder holds ca.key, by
-which members are let in: keep a copy of it in a safe place.";
+which members are let in: keep a copy of it in a safe place. To let members in elsewhere, or when the first
+node is gone, put ca.key and the folder issued/ into another member's folder (chmod 600) and start it anew.
+
+A certificate is good for ten years, that of the authority for thirty; the log warns 30, 7 and 1 days ahead. A
+name that was removed comes back by `cluster token --replace NAME`; its number is given to nobody else.";
 
 /// What is to be done.
 #[derive(Subcommand, Clone, Debug)]
@@ -67,6 +77,30 @@ pub(crate) enum ClusterCommand {
         /// The member's name: lower-case letters, digits and hyphens. By default this host's name.
         #[arg(long, value_name = "NAME", value_parser = MemberName::new)]
         name: Option<MemberName>,
+    },
+    /// Get this member another certificate, which is used from its next start on.
+    Renew {
+        /// Made by `ringfarm cluster token --replace NAME` where ca.key is; needed where it is not. "-": it
+        /// is read from standard input.
+        #[arg(value_name = "TOKEN")]
+        token: Option<String>,
+        #[command(flatten)]
+        state: StateArgs,
+        /// Print the result as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a member whose host is lost out of the cluster: from now on no member speaks with who has its
+    /// keys.
+    Remove {
+        /// The member.
+        #[arg(value_name = "NAME", value_parser = MemberName::new)]
+        name: MemberName,
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Print the result as one JSON object.
+        #[arg(long)]
+        json: bool,
     },
     /// Show who this node is, and of which cluster.
     Show {
@@ -121,11 +155,50 @@ pub(crate) fn execute(command: &ClusterCommand) -> Result<(), Stop> {
                 settings_hint(&state.state)
             ))
         }
+        ClusterCommand::Renew { token, state, json } => {
+            let token = token.as_deref().map(read_token).transpose().map_err(Stop::Usage)?;
+            renew_certificate(token.as_ref(), &state.dir())?;
+            let shown = show(&state.state, *json)?;
+            let said = "renewed; start the node anew to use it\n";
+            output::print(&if *json { shown } else { shown + said })
+        }
+        ClusterCommand::Remove { name, node, json } => remove(name, node, *json),
         ClusterCommand::Show { state, json } => {
             let shown = show(&state.state, *json)?;
             output::print(&shown)
         }
     }
+}
+
+fn renew_certificate(token: Option<&JoinToken>, state: &StateDir) -> anyhow::Result<()> {
+    if let Some(token) = token {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        return runtime.block_on(renew(token, state)).map(drop);
+    }
+    let renewed = state.renew_here(SystemTime::now())?;
+    renewed.map(drop).ok_or_else(|| {
+        anyhow!(
+            "there is no ca.key here: where it is, run `ringfarm cluster token --replace NAME --address \
+             ADDRESS:PORT`, then here `ringfarm cluster renew TOKEN`"
+        )
+    })
+}
+
+fn remove(name: &MemberName, node: &NodeArgs, as_json: bool) -> Result<(), Stop> {
+    let order = Command::Remove { name: name.to_string(), by: members::who() };
+    let result = client::ask(&node.socket, &order)?;
+    if as_json {
+        return output::print(&format!("{result:#}\n"));
+    }
+    let mut text = format!(
+        "{name} is out: no member speaks with who has its keys. They know what all members do: give the \
+         engine's account another password\n"
+    );
+    if result["was_alive"] == true {
+        text += "it was alive: stop it, or it goes on by itself\n";
+    }
+    output::print(&text)
 }
 
 fn settings_hint(state: &Path) -> String {
@@ -162,20 +235,33 @@ fn show(path: &Path, as_json: bool) -> anyhow::Result<String> {
     let names = if lets_in { state.tokens().issued_names()? } else { Vec::new() };
     let vouched: String = fingerprint(&ca).iter().map(|byte| format!("{byte:02x}")).collect();
     let (cluster, name) = (identity.cluster.to_string(), identity.name.to_string());
+    let [own, authority] = state.ends()?.map(|(_, end)| unix(end));
+    let left_days = own.saturating_sub(unix(SystemTime::now())) / 86_400;
     if as_json {
         let shown = json!({
             "cluster": cluster, "member": name, "ca_sha256": vouched, "lets_members_in": lets_in,
-            "names_given": names,
+            "names_given": names, "certificate_ends": own, "certificate_left_days": left_days,
+            "ca_ends": authority,
         });
         return Ok(format!("{shown}\n"));
     }
     let mut text = String::new();
     // Writing to a String does not fail.
     let _ = write!(text, "cluster  {cluster}\nmember   {name}\nvouched  {vouched} (SHA-256)\n");
+    let _ = writeln!(
+        text,
+        "until    {} ({left_days} days), the authority until {}",
+        output::utc(own),
+        output::utc(authority)
+    );
     if lets_in {
         let _ = writeln!(text, "names    {} (this member lets others in)", names.join(", "));
     }
     Ok(text)
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// Longest life of a token.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use bytes::BytesMut;
 use control_core::cluster::MemberName;
-use control_core::mesh::{Frame, Grant, JoinAsk, JoinToken};
+use control_core::mesh::{ClusterSecret, Frame, Grant, JoinAsk, JoinToken};
 use rcgen::KeyPair;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -38,8 +38,35 @@ pub(crate) async fn join(
 ) -> anyhow::Result<Keys> {
     state.refuse_if_taken()?;
     let key = KeyPair::generate().context("cannot make a key")?;
+    let (certificate, ca, secret) = certified(token, name, &key).await?;
+    state.store(&key, &certificate, &ca, secret)?;
+    state.load()
+}
+
+/// Asks for another certificate of this member's key by a token that was made to replace it, and keeps it.
+///
+/// # Errors
+/// If this node is no member, or as [`join`] says.
+pub(crate) async fn renew(token: &JoinToken, state: &StateDir) -> anyhow::Result<Keys> {
+    let keys = state.load()?;
+    if fingerprint(&keys.ca) != token.ca {
+        bail!("the token is of another cluster than this node's keys");
+    }
+    let name = keys.identity.name;
+    let certificate = certified(token, &name, &state.own_key()?).await?.0;
+    state.replace_certificate(&certificate)?;
+    state.load()
+}
+
+/// What the member that the token names gives for this key: a certificate, that of the authority, what all
+/// members know.
+async fn certified(
+    token: &JoinToken,
+    name: &MemberName,
+    key: &KeyPair,
+) -> anyhow::Result<(CertificateDer<'static>, CertificateDer<'static>, ClusterSecret)> {
     let ask =
-        JoinAsk { id: token.id, secret: token.secret, name: name.clone(), request: request(&key)? };
+        JoinAsk { id: token.id, secret: token.secret, name: name.clone(), request: request(key)? };
     let asked = timeout(ANSWER_WITHIN, ask_member(token, ask)).await;
     let grant = asked
         .map_err(|_| anyhow!("no answer within {} s", ANSWER_WITHIN.as_secs()))
@@ -50,8 +77,7 @@ pub(crate) async fn join(
     if fingerprint(&ca) != token.ca || Identity::of(&certificate)?.name != *name {
         bail!("the member at {} has given what was not asked for", token.address);
     }
-    state.store(&key, &certificate, &ca, grant.secret)?;
-    state.load()
+    Ok((certificate, ca, grant.secret))
 }
 
 async fn ask_member(token: &JoinToken, ask: JoinAsk) -> anyhow::Result<Grant> {

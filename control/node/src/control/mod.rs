@@ -61,6 +61,13 @@ pub(crate) enum Command {
     Drained {},
     /// List the members of the cluster.
     Members {},
+    /// Take a member that is lost out of the cluster for good.
+    Remove {
+        /// Which.
+        name: String,
+        /// Who does so, for the audit log.
+        by: String,
+    },
     /// Show settings that stand in the cluster's engine.
     Settings {
         /// Of this member; without it, those of the cluster.

@@ -50,24 +50,26 @@ fn warn_of_ends(certificates: &[Certificate]) {
     let now = SystemTime::now();
     certificates
         .iter()
-        .filter_map(|one| warning(one, now))
+        .filter_map(|one| warning(one, now, RENEW))
         .for_each(|text| tracing::warn!("{text}"));
 }
 
 /// What is said of a certificate that ends soon or has ended.
-fn warning(certificate: &Certificate, now: SystemTime) -> Option<String> {
+fn warning(certificate: &Certificate, now: SystemTime, renew: &str) -> Option<String> {
     stage(certificate, now)?;
     let (file, left) = (certificate.file.display(), certificate.seconds_left(now));
     Some(match left / DAY_S {
-        _ if left <= 0 => format!("the certificate in {file} has ended: {RENEW}"),
-        0 => format!("the certificate in {file} ends within a day: {RENEW}"),
-        days => format!("the certificate in {file} ends in {days} days: {RENEW}"),
+        _ if left <= 0 => format!("the certificate in {file} has ended: {renew}"),
+        0 => format!("the certificate in {file} ends within a day: {renew}"),
+        days => format!("the certificate in {file} ends in {days} days: {renew}"),
     })
 }
 
 const DAY_S: i64 = 86_400;
 
 const RENEW: &str = "renew it, then run `ringfarm refresh`";
+
+const RENEW_KEYS: &str = "run `ringfarm cluster renew`, then start the node anew; without it no other member speaks with this one";
 
 /// How near its end a certificate is: the days of [`WARN_DAYS`] within which it ends, 0 once it has ended;
 /// `None`: that is not yet to be spoken of.
@@ -80,13 +82,26 @@ fn stage(certificate: &Certificate, now: SystemTime) -> Option<i64> {
 }
 
 /// Watches the certificates in use, which may grow old in a node that runs for years.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ends {
+    /// What is to be done.
+    renew: &'static str,
     /// How near its end each was when it was last warned of, by its file.
     said: HashMap<PathBuf, i64>,
 }
 
+impl Default for Ends {
+    fn default() -> Ends {
+        Ends { renew: RENEW, said: HashMap::new() }
+    }
+}
+
 impl Ends {
+    /// Of the certificates that members show each other.
+    pub(super) fn of_keys() -> Ends {
+        Ends { renew: RENEW_KEYS, ..Ends::default() }
+    }
+
     /// The warnings that are due: one when a certificate comes into the last 30 days, the last 7, the last,
     /// and one when it has ended. Those that are there at the first look were told of when they were read.
     pub(super) fn due(&mut self, certificates: &[Certificate], now: SystemTime) -> Vec<String> {
@@ -96,7 +111,7 @@ impl Ends {
             let Some(stage) = stage(certificate, now) else { continue };
             let said = before.get(&certificate.file);
             if said.is_none_or(|said| stage < *said) {
-                due.extend(warning(certificate, now));
+                due.extend(warning(certificate, now, self.renew));
             }
             self.said.insert(certificate.file.clone(), stage);
         }

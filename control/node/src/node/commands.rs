@@ -75,6 +75,8 @@ pub(super) struct Commands {
     member: Option<MemberHandle>,
     addresses: Mutex<Watch>,
     ends: Mutex<certificates::Ends>,
+    /// Of the keys by which members know each other.
+    keys_end: Mutex<certificates::Ends>,
 }
 
 impl Commands {
@@ -84,7 +86,10 @@ impl Commands {
         member: Option<MemberHandle>,
     ) -> Commands {
         let addresses = Mutex::new(Watch::new(&settings));
-        let commands = Commands { shared, settings, member, addresses, ends: Mutex::default() };
+        let keys_end = Mutex::new(certificates::Ends::of_keys());
+        let ends = Mutex::default();
+        let commands = Commands { shared, settings, member, addresses, ends, keys_end };
+        commands.keys_due_ends().iter().for_each(|text| tracing::warn!("{text}"));
         // What they are like at the start has been said when they were read.
         commands.due_ends();
         commands
@@ -103,6 +108,7 @@ impl Commands {
             Command::Unban { source } => self.ask(Ask::Unban { source }),
             Command::Drain {} => self.drain(),
             Command::Members {} => members::list(self.member()?, &self.figures()),
+            Command::Remove { name, by } => members::remove(self.member()?, &name, by),
             Command::Settings { member, key } => {
                 members::settings(self.member()?, member.as_deref(), key.as_deref())
             }
@@ -167,7 +173,14 @@ impl Commands {
 
     /// Warns of certificates whose end has come nearer.
     pub(super) fn look_at_certificates(&self) {
-        self.due_ends().iter().for_each(|text| tracing::warn!("{text}"));
+        let due = self.due_ends().into_iter().chain(self.keys_due_ends());
+        due.for_each(|text| tracing::warn!("{text}"));
+    }
+
+    fn keys_due_ends(&self) -> Vec<String> {
+        let Some(member) = &self.member else { return Vec::new() };
+        let mut ends = self.keys_end.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.due(member.certificates(), SystemTime::now())
     }
 
     fn due_ends(&self) -> Vec<String> {

@@ -25,7 +25,7 @@ pub(super) fn list(member: &MemberHandle, figures: &Figures) -> Answer {
         .map(|status| {
             let name = &status.member.name;
             let peer = mesh.peers.iter().find(|peer| peer.name == *name);
-            one(status, peer, name == member.name())
+            one(status, peer, name == member.name(), present.barred.contains_key(name))
         })
         .collect();
     let view = present.view.as_deref();
@@ -88,7 +88,7 @@ fn farm(farm: &FarmFigures) -> Value {
     })
 }
 
-fn one(status: &MemberStatus, peer: Option<&PeerFigures>, is_own: bool) -> Value {
+fn one(status: &MemberStatus, peer: Option<&PeerFigures>, is_own: bool, is_barred: bool) -> Value {
     let member = &status.member;
     let profile = &member.profile;
     let placement = |setting: PlacementSetting| setting.effective(profile.role, true);
@@ -104,6 +104,7 @@ fn one(status: &MemberStatus, peer: Option<&PeerFigures>, is_own: bool) -> Value
         "controller": status.is_controller,
         "state": state,
         "draining": profile.draining,
+        "barred": is_barred,
         "joining": status.joining,
         "farm": { "configured": profile.farm.word(), "effective": status.farm },
         "call_legs": {
@@ -186,6 +187,26 @@ pub(super) fn set(
         "effect": key.effect().to_string(),
         "is_known": is_known,
     }))
+}
+
+/// Takes a member out for good: nobody speaks any more with who shows a certificate of its that there is now.
+pub(super) fn remove(member: &MemberHandle, name: &str, by: String) -> Answer {
+    let name = MemberName::new(name)?;
+    if name == *member.name() {
+        return Err(format!(
+            "{name} is the member that was asked; have another one remove it (--socket), or stop it"
+        ));
+    }
+    let known = member.members()?;
+    let Some(lost) = known.iter().find(|known| known.member.name == name) else {
+        let names: Vec<&str> = known.iter().map(|known| known.member.name.as_str()).collect();
+        return Err(format!("no member {name} has ever joined; there are {}", names.join(", ")));
+    };
+    let is_alive = lost.peer == Some(PeerState::Up);
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let value = Some(since.as_secs().to_string());
+    set(member, Some(name.as_str()), SettingKey::Barred.name(), value, by)?;
+    Ok(json!({ "member": name.as_str(), "was_alive": is_alive }))
 }
 
 /// Who has changed what: of one member, or of all and the cluster.

@@ -147,6 +147,38 @@ fn media_ports_that_another_member_has_are_refused_with_both_names() {
     assert_eq!(said, wanted, "{log:#}");
 }
 
+/// A host that is lost with its keys is no member any more; its name comes back with a new certificate, and
+/// with the number that was its own.
+#[test]
+fn nobody_speaks_with_who_has_the_keys_of_a_member_that_was_removed() {
+    let mut cluster = Cluster::start(2);
+    let number = of(&cluster.members[0].list(), "n2")["id"].clone();
+    let removed = cluster.members[0].ask(&["cluster", "remove", "n2"]);
+    assert_eq!(removed["was_alive"], true, "{removed}");
+    let is_cut = |list: &serde_json::Value| of(list, "n2")["connected"] == false;
+    cluster.members[0].until("its connection ends", is_cut);
+    cluster.members[1].kill();
+    cluster.members[1].run();
+    let begun = std::time::Instant::now();
+    let said = "n2 was taken out of the cluster after its certificate was issued";
+    while !cluster.members[0].log().contains(said) {
+        assert!(begun.elapsed() < PATIENCE, "{}", logs(&cluster));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(is_cut(&cluster.members[0].list()));
+    cluster.members[1].renew_keys(&cluster.members[0]);
+    cluster.members[1].kill();
+    cluster.members[1].run();
+    cluster.await_all_up();
+    assert_eq!(of(&cluster.members[0].list(), "n2")["id"], number);
+    let (code, error) =
+        outcome(&["cluster", "remove", "n7", "--socket"], &cluster.members[0].socket());
+    assert!(code == Some(1) && error.contains("there are n1, n2"), "{error}");
+    let (code, error) =
+        outcome(&["cluster", "remove", "n1", "--socket"], &cluster.members[0].socket());
+    assert!(code == Some(1) && error.contains("have another one remove it"), "{error}");
+}
+
 /// B4: who drains says so, gives what is new to the others, and ends once nothing is left.
 #[test]
 fn a_member_that_drains_loses_no_call_and_then_ends() {

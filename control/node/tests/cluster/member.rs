@@ -124,6 +124,17 @@ impl Member {
         settings["cluster"]["listen"].as_str().expect("an address").to_owned()
     }
 
+    /// Gets another certificate from the member `by`, which lets others in.
+    pub(crate) fn renew_keys(&self, by: &Member) {
+        let mut token = ringfarm();
+        token.args(["cluster", "token", "--replace", &self.name, "--address", &by.mesh()]);
+        token.arg("--state").arg(by.folder.join("keys"));
+        let token = said(&token.output().expect("it runs"));
+        let mut renew = ringfarm();
+        renew.args(["cluster", "renew", token.trim(), "--state"]).arg(self.folder.join("keys"));
+        said(&renew.output().expect("it runs"));
+    }
+
     /// Starts it and waits until it takes calls.
     pub(crate) fn run(&mut self) {
         let log = File::options()

@@ -1,5 +1,6 @@
 //! What can be asked of a membership.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use super::Membership;
 use super::api::{EngineLink, PeerState, Standing};
 use crate::cluster::{
     Farm, Incarnate, Load, Member, MemberName, Presence, Profile, Scope, SettingsDocument, Term,
-    View,
+    UnixSeconds, View,
 };
 
 /// A member as operators see it.
@@ -89,6 +90,13 @@ impl Membership {
             Scope::Cluster => self.store.cluster_settings.get(),
             Scope::Member(name) => self.store.member_settings.get(name)?.get(),
         }
+    }
+
+    /// Whose certificates are no good any more, and until when they were issued.
+    #[must_use]
+    pub fn barred(&self) -> BTreeMap<MemberName, UnixSeconds> {
+        let settings = self.store.member_settings.iter();
+        settings.filter_map(|(name, slot)| Some((name.clone(), slot.get()?.barred()?))).collect()
     }
 
     /// Every member that has a record, by name.

@@ -3,6 +3,7 @@
 use control_core::cluster::membership::{ChangeError, Output, Ticket};
 use control_core::cluster::{
     Change, FarmSetting, Key, LocalSettings, Scope, SettingKey, SettingsDocument, UnixMillis,
+    UnixSeconds,
 };
 use control_core::settings::{Effect, PortRange};
 
@@ -60,12 +61,19 @@ fn every_setting_acts_when_its_label_says() {
             SettingKey::Capacity => (of("m1"), "7"),
             SettingKey::MediaPorts => (of("m1"), "40000-40007"),
             SettingKey::WanIp => (of("m1"), "203.0.113.6"),
+            // It concerns the others.
+            SettingKey::Barred => (of("m2"), "1700000000"),
         };
         let before = world.processes[0].membership.profile();
         let ticket = set(&mut world, 0, scope, key, value);
         world.run(3_000);
         assert_eq!(answer(&world, 0, ticket), Some(Ok(())), "{key}");
         let after = world.processes[0].membership.profile();
+        if key == SettingKey::Barred {
+            let barred = world.processes[0].membership.barred();
+            assert_eq!(barred.get(&name("m2")), Some(&UnixSeconds(1_700_000_000)));
+            continue;
+        }
         assert_ne!(after, before, "{key} acts at once");
         assert_eq!(world.view().members[0].profile, after, "{key} is told");
         let is_media = (after.media_ports, after.wan_ip) != (before.media_ports, before.wan_ip);

@@ -18,7 +18,7 @@ pub(crate) const MEMBER_HOST: &str = "member.ringfarm";
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Members' clocks may be this far behind.
-const BEFORE: Duration = DAY;
+pub(super) const BEFORE: Duration = DAY;
 /// How long a member's certificate is good: longer than a host lives.
 const MEMBER_LIFE: Duration = DAY.saturating_mul(3650);
 const AUTHORITY_LIFE: Duration = DAY.saturating_mul(3 * 3650);
@@ -83,10 +83,9 @@ impl Authority {
         key: &impl PublicKeyData,
         now: SystemTime,
     ) -> anyhow::Result<CertificateDer<'static>> {
-        let identity = Identity { cluster: self.cluster, name: name.clone() };
         let mut params = CertificateParams::new(vec![MEMBER_HOST.to_owned()])?;
         params.distinguished_name.push(DnType::CommonName, name.as_str());
-        params.subject_alt_names.push(SanType::URI(identity.uri().try_into()?));
+        params.subject_alt_names.push(SanType::URI(Identity::uri(self.cluster, name).try_into()?));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];

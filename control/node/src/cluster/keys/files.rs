@@ -52,6 +52,17 @@ pub(super) fn try_write_new(path: &Path, bytes: &[u8]) -> anyhow::Result<bool> {
     Ok(true)
 }
 
+/// Puts a file in the place of another, whole or not at all.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let new = path.with_extension("new");
+    // What an attempt that was cut short has left.
+    if new.exists() {
+        fs::remove_file(&new).with_context(|| format!("cannot remove {}", new.display()))?;
+    }
+    write_new(&new, bytes)?;
+    fs::rename(&new, path).with_context(|| format!("cannot replace {}", path.display()))
+}
+
 /// Reads a file that others may not read.
 pub(super) fn read_private(path: &Path) -> anyhow::Result<Zeroizing<String>> {
     let file = open(path)?;

@@ -20,7 +20,7 @@ use sha2::{Digest as _, Sha256};
 
 pub(crate) use authority::{Authority, MEMBER_HOST, request};
 pub(crate) use files::random;
-pub(crate) use identity::Identity;
+pub(crate) use identity::{Identity, end_of};
 pub(crate) use tokens::Tokens;
 
 /// What a member proves itself by.
@@ -51,7 +51,7 @@ impl Keys {
         let key = KeyPair::generate().context("cannot make a key")?;
         let certificate = authority.issue(name, &key, now)?;
         let key = PrivateKeyDer::try_from(key.serialize_der()).map_err(anyhow::Error::msg)?;
-        let identity = Identity { name: name.clone(), ..of.identity.clone() };
+        let identity = Identity::of(&certificate)?;
         Ok(Keys { identity, certificate, key, ..of.clone() })
     }
 }
@@ -100,6 +100,52 @@ impl StateDir {
         self.store(&key, &certificate, authority.certificate(), ClusterSecret(random()?))?;
         self.tokens().note_issued(name)?;
         self.load()
+    }
+
+    /// A new certificate for this member, where its cluster's authority is.
+    ///
+    /// # Errors
+    /// If it is not here, or the folder cannot be written.
+    pub(crate) fn renew_here(&self, now: SystemTime) -> anyhow::Result<Option<Keys>> {
+        let keys = self.load()?;
+        let Some(authority) = self.authority()? else { return Ok(None) };
+        let certificate = authority.issue(&keys.identity.name, &self.own_key()?, now)?;
+        self.replace_certificate(&certificate)?;
+        self.load().map(Some)
+    }
+
+    /// This member's private key.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub(crate) fn own_key(&self) -> anyhow::Result<KeyPair> {
+        let path = self.file(KEY);
+        KeyPair::from_pem(&files::read_private(&path)?)
+            .with_context(|| format!("{} holds no private key (PEM)", path.display()))
+    }
+
+    /// Puts another certificate of the same key in the place of this member's, at once.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub(crate) fn replace_certificate(
+        &self,
+        certificate: &CertificateDer<'_>,
+    ) -> anyhow::Result<()> {
+        files::replace(&self.file(MEMBER), files::pem("CERTIFICATE", certificate).as_bytes())
+    }
+
+    /// When this member's certificate and that of its cluster's authority end, by their files.
+    ///
+    /// # Errors
+    /// If one of them cannot be read.
+    pub(crate) fn ends(&self) -> anyhow::Result<[(PathBuf, SystemTime); 2]> {
+        let end = |name: &str| {
+            let path = self.file(name);
+            let ends = end_of(&files::certificate(&path)?)?;
+            anyhow::Ok((path, ends))
+        };
+        Ok([end(MEMBER)?, end(CA)?])
     }
 
     /// Keeps what a member was given.

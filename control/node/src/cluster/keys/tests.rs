@@ -67,7 +67,7 @@ fn a_token_lets_one_node_in() {
     let token = token(&state);
     let grant = state.tokens().redeem(&ask(&token, "n2"), SystemTime::now()).unwrap();
     let given = Identity::of(&CertificateDer::from(grant.certificate)).unwrap();
-    assert_eq!(given, Identity { cluster: keys.identity.cluster, name: name("n2") });
+    assert_eq!((given.cluster, given.name), (keys.identity.cluster, name("n2")));
     assert_eq!(grant.secret, keys.secret);
     assert_eq!(fingerprint(&CertificateDer::from(grant.ca)), token.ca);
     let again = state.tokens().redeem(&ask(&token, "n3"), SystemTime::now()).unwrap_err();
@@ -195,4 +195,23 @@ fn pem_is_what_others_read() {
         );
         assert_eq!(read.unwrap().as_ref(), bytes);
     }
+}
+
+#[test]
+fn a_certificate_is_renewed_with_the_key_that_there_is_and_says_when_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let (state, before) = member(dir.path());
+    let [(file, ends), (_, authority)] = state.ends().unwrap();
+    assert!(file.ends_with(MEMBER) && ends < authority);
+    let later = SystemTime::now() + 24 * HOUR;
+    let after = state.renew_here(later).unwrap().expect("the authority is here");
+    assert_eq!(
+        (&after.identity.name, after.key.secret_der()),
+        (&name("n1"), before.key.secret_der())
+    );
+    assert!(after.identity.issued > before.identity.issued);
+    let [(_, renewed), _] = state.ends().unwrap();
+    assert!(renewed > ends);
+    fs::remove_file(state.file(CA_KEY)).unwrap();
+    assert!(state.renew_here(later).unwrap().is_none(), "it is elsewhere");
 }

@@ -1,11 +1,12 @@
 //! Keeps engine, membership, mesh and signaling thread told of each other.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use control_core::cluster::membership::Standing;
-use control_core::cluster::{Incarnate, MemberName, Profile, View};
+use control_core::cluster::{Incarnate, MemberName, Profile, UnixSeconds, View};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::ReadLoad;
@@ -46,6 +47,7 @@ pub(super) struct Keeper {
     view: Option<Arc<View>>,
     joining: bool,
     profile: Option<Profile>,
+    barred: BTreeMap<MemberName, UnixSeconds>,
     events: Vec<MeshEvent>,
 }
 
@@ -81,6 +83,7 @@ impl Keeper {
             view: None,
             joining: true,
             profile: None,
+            barred: BTreeMap::new(),
             events: Vec::new(),
         }
     }
@@ -179,6 +182,10 @@ impl Keeper {
     /// Tells mesh and signaling thread where this member stands, if that is new.
     fn pass_on(&mut self) {
         let present = self.membership.present();
+        if present.barred != self.barred {
+            self.barred.clone_from(&present.barred);
+            self.mesh.handle.set_barred(present.barred.clone());
+        }
         let own = own(present.standing);
         let is_other = own != self.own;
         if let Some(own) = own

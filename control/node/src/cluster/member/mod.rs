@@ -15,6 +15,7 @@ use std::time::Duration;
 use control_core::cluster::membership::{MemberStatus, UsedMedia};
 use control_core::cluster::{Change, Load, MemberName, Scope, SettingsDocument};
 use control_core::settings::Settings;
+use signaling_net::tls::Certificate;
 use tokio::sync::oneshot;
 
 use super::membership::{self, End, Present};
@@ -48,6 +49,7 @@ pub(crate) struct MemberHandle {
     membership: membership::Handle,
     mesh: MeshHandle,
     earlier: media::Earlier,
+    certificates: Arc<[Certificate]>,
     runtime: tokio::runtime::Handle,
 }
 
@@ -90,6 +92,11 @@ impl MemberHandle {
     /// Where it stands. Never waits.
     pub(crate) fn present(&self) -> Arc<Present> {
         self.membership.present()
+    }
+
+    /// Those by which this member and its cluster's authority are known, as they were at the start.
+    pub(crate) fn certificates(&self) -> &[Certificate] {
+        &self.certificates
     }
 
     /// Media that calls use and new ones do not get any more.

@@ -9,6 +9,7 @@ use anyhow::{Context as _, anyhow, ensure};
 use control_core::cluster::membership::{Standing, Timing};
 use control_core::cluster::{Incarnate, LocalSettings, Member};
 use control_core::settings::Settings;
+use signaling_net::tls::Certificate;
 use tokio::sync::{Notify, mpsc as messages, oneshot};
 
 use super::keeper::Keeper;
@@ -29,6 +30,7 @@ struct Plan {
     settings: Settings,
     local: LocalSettings,
     keys: Keys,
+    certificates: Arc<[Certificate]>,
     tokens: Option<Tokens>,
     listener: TcpListener,
     wake_signaling: Wake,
@@ -56,6 +58,9 @@ pub(super) fn start(
             keys.identity.name
         );
     }
+    let ends = state.ends()?;
+    let certificate = |(file, not_after)| Certificate { file, names: Vec::new(), not_after };
+    let certificates = ends.into_iter().map(certificate).collect();
     let tokens = state.authority()?.map(|_| state.tokens());
     let listen = settings.cluster.listen.context("cluster.listen is not set")?;
     // Held from here on: while this process listens there, no other start of this member does.
@@ -63,7 +68,8 @@ pub(super) fn start(
         .with_context(|| format!("cannot listen for other members on {listen} (cluster.listen)"))?;
     let local = local::local(settings)?;
     let settings = settings.clone();
-    let plan = Plan { settings, local, keys, tokens, listener, wake_signaling, load, media };
+    let plan =
+        Plan { settings, local, keys, certificates, tokens, listener, wake_signaling, load, media };
     let (ready, is_ready) = mpsc::sync_channel(1);
     let (stop, stopped) = oneshot::channel();
     let thread = thread::Builder::new()
@@ -100,7 +106,8 @@ fn run(plan: Plan, ready: &mpsc::SyncSender<Ready>, stopped: oneshot::Receiver<(
 }
 
 async fn join(plan: Plan) -> anyhow::Result<(Keeper, FarmParts, MemberHandle)> {
-    let Plan { settings, local, keys, tokens, listener, wake_signaling, load, media } = plan;
+    let Plan { settings, local, keys, certificates, tokens, listener, wake_signaling, load, media } =
+        plan;
     let name = keys.identity.name.clone();
     let secret = keys.secret;
     let engine = engine(&settings, &keys).await?;
@@ -138,6 +145,7 @@ async fn join(plan: Plan) -> anyhow::Result<(Keeper, FarmParts, MemberHandle)> {
         membership: membership.clone(),
         mesh: handle,
         earlier: media.shown(),
+        certificates,
         runtime,
     };
     let keeper = Keeper::new(name, own, membership, news, mesh, woken, link, load, media);

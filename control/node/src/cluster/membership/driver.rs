@@ -248,6 +248,7 @@ fn current(
         controller: controller.map(|(name, incarnate, term)| (name.clone(), incarnate, term)),
         engine,
         profile: membership.profile(),
+        barred: membership.barred(),
         end: end.cloned(),
         news_dropped,
     }

@@ -13,6 +13,7 @@ pub(crate) mod mesh;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -23,7 +24,7 @@ use control_core::cluster::membership::{
 };
 use control_core::cluster::{
     Change, Incarnate, Instance, Load, LocalSettings, MemberName, Profile, Scope, SettingsDocument,
-    Term, UnixMillis, View,
+    Term, UnixMillis, UnixSeconds, View,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -53,6 +54,8 @@ pub(crate) struct Present {
     pub(crate) engine: EngineState,
     /// What this member says of itself, its media ports claimed.
     pub(crate) profile: Profile,
+    /// Whose certificates are no good any more, and until when they were issued.
+    pub(crate) barred: BTreeMap<MemberName, UnixSeconds>,
     /// Whether it is over.
     pub(crate) end: Option<End>,
     /// News that were dropped because nobody took them.

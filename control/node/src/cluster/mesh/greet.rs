@@ -175,6 +175,13 @@ fn check(
             member.name, identity.name
         ));
     }
+    if shared.is_barred(identity) {
+        return refuse(format!(
+            "{} was taken out of the cluster after its certificate was issued; a new one lets it in again \
+             (`ringfarm cluster token --replace {}`)",
+            member.name, member.name
+        ));
+    }
     if let Some(dialled) = dialled.filter(|dialled| **dialled != member.name) {
         return refuse(format!("{} is there, where {dialled} should be", member.name));
     }

@@ -27,6 +27,7 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -35,7 +36,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use control_core::cluster::{Epoch, Load, Member, MemberId, MemberName};
+use control_core::cluster::{Epoch, Load, Member, MemberId, MemberName, UnixSeconds};
 use control_core::mesh::{Body, Frame, Hello, Reply, Request, RequestId};
 use tokio::sync::oneshot;
 
@@ -251,6 +252,11 @@ impl MeshHandle {
                 peer.changed.notify_one();
             }
         }
+    }
+
+    /// Whose certificates are no good any more, and until when they were issued.
+    pub(crate) fn set_barred(&self, barred: BTreeMap<MemberName, UnixSeconds>) {
+        self.shared.set_barred(barred);
     }
 
     /// What this member says of itself from now on. If it is another incarnation (it was taken for dead, and

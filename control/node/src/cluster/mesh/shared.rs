@@ -1,12 +1,12 @@
 //! What all tasks of the mesh, and those who use it, share: the members and who they are.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
-use control_core::cluster::{Load, MemberId, MemberName};
+use control_core::cluster::{Load, MemberId, MemberName, UnixSeconds};
 use control_core::mesh::{Frame, Goodbye, Health, Heartbeat, Hello, Leave, Step};
 use tokio::runtime;
 
@@ -58,6 +58,8 @@ pub(super) struct Shared {
     started: Instant,
     own: RwLock<Arc<Hello>>,
     peers: RwLock<Peers>,
+    /// Whose certificates are no good any more, and until when they were issued.
+    barred: RwLock<BTreeMap<MemberName, UnixSeconds>>,
     links: AtomicU64,
 }
 
@@ -91,6 +93,7 @@ impl Shared {
             started: Instant::now(),
             own: RwLock::new(Arc::new(parts.hello)),
             peers: RwLock::default(),
+            barred: RwLock::default(),
             links: AtomicU64::new(0),
         }
     }
@@ -112,6 +115,29 @@ impl Shared {
         let hello = Arc::new(hello);
         let mut own = self.own.write().unwrap_or_else(PoisonError::into_inner);
         std::mem::replace(&mut *own, hello)
+    }
+
+    /// Whether who shows this certificate was taken out of the cluster after it was issued.
+    pub(super) fn is_barred(&self, identity: &Identity) -> bool {
+        let barred = self.barred.read().unwrap_or_else(PoisonError::into_inner);
+        barred.get(&identity.name).is_some_and(|until| identity.issued <= *until)
+    }
+
+    /// Whose certificates are no good from now on; their connections end. Who has another by then comes
+    /// back.
+    pub(super) fn set_barred(&self, barred: BTreeMap<MemberName, UnixSeconds>) {
+        let before = {
+            let mut now = self.barred.write().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *now, barred.clone())
+        };
+        for (name, until) in barred {
+            let Some(peer) = self.peers().by_name.get(&name).cloned() else { continue };
+            if before.get(&name) != Some(&until)
+                && let Some(link) = &peer.state().link
+            {
+                link.kill.notify_one();
+            }
+        }
     }
 
     pub(super) fn is_stopping(&self) -> bool {

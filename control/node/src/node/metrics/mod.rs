@@ -80,6 +80,12 @@ fn metrics(shared: &Shared, engine: &Weak<Engine>, member: Option<&MemberHandle>
         cluster::farm(&mut page, farm);
     }
     if let Some(member) = member {
+        let now = SystemTime::now();
+        let left = member.certificates().iter();
+        let left = left.map(|one| (label("file", one.file.display()), one.seconds_left(now)));
+        let name = "ringfarm_cluster_certificate_expiry_seconds";
+        let help = "Seconds until this member's certificate, and its authority's, ends.";
+        page.family(Kind::Gauge, name, help, left);
         cluster::members(&mut page, &member.present(), &member.mesh());
     }
     if let Some(engine) = engine.upgrade() {

@@ -54,10 +54,11 @@ impl Cluster {
     fn keys(&self, of: &str) -> Keys {
         let key = KeyPair::generate().expect("a key");
         let now = SystemTime::now();
+        let certificate = self.authority.issue(&name(of), &key, now).expect("a certificate");
         Keys {
-            identity: Identity { cluster: self.id, name: name(of) },
+            identity: Identity::of(&certificate).expect("a member's"),
             ca: self.authority.certificate().clone(),
-            certificate: self.authority.issue(&name(of), &key, now).expect("a certificate"),
+            certificate,
             key: rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key"),
             secret: ClusterSecret([0; 32]),
         }
