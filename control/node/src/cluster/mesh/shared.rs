@@ -131,10 +131,15 @@ impl Shared {
             std::mem::replace(&mut *now, barred.clone())
         };
         for (name, until) in barred {
+            if before.get(&name) == Some(&until) {
+                continue;
+            }
+            tracing::warn!(
+                "{name} is out of the cluster: who shows a certificate of its that was issued by now is \
+                 refused"
+            );
             let Some(peer) = self.peers().by_name.get(&name).cloned() else { continue };
-            if before.get(&name) != Some(&until)
-                && let Some(link) = &peer.state().link
-            {
+            if let Some(link) = &peer.state().link {
                 link.kill.notify_one();
             }
         }
