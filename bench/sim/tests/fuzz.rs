@@ -11,8 +11,10 @@ use sim::fuzz::{TARGETS, Target, mutate};
 /// Mutations of each target: a second or so of a debug build.
 const MUTATIONS: usize = 3_000;
 
-/// The whole node is slower.
+/// A whole node, or member of a cluster, is slower.
 const MUTATIONS_NODE: usize = 200;
+
+const WHOLE: [&str; 3] = ["node", "member", "membership"];
 
 /// The most that the corpus may take in the repository.
 const CORPUS_BYTES_MAX: usize = 2_000_000;
@@ -47,7 +49,7 @@ fn mutations_of_the_corpus_hold() {
     for target in TARGETS {
         let corpus = corpus(&target);
         let mut rng = ChaCha8Rng::seed_from_u64(20);
-        let count = if target.name == "node" { MUTATIONS_NODE } else { MUTATIONS };
+        let count = if WHOLE.contains(&target.name) { MUTATIONS_NODE } else { MUTATIONS };
         for _ in 0..count {
             let mut input = corpus[rng.random_range(0..corpus.len())].clone();
             let other = &corpus[rng.random_range(0..corpus.len())];

@@ -16,6 +16,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use check::{Counts, Violation};
+pub(crate) use process::{Lone, SHARED, first_secrets};
 
 use crate::Trace;
 

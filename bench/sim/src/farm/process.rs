@@ -13,6 +13,7 @@ use control_core::cluster::{
 use control_core::settings::{AddressPair, PortRange};
 use signaling_core::auth::{self, Authenticator};
 use signaling_core::events::Package;
+use signaling_core::farm::membership::Earlier;
 use signaling_core::farm::{
     Identity, Incarnation, Lasting, Member, MemberId, Mode, PeerState, Secrets, SipAddress,
     TokenKey, View as FarmView,
@@ -30,7 +31,7 @@ use super::world::Cause;
 use crate::scenario::DOMAIN;
 
 /// Behind which all members are.
-pub(super) const SHARED: SocketAddr =
+pub(crate) const SHARED: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5060);
 
 /// Calls that everybody has forgotten end by themselves after this.
@@ -205,6 +206,11 @@ pub(super) enum Keys {
     New,
 }
 
+/// Those that all members begin with.
+pub(crate) fn first_secrets() -> Secrets {
+    secrets(Keys::Old)
+}
+
 pub(super) fn secrets(keys: Keys) -> Secrets {
     let old = TokenKey { id: 1, secret: [41; 32] };
     let new = TokenKey { id: 2, secret: [42; 32] };
@@ -214,6 +220,37 @@ pub(super) fn secrets(keys: Keys) -> Secrets {
         Keys::New => (new, Some(old)),
     };
     Secrets { current, previous, lasting: Lasting([3; 32]) }
+}
+
+/// A member that is told everything by hand: the second of three that go by one view.
+pub(crate) struct Lone {
+    pub(crate) proxy: Proxy,
+    pub(crate) membership: Membership,
+}
+
+impl Lone {
+    pub(crate) fn new(now: Instant) -> Lone {
+        let skew = Skew { epoch: now, ahead: Duration::ZERO, fast: 0 };
+        let Process { mut proxy, membership, .. } = Process::new(1, (1, None), 1, now, skew);
+        let identity = |number| Identity {
+            member: MemberId::new(number).expect("not 0"),
+            incarnation: Incarnation(1),
+        };
+        let member = |number| Member {
+            identity: identity(number),
+            weight: 100,
+            mode: Mode::Member,
+            draining: false,
+            joining: false,
+            earlier: Earlier::new(),
+            state: PeerState::Up,
+            addresses: vec![SipAddress { transport: Transport::Udp, address: SHARED }],
+        };
+        proxy.set_farm(identity(2), &first_secrets());
+        let members = (1..=3).map(member).collect();
+        proxy.set_membership(now, FarmView { members, sends_itself: false });
+        Lone { proxy, membership }
+    }
 }
 
 impl Process {

@@ -3,6 +3,7 @@
 //! `tests/fuzz.rs` gives each the committed corpus and some mutations of it; the binary's `fuzz` goes on
 //! for as long as wanted, guided by coverage if it was built for that.
 
+mod cluster;
 mod frame;
 mod mutate;
 mod node;
@@ -20,7 +21,7 @@ pub struct Target {
 }
 
 /// Every target.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "message", run: targets::message },
     Target { name: "edit", run: targets::edit },
     Target { name: "stream", run: targets::stream },
@@ -33,6 +34,9 @@ pub const TARGETS: [Target; 13] = [
     Target { name: "bencode", run: targets::bencode },
     Target { name: "document", run: targets::document },
     Target { name: "frame", run: frame::frame },
+    Target { name: "token", run: cluster::token },
+    Target { name: "member", run: cluster::member },
+    Target { name: "membership", run: cluster::membership },
     Target { name: "node", run: node::node },
 ];
 

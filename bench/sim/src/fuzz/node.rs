@@ -63,7 +63,7 @@ pub(super) fn node(input: &[u8]) {
     }
 }
 
-fn split(input: &[u8]) -> Vec<&[u8]> {
+pub(super) fn split(input: &[u8]) -> Vec<&[u8]> {
     let mut steps = Vec::new();
     let mut from = 0;
     for at in 0..input.len() {

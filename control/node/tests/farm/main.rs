@@ -14,12 +14,16 @@ mod engine;
 #[expect(dead_code, unused_imports, reason = "what only tests of a single node need of it")]
 #[path = "../peers/harness/mod.rs"]
 mod harness;
+mod impostor;
+mod intruders;
 #[expect(dead_code, reason = "what only tests of a single node need of it")]
 #[path = "../peers/kamailio.rs"]
 mod kamailio;
 mod lab;
 mod load;
 mod member;
+mod partition;
+mod phones;
 #[path = "../peers/scenario.rs"]
 mod scenario;
 #[expect(dead_code, reason = "what only tests of a single node need of it")]

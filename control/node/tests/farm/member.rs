@@ -110,6 +110,11 @@ impl<'s> Member<'s> {
         self.segment.dir().join(name(self.address)).join("control.sock")
     }
 
+    /// Whether it has logged a line with these words.
+    pub(crate) fn has_logged(&self, words: &str) -> bool {
+        self.process.lines().iter().any(|line| line.contains(words))
+    }
+
     /// SIGKILL; the calls that it had seen the end of.
     pub(crate) fn kill(mut self) -> HashSet<String> {
         self.process.signal(Signal::SIGKILL);
@@ -132,7 +137,7 @@ pub(crate) fn wait_met(members: &[&Member<'_>]) {
 }
 
 /// Runs `ringfarm cluster`, where the member is.
-fn keys(segment: &Segment, address: Ipv4Addr, command: &str, words: &[&str]) -> String {
+pub(crate) fn keys(segment: &Segment, address: Ipv4Addr, command: &str, words: &[&str]) -> String {
     let mut ringfarm = segment.host(address).command(node::binary());
     ringfarm.args(["cluster", command]).args(words).arg("--state").arg(state(segment, address));
     if command != "token" {
@@ -141,7 +146,7 @@ fn keys(segment: &Segment, address: Ipv4Addr, command: &str, words: &[&str]) -> 
     run(&mut ringfarm)
 }
 
-fn state(segment: &Segment, address: Ipv4Addr) -> PathBuf {
+pub(crate) fn state(segment: &Segment, address: Ipv4Addr) -> PathBuf {
     segment.dir().join(format!("{}-keys", name(address)))
 }
 

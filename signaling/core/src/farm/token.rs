@@ -43,7 +43,8 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Purpose; 4] = [Purpose::Branch, Purpose::Tag, Purpose::Call, Purpose::Place];
+    /// Every place.
+    pub const ALL: [Purpose; 4] = [Purpose::Branch, Purpose::Tag, Purpose::Call, Purpose::Place];
 
     const fn label(self) -> &'static [u8] {
         match self {

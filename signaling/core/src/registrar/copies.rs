@@ -143,7 +143,7 @@ impl Registrar {
         let count = replica.bindings.len();
         let is_too_much = count > self.config.bindings_per_user_max
             || self.len - had + count > self.config.bindings_max;
-        if replica.version <= known || is_too_much {
+        if replica.version <= known || is_too_much || !replica.is_sound() {
             return false;
         }
         let mut bindings = Bindings::new();

@@ -16,7 +16,11 @@ const NEVER_TOO_BRIEF: Duration = Duration::from_secs(3600);
 
 /// Longest Contact URI and `+sip.instance`, in bytes, which are kept for hours: several times what
 /// phones send.
-const CONTACT_BYTES_MAX: usize = 1024;
+pub(super) const CONTACT_BYTES_MAX: usize = 1024;
+
+/// Longest address of record, in bytes, of which one is remembered for a while even where it has no binding
+/// any more: twice the longest that mail has (RFC 5321 4.5.3.1).
+pub(super) const AOR_BYTES_MAX: usize = 640;
 
 /// What a REGISTER asks for.
 enum Wanted<'m> {
@@ -54,6 +58,9 @@ impl Registrar {
         arrival: Arrival,
         request: &Message,
     ) -> Result<Outcome, Outcome> {
+        if aor.len() > AOR_BYTES_MAX {
+            return Err(bad("Address Too Long"));
+        }
         let extensions = Extensions::read(request)?;
         match wanted(request)? {
             Wanted::Nothing => {}
@@ -297,11 +304,15 @@ fn checked(contact: NameAddr<'_>) -> Result<NameAddr<'_>, Outcome> {
     if contact.uri_text().len() > CONTACT_BYTES_MAX || instance.len() > CONTACT_BYTES_MAX {
         return Err(bad("Contact Too Long"));
     }
-    // It is written back in quotes and angle brackets.
-    if instance.contains(['"', '\\', '<', '>', '\r', '\n']) {
+    if !is_instance(instance) {
         return Err(bad("Bad Contact Instance"));
     }
     Ok(contact)
+}
+
+/// It is written back in quotes and angle brackets.
+pub(super) fn is_instance(text: &str) -> bool {
+    !text.contains(['"', '\\', '<', '>', '\r', '\n'])
 }
 
 /// RFC 3261 10.3 step 7: of the same Call-ID, only a higher CSeq may change a binding.

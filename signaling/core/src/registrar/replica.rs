@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::binding::Binding;
+use super::process::{AOR_BYTES_MAX, CONTACT_BYTES_MAX, is_instance};
 use crate::transport::{Arrival, ConnectionId, ListenerId, Transport};
+use crate::wire::Uri;
 
 /// Tells which of two lists of one user is the later.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,6 +123,12 @@ impl Replica {
         }
     }
 
+    /// Whether it is what a registrar could have taken from a device: texts that are as long and as they may
+    /// be. A member of another version, or one that has been taken over, may send anything.
+    pub(super) fn is_sound(&self) -> bool {
+        self.aor.len() <= AOR_BYTES_MAX && self.bindings.iter().all(Copied::is_sound)
+    }
+
     /// Takes the first one off the front. `None`: there is none, or it cannot be read, and nothing of
     /// what follows it can.
     pub fn read(from: &mut &[u8]) -> Option<Replica> {
@@ -134,6 +142,16 @@ impl Replica {
 }
 
 impl Copied {
+    fn is_sound(&self) -> bool {
+        let texts = [Some(&*self.uri), self.path.as_deref(), self.instance.as_deref()];
+        let is_line = |text: &str| {
+            text.len() <= CONTACT_BYTES_MAX && !text.bytes().any(|byte| byte.is_ascii_control())
+        };
+        texts.into_iter().flatten().all(is_line)
+            && self.instance.as_deref().is_none_or(is_instance)
+            && Uri::parse(&self.uri).is_ok()
+    }
+
     fn write(&self, out: &mut Vec<u8>) {
         let Arrival { transport, listener, local, remote, connection } = self.arrival;
         let flag = |is: bool, bit| if is { bit } else { 0 };

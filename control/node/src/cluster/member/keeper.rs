@@ -197,6 +197,8 @@ impl Keeper {
         let is_new_view = present.view != self.view;
         if is_new_view && let Some(view) = &present.view {
             self.mesh.handle.set_peers(&peers_of(view, &self.name));
+            let listed = view.members.iter().map(|member| (member.id, member.name.clone()));
+            self.mesh.handle.set_numbers(listed);
             self.mesh.handle.set_epoch(view.epoch);
         }
         let joining = present.profile.joining;

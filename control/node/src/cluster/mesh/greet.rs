@@ -107,6 +107,8 @@ pub(super) async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
             return Err(failure);
         }
     };
+    // The other side may use it already: it is to hear a word even if this member stops meanwhile.
+    let _greeting = shared.parting.begin();
     let (version, is_decided) = if own.member.id < hello.member.id {
         (version, false)
     } else {

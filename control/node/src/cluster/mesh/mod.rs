@@ -163,9 +163,10 @@ async fn run(shared: Arc<Shared>, listener: TcpListener, stopped: oneshot::Recei
     if !is_told {
         return;
     }
-    shared.leave_all();
     let end = Instant::now() + STOP_WITHIN;
     while !shared.has_left() && Instant::now() < end {
+        // And again those that have come up since.
+        shared.leave_all();
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -257,6 +258,11 @@ impl MeshHandle {
     /// Whose certificates are no good any more, and until when they were issued.
     pub(crate) fn set_barred(&self, barred: BTreeMap<MemberName, UnixSeconds>) {
         self.shared.set_barred(barred);
+    }
+
+    /// Whose each number is, as the list of members says. Whoever goes by another's is refused.
+    pub(crate) fn set_numbers(&self, listed: impl Iterator<Item = (MemberId, MemberName)>) {
+        self.shared.set_numbers(listed.collect());
     }
 
     /// What this member says of itself from now on. If it is another incarnation (it was taken for dead, and

@@ -26,7 +26,10 @@ pub(super) struct Peers {
     by_id: HashMap<MemberId, Arc<Peer>>,
 }
 
-/// How many connections are ending with a word that may be on its way.
+/// Whose each number is, as the list of members says: a number is never given to another name.
+type Numbers = HashMap<MemberId, MemberName>;
+
+/// How many connections are beginning or ending with a word that may be on its way.
 #[derive(Clone, Default)]
 pub(super) struct Parting(Arc<()>);
 
@@ -60,6 +63,7 @@ pub(super) struct Shared {
     peers: RwLock<Peers>,
     /// Whose certificates are no good any more, and until when they were issued.
     barred: RwLock<BTreeMap<MemberName, UnixSeconds>>,
+    numbers: RwLock<Numbers>,
     links: AtomicU64,
 }
 
@@ -94,6 +98,7 @@ impl Shared {
             own: RwLock::new(Arc::new(parts.hello)),
             peers: RwLock::default(),
             barred: RwLock::default(),
+            numbers: RwLock::default(),
             links: AtomicU64::new(0),
         }
     }
@@ -183,6 +188,30 @@ impl Shared {
         Some((peer, true))
     }
 
+    /// Why a member that introduces itself this way is not who the list of members says.
+    fn belied(&self, hello: &Hello) -> Option<String> {
+        let (id, name) = (hello.member.id, &hello.member.name);
+        let numbers = self.numbers.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(whose) = numbers.get(&id).filter(|whose| *whose != name) {
+            return Some(format!("it says to be number {id}, which is {whose}'s"));
+        }
+        let listed = numbers.iter().find(|(own, whose)| **own != id && *whose == name);
+        listed.map(|(own, _)| format!("it says to be number {id}, and its own is {own}"))
+    }
+
+    /// Whose each number is. Connections of whoever goes by another's end.
+    pub(super) fn set_numbers(&self, numbers: Numbers) {
+        *self.numbers.write().unwrap_or_else(PoisonError::into_inner) = numbers;
+        for peer in self.all() {
+            let hello = peer.state().hello.clone();
+            let Some(why) = hello.and_then(|hello| self.belied(&hello)) else { continue };
+            if let Some(link) = &peer.state().link {
+                tracing::warn!(member = %peer.name, "connection ended: {why}");
+                link.kill.notify_one();
+            }
+        }
+    }
+
     /// Forgets a member that nobody wants a connection to and that has none. `false`: it stays.
     pub(super) fn forget(&self, peer: &Arc<Peer>) -> bool {
         let mut peers = self.peers_mut();
@@ -209,6 +238,9 @@ impl Shared {
         let (id, incarnation) = (hello.member.id, hello.member.incarnation);
         if self.signaling.is_full() || self.control.is_full() {
             return Err((Leave::Broken, "too much of what others have said waits here".to_owned()));
+        }
+        if let Some(why) = self.belied(hello) {
+            return Err((Leave::Refused, why));
         }
         if let Some(other) = self.by_id(id)
             && other.name != hello.member.name

@@ -137,6 +137,28 @@ fn a_member_that_stands_still_costs_its_bound_and_nobody_else_anything() {
     drop(frozen);
 }
 
+/// It shows signs of life, so that silence does not end it, and what is sent to it goes nowhere.
+#[test]
+fn a_member_that_reads_nothing_does_not_stay() {
+    let cluster = Cluster::new(1);
+    let mut one = cluster.start(1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut deaf = runtime.block_on(ByHand::enter(&cluster, 9, one.mesh.address));
+    one.await_up(9);
+    let beating = runtime.spawn(async move {
+        let mut beat = Vec::new();
+        control_core::mesh::encode(&Frame::Heartbeat(Default::default()), &mut beat).unwrap();
+        while deaf.stream.write_all(&beat).await.is_ok() && deaf.stream.flush().await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let message = Bytes::from(vec![b'x'; 60_000]);
+    while one.handle().send(id(9), &sip(message.clone())).is_ok() {}
+    one.wait("end of the connection", |one| (!one.peer(9).is_connected).then_some(()));
+    assert_eq!(one.handle().send(id(9), &sip("x")), Err(SendError::NotConnected));
+    runtime.block_on(beating).unwrap();
+}
+
 #[test]
 fn a_member_that_is_silent_is_suspected_before_it_is_down() {
     let cluster = Cluster::new(1);

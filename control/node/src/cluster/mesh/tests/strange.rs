@@ -85,6 +85,33 @@ fn a_good_key_is_good_for_its_own_name_cluster_and_number_only() {
     failed(&mut one, 4);
 }
 
+/// Also where the member whose number it is happens to be away, and where it came before the list did.
+#[test]
+fn a_number_that_the_list_gives_to_another_is_nobodys_who_says_so() {
+    let cluster = Cluster::new(1);
+    let mut one = cluster.start(1);
+    let address = one.mesh.address;
+    let hello = |member| Hello::new(cluster.id, member, Load::default());
+    let runtime = runtime();
+    let mut early = runtime.block_on(ByHand::enter(&cluster, 9, address));
+    one.await_up(9);
+    one.handle().set_numbers(
+        [(2, "n2"), (3, "n3"), (9, "n8")].map(|(n, of)| (id(n), name(of))).into_iter(),
+    );
+    runtime.block_on(async {
+        assert_eq!(early.hear().await, None, "it has come by the number of another");
+        for member in [member("n2", 3, 1), member("n2", 7, 1)] {
+            let said = answer(&cluster.keys("n2"), address, hello(member)).await;
+            assert_eq!(said, refused(Leave::Refused));
+        }
+        let said = answer(&cluster.keys("n2"), address, hello(member("n2", 2, 1))).await;
+        assert!(matches!(said, Some(Frame::Welcome(_))), "{said:?}");
+        // Who is not on the list yet is about to be.
+        let said = answer(&cluster.keys("n4"), address, hello(member("n4", 4, 1))).await;
+        assert!(matches!(said, Some(Frame::Welcome(_))), "{said:?}");
+    });
+}
+
 /// The address book may be wrong, or somebody's who has a key of another member's.
 #[test]
 fn whoever_is_dialled_has_to_be_who_was_meant() {
