@@ -22,7 +22,7 @@ use nix::sys::time::TimeValLike as _;
 use serde_json::json;
 
 use super::keys::StateDir;
-use super::mesh::{Config, Inbox, Mesh, MeshEvent, MeshHandle, SendError, Wake};
+use super::mesh::{Config, Inbox, Mesh, MeshEvent, MeshHandle, Pump, SendError, Wake};
 use crate::exit::Stop;
 use crate::output;
 
@@ -164,6 +164,23 @@ impl Pair {
         self.two.stop();
     }
 
+    /// Takes what has come for the second member's signaling thread, as that does, until `end`.
+    fn pump(&self, end: Instant, mut take: impl FnMut(MeshEvent)) -> anyhow::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            let mut pump = Pump::new(&self.two.handle);
+            let mut events = Vec::new();
+            while Instant::now() < end {
+                // Whether there is something or not: it is looked at below.
+                let _ = tokio::time::timeout(Duration::from_millis(20), pump.readable()).await;
+                pump.read_ready();
+                self.two.signaling.drain(&mut events);
+                events.drain(..).for_each(&mut take);
+            }
+        });
+        Ok(())
+    }
+
     /// Takes what has come for the second member, until `end`.
     fn serve(&self, inbox: &Inbox, end: Instant, mut take: impl FnMut(MeshEvent)) {
         let mut events = Vec::new();
@@ -213,13 +230,13 @@ impl Pair {
             let (handle, second, frame) = (&self.one.handle, self.second, &frame);
             let sender = scope.spawn(move || flood(handle, second, frame, start..end, rate));
             let mut got = 0_u64;
-            self.serve(&self.two.signaling, end + Duration::from_millis(300), |event| {
+            let taken = self.pump(end + Duration::from_millis(300), |event| {
                 got += u64::from(matches!(event, MeshEvent::Frame(_, Frame::SipRelay(..))));
             });
             let sent = sender.join().map_err(|_| anyhow::anyhow!("the sender has panicked"));
-            (sent, got)
+            (taken.and(sent), got)
         });
-        let (sent, took) = (sent?, start.elapsed());
+        let (sent, took) = (sent??, start.elapsed());
         ensure!(got > 0 && got <= sent, "{sent} messages were sent and {got} have come");
         let (cpu, written) = (cpu()? - before.0, self.written());
         let per_write = (written.0 - before.1.0) as f64 / (written.1 - before.1.1).max(1) as f64;
@@ -243,26 +260,29 @@ fn flood(
     frame: &Frame,
     time: Range<Instant>,
     rate: Option<u32>,
-) -> u64 {
+) -> anyhow::Result<u64> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _inside = runtime.enter();
+    let mut pump = Pump::new(handle);
     let mut sent = 0_u64;
     while Instant::now() < time.end {
         if let Some(rate) = rate {
             let due = time.start + Duration::from_secs_f64(sent as f64 / f64::from(rate));
             thread::sleep(due.saturating_duration_since(Instant::now()));
         }
-        let mut batch = handle.batch();
+        pump.read_now();
         let mut is_full = false;
         for _ in 0..BATCH {
-            let taken = batch.send(to, frame);
+            let taken = pump.send(to, frame);
             sent += u64::from(taken.is_ok());
             is_full |= taken == Err(SendError::Full);
         }
-        drop(batch);
+        pump.flush();
         if is_full {
             thread::sleep(Duration::from_millis(1));
         }
     }
-    sent
+    Ok(sent)
 }
 
 /// How long each request took.

@@ -245,17 +245,17 @@ impl EventLoop {
             }
             let now = Instant::now();
             self.look_at_load(now);
-            let handled = inputs.len();
+            let messages = inputs.len();
             for input in inputs.drain(..) {
                 self.take(now, input);
             }
             while let Some(event) = self.engine.poll_event() {
                 self.handle_media(now, event);
             }
-            self.take_from_members(now);
+            let relayed = self.take_from_members(now);
             self.handle_timeout(now);
             self.deliver(now);
-            if let Some(window) = self.gather.after(now, handled) {
+            if let Some(window) = self.gather.after(now, messages + relayed) {
                 self.rest(window).await;
             }
         }
@@ -267,21 +267,25 @@ impl EventLoop {
         Ok(())
     }
 
-    /// What other members of the farm have sent.
-    fn take_from_members(&mut self, now: Instant) {
-        if let Some(farm) = &mut self.farm {
-            farm.take(now, &mut self.proxy, &mut self.transports);
-        }
+    /// What other members of the farm have sent: how many messages.
+    fn take_from_members(&mut self, now: Instant) -> usize {
+        let Some(farm) = &mut self.farm else { return 0 };
+        farm.take(now, &mut self.proxy, &mut self.transports)
     }
 
-    /// Receives the datagrams that have come together, if there are any and nothing else can have happened
+    /// Receives the datagrams and other members' messages that have come together, if there are any and nothing else can have happened
     /// that matters: what the relay tells, commands and deadlines are looked at in every turn, and whatever
     /// only the runtime knows of is asked for every [`ASKED_EVERY`].
     fn receive_now(&mut self, now: Instant, inputs: &mut Vec<Input>) -> bool {
-        self.gather.is_on()
+        let may = self.gather.is_on()
             && now.saturating_duration_since(self.asked) < ASKED_EVERY
             && self.resolver.is_idle()
-            && self.transports.recv_now(inputs)
+            && !self.transports.has_connections();
+        if !may {
+            return false;
+        }
+        let has_datagrams = self.transports.recv_now(inputs);
+        self.farm.as_mut().is_some_and(|farm| farm.read_now()) || has_datagrams
     }
 
     /// Lets messages come together.
@@ -310,6 +314,7 @@ impl EventLoop {
         self.alarm.set(now, due);
         tokio::select! {
             () = self.transports.recv_batch(inputs) => {}
+            () = readable(self.farm.as_deref()) => {}
             () = self.shared.wake.notified() => {}
             () = self.alarm.ring() => {}
             (tokens, found) = self.resolver.next() => {
@@ -318,6 +323,9 @@ impl EventLoop {
                     self.proxy.handle_resolved(now, token, found.clone());
                 }
             }
+        }
+        if let Some(farm) = &mut self.farm {
+            farm.read_ready();
         }
     }
 
@@ -402,6 +410,9 @@ impl EventLoop {
             self.handle_media(now, answer);
         }
         self.transports.flush();
+        if let Some(farm) = &mut self.farm {
+            farm.write_out();
+        }
         self.untold = true;
         if !self.gather.is_on() || now.saturating_duration_since(self.told) >= FIGURES_EVERY {
             self.tell_figures(now);
@@ -486,6 +497,14 @@ impl EventLoop {
                 Err(SubmitError::WorkerDown(_)) => {}
             }
         }
+    }
+}
+
+/// Waits until another member has sent something; for ever, where there is none.
+async fn readable(farm: Option<&FarmSide>) {
+    match farm {
+        Some(farm) => farm.readable().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -144,7 +144,7 @@ async fn welcome<S: AsyncWrite + Unpin>(
                 shared,
                 &ready.peer,
                 ready.link.number,
-                &super::link::Ended::Io(error),
+                &super::pipe::Ended::Io(error),
             );
             Err(Failure::Duplicate)
         }

@@ -11,6 +11,15 @@ use control_core::mesh::{Frame, HELLO_BYTES_MAX, Hello};
 /// Wakes whom an inbox is for.
 pub(crate) type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// Who is woken when something is left in an inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waking {
+    /// Whom it is for.
+    Whoever,
+    /// Nobody: whom it is for leaves it there, and is about to look.
+    Others,
+}
+
 /// Most frames of SIP that wait here: a fifth of a second at a hundred thousand a second.
 const SIP_FRAMES_MAX: usize = 16_384;
 /// Most bytes of frames of SIP that wait here.
@@ -179,6 +188,7 @@ impl Inbox {
         &self,
         from: MemberId,
         events: &mut Vec<MeshEvent>,
+        waking: Waking,
     ) -> Result<u64, Overflow> {
         if events.is_empty() {
             return Ok(0);
@@ -202,10 +212,15 @@ impl Inbox {
             }
         }
         drop(guard);
-        if was_empty {
+        if was_empty && waking == Waking::Whoever {
             (self.wake)();
         }
         outcome.map(|()| dropped)
+    }
+
+    /// Wakes whom it is for, for another reason.
+    pub(super) fn wake(&self) {
+        (self.wake)();
     }
 
     /// Adds what may not be left out: how a peer does. There are as many of these as connections come and
@@ -219,6 +234,11 @@ impl Inbox {
         if was_empty {
             (self.wake)();
         }
+    }
+
+    /// Whether there is nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.held().events.is_empty()
     }
 
     /// Whether connections had better not come up now.
@@ -270,7 +290,7 @@ mod tests {
     fn whom_it_is_for_is_woken_once_until_he_looks() {
         let (inbox, wakes) = inbox();
         for _ in 0..3 {
-            assert_eq!(inbox.post(ONE, &mut vec![sip(1), event(1)]), Ok(0));
+            assert_eq!(inbox.post(ONE, &mut vec![sip(1), event(1)], Waking::Whoever), Ok(0));
         }
         assert_eq!(wakes.load(Ordering::Relaxed), 1);
         let mut events = Vec::new();
@@ -278,6 +298,10 @@ mod tests {
         assert_eq!(events.len(), 6);
         inbox.tell(MeshEvent::PeerSuspect(ONE));
         assert_eq!(wakes.load(Ordering::Relaxed), 2);
+        inbox.drain(&mut events);
+        assert_eq!(inbox.post(ONE, &mut vec![sip(1)], Waking::Others), Ok(0));
+        assert!(!inbox.is_empty());
+        assert_eq!(wakes.load(Ordering::Relaxed), 2, "it is about to look");
     }
 
     #[test]
@@ -285,12 +309,12 @@ mod tests {
         let (inbox, _) = inbox();
         let mut flood: Vec<_> = (0..SIP_FRAMES_MAX / PARTS + 5).map(|_| sip(1)).collect();
         flood.push(event(1));
-        assert_eq!(inbox.post(ONE, &mut flood), Ok(5));
+        assert_eq!(inbox.post(ONE, &mut flood, Waking::Whoever), Ok(5));
         let mut events = Vec::new();
         inbox.drain(&mut events);
         assert_eq!(events.len(), SIP_FRAMES_MAX / PARTS + 1);
         let mut large: Vec<_> = (0..400).map(|_| sip(60_000)).collect();
-        assert_eq!(inbox.post(ONE, &mut large), Ok(400 - 140), "8 MiB of them");
+        assert_eq!(inbox.post(ONE, &mut large, Waking::Whoever), Ok(400 - 140), "8 MiB of them");
     }
 
     /// A member that sends more than it should costs the others nothing.
@@ -298,12 +322,12 @@ mod tests {
     fn what_one_member_floods_leaves_room_for_the_others() {
         let (inbox, _) = inbox();
         let mut flood: Vec<_> = (0..1_000).map(|_| sip(60_000)).collect();
-        assert_eq!(inbox.post(ONE, &mut flood), Ok(1_000 - 140));
+        assert_eq!(inbox.post(ONE, &mut flood, Waking::Whoever), Ok(1_000 - 140));
         let mut flood: Vec<_> = (0..1_000).map(|_| event(60_000)).collect();
-        assert_eq!(inbox.post(ONE, &mut flood), Err(Overflow));
+        assert_eq!(inbox.post(ONE, &mut flood, Waking::Whoever), Err(Overflow));
         assert!(!inbox.is_full());
         let mut few: Vec<_> = (0..100).flat_map(|_| [sip(60_000), event(60_000)]).collect();
-        assert_eq!(inbox.post(two(), &mut few), Ok(0));
+        assert_eq!(inbox.post(two(), &mut few, Waking::Whoever), Ok(0));
     }
 
     /// Each introduction may be long, and each heartbeat may name another view.
@@ -312,7 +336,7 @@ mod tests {
         let (inbox, _) = inbox();
         let epoch = |number| MeshEvent::PeerEpoch(ONE, Epoch(number));
         let mut flood: Vec<_> = (0..=OTHERS_MAX as u64).map(epoch).collect();
-        assert_eq!(inbox.post(ONE, &mut flood), Err(Overflow));
+        assert_eq!(inbox.post(ONE, &mut flood, Waking::Whoever), Err(Overflow));
         let mut events = Vec::new();
         inbox.drain(&mut events);
         assert_eq!(events.len(), OTHERS_MAX / PARTS);
@@ -323,7 +347,7 @@ mod tests {
         let (inbox, _) = inbox();
         for from in [ONE, two()] {
             let mut flood: Vec<_> = (0..=OTHERS_MAX / PARTS).map(|_| event(1)).collect();
-            assert_eq!(inbox.post(from, &mut flood), Err(Overflow));
+            assert_eq!(inbox.post(from, &mut flood, Waking::Whoever), Err(Overflow));
         }
         assert!(inbox.is_full());
         inbox.tell(MeshEvent::PeerSuspect(ONE));
@@ -332,6 +356,6 @@ mod tests {
         assert_eq!(events.len(), OTHERS_MAX + 1);
         assert!(!inbox.is_full());
         let mut large: Vec<_> = (0..700).map(|_| event(60_000)).collect();
-        assert_eq!(inbox.post(ONE, &mut large), Err(Overflow));
+        assert_eq!(inbox.post(ONE, &mut large, Waking::Whoever), Err(Overflow));
     }
 }

@@ -1,9 +1,12 @@
 //! The member mesh: one TLS connection between each two members of the cluster.
 //!
-//! It runs on a thread of its own, so that encryption does not delay calls. Whoever sends leaves an encoded
-//! frame in its peer's bounded queue and goes on; the mesh writes all that waits at once. What comes is left
-//! in one of two [`Inbox`]es: SIP and registrations for the signaling thread, views, events and requests
-//! for whoever keeps the membership; how peers do is told to both.
+//! It has a thread of its own, which makes connections, says that this member lives, and notices when others
+//! do not. Once a connection is in use, the signaling thread reads and writes it in its own turns ([`Pump`]):
+//! a relayed message then costs no wake-up of anybody else. Whoever else sends leaves an encoded frame in its
+//! peer's bounded queue and goes on; the mesh's thread writes it, waits where the system takes no more, and
+//! reads where the signaling thread is too busy to. What comes is left in one of two [`Inbox`]es: SIP and
+//! registrations for the signaling thread, views, events and requests for whoever keeps the membership; how
+//! peers do is told to both.
 //!
 //! A peer that reads slowly, stands still or is gone costs its own queue and nobody else anything. Frames
 //! of one member arrive in their order, or the connection ends ([`inbox::MeshEvent::PeerUp`] says when what both
@@ -19,6 +22,9 @@ mod link;
 pub(crate) mod metrics;
 mod outgoing;
 mod peer;
+mod pipe;
+mod pump;
+mod reading;
 mod requests;
 mod shared;
 mod strangers;
@@ -45,6 +51,7 @@ pub(crate) use greet::{next, say};
 pub(crate) use inbox::{Inbox, MeshEvent, Wake};
 pub(crate) use outgoing::SendError;
 use peer::Peer;
+pub(crate) use pump::Pump;
 pub(crate) use requests::Pending;
 use shared::{Parts, Shared};
 use tls::Tls;
@@ -192,11 +199,6 @@ impl MeshHandle {
         self.shared.all().iter().filter(|peer| peer.send(frame).is_ok()).count()
     }
 
-    /// For several frames in a row: each member's are written together when it is dropped.
-    pub(crate) fn batch(&self) -> Batch<'_> {
-        Batch { handle: self, woken: Vec::new() }
-    }
-
     /// Asks that member. Its answer, or why there is none, comes within `deadline` (a minute at most).
     pub(crate) fn request(&self, member: MemberId, body: Bytes, deadline: Duration) -> Pending {
         let Some(peer) = self.shared.by_id(member) else {
@@ -306,31 +308,5 @@ impl MeshHandle {
             joined: totals.joined.get(),
             join_refused: totals.join_refused.get(),
         }
-    }
-}
-
-/// Several frames in a row.
-pub(crate) struct Batch<'a> {
-    handle: &'a MeshHandle,
-    woken: Vec<Arc<Peer>>,
-}
-
-impl Batch<'_> {
-    /// As [`MeshHandle::send`].
-    ///
-    /// # Errors
-    /// As [`MeshHandle::send`].
-    pub(crate) fn send(&mut self, member: MemberId, frame: &Frame) -> Result<(), SendError> {
-        let peer = self.handle.shared.by_id(member).ok_or(SendError::NotConnected)?;
-        if peer.out.push(frame, &peer.figures)? {
-            self.woken.push(peer);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Batch<'_> {
-    fn drop(&mut self) {
-        self.woken.iter().for_each(|peer| peer.out.wake());
     }
 }

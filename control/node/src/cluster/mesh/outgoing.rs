@@ -49,6 +49,8 @@ struct Queue {
 /// What [`Outgoing::take`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Taken {
+    /// None wait.
+    Nothing,
     /// This many frames.
     Frames(usize),
     /// All is written, and the connection is to end.
@@ -144,27 +146,25 @@ impl Outgoing {
         }
     }
 
-    /// Exchanges `batch`, which is empty, for all that waits, once there is something.
-    pub(super) async fn take(&self, link: u64, batch: &mut Vec<u8>) -> Taken {
+    /// Waits until [`Outgoing::wake`] is called, or has been since this was last waited for.
+    pub(super) async fn ready(&self) {
+        self.ready.notified().await;
+    }
+
+    /// Exchanges `batch`, which is empty, for all that waits.
+    pub(super) fn take(&self, link: u64, batch: &mut Vec<u8>) -> Taken {
         if batch.capacity() > KEPT_BYTES_MAX {
             *batch = Vec::new();
         }
-        loop {
-            {
-                let mut queue = self.queue();
-                if queue.link != Some(link) {
-                    return Taken::Replaced;
-                }
-                if queue.frames > 0 {
-                    std::mem::swap(&mut queue.bytes, batch);
-                    return Taken::Frames(std::mem::take(&mut queue.frames));
-                }
-                if queue.is_finishing {
-                    return Taken::Finished;
-                }
-            }
-            self.ready.notified().await;
+        let mut queue = self.queue();
+        if queue.link != Some(link) {
+            return Taken::Replaced;
         }
+        if queue.frames > 0 {
+            std::mem::swap(&mut queue.bytes, batch);
+            return Taken::Frames(std::mem::take(&mut queue.frames));
+        }
+        if queue.is_finishing { Taken::Finished } else { Taken::Nothing }
     }
 }
 
@@ -215,14 +215,14 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn sip_cannot_take_the_room_of_what_members_agree_by() {
+    #[test]
+    fn sip_cannot_take_the_room_of_what_members_agree_by() {
         let (out, figures) = open();
         while out.push(&sip(60_000), &figures).is_ok() {}
         assert!(out.waiting().1 < SIP_BYTES_MAX + 61_000);
         assert_eq!(out.push(&event(60_000), &figures), Ok(false));
         let mut batch = Vec::new();
-        let taken = out.take(1, &mut batch).await;
+        let taken = out.take(1, &mut batch);
         assert!(matches!(taken, Taken::Frames(_)), "a full queue of SIP breaks nothing");
     }
 
@@ -238,40 +238,40 @@ mod tests {
         assert_eq!(out.push(&event(1), &figures), Ok(true), "the next connection begins anew");
     }
 
-    #[tokio::test]
-    async fn all_that_waits_is_taken_at_once_in_its_order() {
+    #[test]
+    fn all_that_waits_is_taken_at_once_in_its_order() {
         let (out, figures) = open();
         assert_eq!(out.push(&event(1), &figures), Ok(true));
         assert_eq!(out.push(&event(2), &figures), Ok(false));
         let mut batch = Vec::new();
-        assert_eq!(out.take(1, &mut batch).await, Taken::Frames(2));
+        assert_eq!(out.take(1, &mut batch), Taken::Frames(2));
         assert_eq!((batch[3], batch[7 + 1 + 3]), (4, 5), "lengths");
         assert_eq!(out.waiting(), (0, 0));
     }
 
     /// What is for the new connection does not go out on the old one.
-    #[tokio::test]
-    async fn a_connection_that_was_replaced_takes_nothing() {
+    #[test]
+    fn a_connection_that_was_replaced_takes_nothing() {
         let (out, figures) = open();
         out.open(2);
         assert_eq!(out.push(&event(1), &figures), Ok(true));
         let mut batch = Vec::new();
-        assert_eq!(out.take(1, &mut batch).await, Taken::Replaced);
-        assert_eq!(out.take(2, &mut batch).await, Taken::Frames(1));
+        assert_eq!(out.take(1, &mut batch), Taken::Replaced);
+        assert_eq!(out.take(2, &mut batch), Taken::Frames(1));
         out.close();
-        assert_eq!(out.take(2, &mut batch).await, Taken::Replaced);
+        assert_eq!(out.take(2, &mut batch), Taken::Replaced);
     }
 
-    #[tokio::test]
-    async fn a_connection_that_is_to_end_ends_with_its_last_word() {
+    #[test]
+    fn a_connection_that_is_to_end_ends_with_its_last_word() {
         let (out, figures) = open();
         assert_eq!(out.push(&event(1), &figures), Ok(true));
         out.finish(&event(2));
         out.finish(&event(3));
         assert_eq!(out.push(&event(4), &figures), Err(SendError::NotConnected));
         let mut batch = Vec::new();
-        assert_eq!(out.take(1, &mut batch).await, Taken::Frames(2));
+        assert_eq!(out.take(1, &mut batch), Taken::Frames(2));
         batch.clear();
-        assert_eq!(out.take(1, &mut batch).await, Taken::Finished);
+        assert_eq!(out.take(1, &mut batch), Taken::Finished);
     }
 }

@@ -21,7 +21,14 @@ pub(super) struct LinkNow {
     pub(super) version: u16,
     /// Ends it.
     pub(super) kill: Arc<Notify>,
+    gate: Arc<Mutex<Gate>>,
     since: Instant,
+}
+
+/// Held while something is read of a connection; once shut, nothing more is.
+#[derive(Debug, Default)]
+pub(super) struct Gate {
+    pub(super) is_shut: bool,
 }
 
 #[derive(Debug, Default)]
@@ -79,12 +86,13 @@ impl Peer {
 
     /// A new connection is the one that is used from here on; another one is told to end.
     pub(super) fn install(&self, link: LinkNow, hello: &Arc<Hello>, now: Instant) {
-        let mut state = self.state();
         let number = link.number;
-        if let Some(old) = state.link.replace(link) {
-            old.kill.notify_one();
+        let old = self.state().link.replace(link);
+        if let Some(old) = old {
+            old.shut();
             self.requests.handle_lost();
         }
+        let mut state = self.state();
         state.hello = Some(Arc::clone(hello));
         state.address.get_or_insert(hello.member.profile.mesh);
         state.heartbeat = None;
@@ -175,6 +183,18 @@ impl Peer {
 
 impl LinkNow {
     pub(super) fn new(number: u64, version: u16, now: Instant) -> LinkNow {
-        LinkNow { number, version, kill: Arc::new(Notify::new()), since: now }
+        let (kill, gate) = (Arc::new(Notify::new()), Arc::default());
+        LinkNow { number, version, kill, gate, since: now }
+    }
+
+    /// To be held while something is read.
+    pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it: when this returns, nothing more is read of it.
+    pub(super) fn shut(&self) {
+        self.gate().is_shut = true;
+        self.kill.notify_one();
     }
 }

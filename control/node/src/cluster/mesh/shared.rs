@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use control_core::cluster::{Load, MemberId, MemberName, UnixSeconds};
 use control_core::mesh::{Frame, Goodbye, Health, Heartbeat, Hello, Leave, Step};
 use tokio::runtime;
+use tokio::sync::watch;
 
 use super::figures::{Count, Totals};
 use super::inbox::{Inbox, MeshEvent};
 use super::peer::{LinkNow, Peer};
+use super::pipe::Pipe;
 use super::strangers::Strangers;
 use super::tls::Tls;
 use crate::cluster::keys::{Identity, Tokens};
@@ -65,6 +67,11 @@ pub(super) struct Shared {
     barred: RwLock<BTreeMap<MemberName, UnixSeconds>>,
     numbers: RwLock<Numbers>,
     links: AtomicU64,
+    /// Whether the signaling thread reads and writes connections itself.
+    pub(super) pumped: watch::Sender<bool>,
+    /// Those that it has to take over.
+    handed: Mutex<Vec<Arc<Pipe>>>,
+    has_handed: AtomicBool,
 }
 
 /// What a new member is taken in with.
@@ -100,6 +107,9 @@ impl Shared {
             barred: RwLock::default(),
             numbers: RwLock::default(),
             links: AtomicU64::new(0),
+            pumped: watch::Sender::new(false),
+            handed: Mutex::default(),
+            has_handed: AtomicBool::new(false),
         }
     }
 
@@ -284,6 +294,23 @@ impl Shared {
         Ok((peer, link, is_new))
     }
 
+    /// The signaling thread is to read and write this connection.
+    pub(super) fn hand_over(&self, pipe: &Arc<Pipe>) {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(pipe));
+        self.has_handed.store(true, Ordering::Release);
+        self.signaling.wake();
+    }
+
+    /// What was handed over since this was last called. Costs one atomic load while that is nothing.
+    pub(super) fn take_handed(&self) -> Vec<Arc<Pipe>> {
+        let has = self.has_handed.load(Ordering::Relaxed)
+            && self.has_handed.swap(false, Ordering::Acquire);
+        if !has {
+            return Vec::new();
+        }
+        std::mem::take(&mut *self.handed.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Tells both whom this is for.
     pub(super) fn tell(&self, event: &MeshEvent) {
         self.signaling.tell(event.clone());
@@ -310,8 +337,9 @@ impl Shared {
             }
             Step::Down { refused } => {
                 tracing::warn!(member = %peer.name, %incarnation, refused, "is down");
-                if let Some(link) = &peer.state().link {
-                    link.kill.notify_one();
+                let link = peer.state().link.clone();
+                if let Some(link) = link {
+                    link.shut();
                     // Who is told of it below finds no queue to it any more.
                     peer.out.close();
                 }

@@ -22,7 +22,7 @@ use signaling_core::proxy::farm::FarmOutput;
 use signaling_core::transport::{ConnectionId, ListenerId, Target, Transmit, Transport};
 use signaling_net::Transports;
 
-use crate::cluster::mesh::{Inbox, MeshEvent, MeshHandle};
+use crate::cluster::mesh::{Inbox, MeshEvent, MeshHandle, Pump};
 use arrival::Arrival;
 use copies::Copies;
 pub(crate) use figures::FarmFigures;
@@ -49,6 +49,7 @@ type Told = Vec<MemberId>;
 
 pub(super) struct FarmSide {
     parts: FarmParts,
+    pump: Pump,
     secrets: Secrets,
     stand: Stand,
     peers: BTreeMap<MemberId, Peer>,
@@ -72,6 +73,7 @@ impl FarmSide {
     pub(super) fn new(parts: FarmParts, listeners: Vec<(Transport, SocketAddr)>) -> FarmSide {
         FarmSide {
             secrets: words::secrets(&parts.secret),
+            pump: Pump::new(&parts.mesh),
             parts,
             stand: Stand::default(),
             peers: BTreeMap::new(),
@@ -92,9 +94,35 @@ impl FarmSide {
         figures.standing(proxy.farm())
     }
 
-    /// Takes what other members have sent and what has become of them.
-    pub(super) fn take(&mut self, now: Instant, proxy: &mut Proxy, transports: &mut Transports) {
+    /// Waits until another member has sent something. Cancel-safe.
+    pub(super) async fn readable(&self) {
+        self.pump.readable().await;
+    }
+
+    /// Reads what other members are known to have sent, for [`FarmSide::take`].
+    pub(super) fn read_ready(&mut self) {
+        self.pump.read_ready();
+    }
+
+    /// As [`FarmSide::read_ready`], without the runtime's knowing: whether there is something. `false`, too,
+    /// where there are so many members that it is better asked.
+    pub(super) fn read_now(&mut self) -> bool {
+        if !self.pump.is_small() {
+            return false;
+        }
+        self.pump.read_now();
+        !self.parts.inbox.is_empty()
+    }
+
+    /// Takes what other members have sent and what has become of them: how many messages that were.
+    pub(super) fn take(
+        &mut self,
+        now: Instant,
+        proxy: &mut Proxy,
+        transports: &mut Transports,
+    ) -> usize {
         let mut has_changed = false;
+        let mut messages = 0;
         if let Some(stand) = self.parts.link.take() {
             self.stand_now(stand, proxy, transports);
             has_changed = true;
@@ -104,6 +132,7 @@ impl FarmSide {
         for event in events.drain(..) {
             match event {
                 MeshEvent::Frame(from, frame) => {
+                    messages += 1;
                     // What was said after a change is judged by what is so after it.
                     if std::mem::take(&mut has_changed) {
                         self.set_membership(now, proxy);
@@ -142,6 +171,7 @@ impl FarmSide {
         if self.stand.joining && self.arrival.is_over(&self.stand, &self.peers) {
             self.parts.link.copied();
         }
+        messages
     }
 
     fn stand_now(&mut self, stand: Stand, proxy: &mut Proxy, transports: &mut Transports) {
@@ -365,7 +395,7 @@ impl FarmSide {
                 let frame = Frame::Registrations(Registrations(Body(bytes)));
                 // In the order in which the core has said it.
                 self.flush_out();
-                self.parts.mesh.send_all(&frame);
+                self.pump.send_all(&frame);
             }
         }
     }
@@ -406,7 +436,12 @@ impl FarmSide {
         }
     }
 
-    /// Sends what is for other members. Whether the proxy core has been told of failures, and may have more
+    /// Has what was said to other members written.
+    pub(super) fn write_out(&mut self) {
+        self.pump.flush();
+    }
+
+    /// Says what is for other members. Whether the proxy core has been told of failures, and may have more
     /// to say.
     pub(super) fn flush(&mut self, now: Instant, proxy: &mut Proxy) -> bool {
         self.flush_out();
@@ -419,9 +454,8 @@ impl FarmSide {
         if self.out.is_empty() {
             return;
         }
-        let mut batch = self.parts.mesh.batch();
         for (to, frame) in self.out.drain(..) {
-            let Err(error) = batch.send(to, &frame) else { continue };
+            let Err(error) = self.pump.send(to, &frame) else { continue };
             // What is not SIP need not be told again: a new connection compares what both have.
             tracing::debug!(member = %to, %error, "not sent to another member");
             if frame.is_sip() {
