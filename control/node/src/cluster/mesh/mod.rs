@@ -50,7 +50,6 @@ pub(crate) use figures::{MeshFigures, PeerFigures};
 pub(crate) use greet::{next, say};
 pub(crate) use inbox::{Inbox, MeshEvent, Wake};
 pub(crate) use outgoing::SendError;
-use peer::Peer;
 pub(crate) use pump::Pump;
 pub(crate) use requests::Pending;
 use shared::{Parts, Shared};

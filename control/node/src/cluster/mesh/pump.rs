@@ -98,6 +98,12 @@ impl Pump {
         }
     }
 
+    /// How many connections it has.
+    #[cfg(test)]
+    pub(super) fn lines(&self) -> usize {
+        self.lines.len()
+    }
+
     /// Whether [`Pump::read_now`] costs less than to ask the runtime.
     pub(crate) fn is_small(&self) -> bool {
         self.lines.len() <= FEW

@@ -29,23 +29,6 @@ fn events_of_one_member_arrive_in_their_order() {
 }
 
 #[test]
-fn a_batch_is_written_together() {
-    let (one, mut two) = pair();
-    let before = one.peer(2).writes;
-    let mut batch = one.handle().batch();
-    for number in 0..100_u8 {
-        batch.send(id(2), &event(vec![number])).unwrap();
-    }
-    assert_eq!(batch.send(id(9), &event("")), Err(SendError::NotConnected));
-    drop(batch);
-    for number in 0..100_u8 {
-        assert_eq!(two.await_event(1), vec![number]);
-    }
-    // A heartbeat may have gone out beside it.
-    assert!(one.peer(2).writes - before <= 3, "{:?}", one.peer(2));
-}
-
-#[test]
 fn messages_of_sip_and_events_reach_whom_they_are_for() {
     let (one, mut two) = pair();
     one.handle().send(id(2), &sip("OPTIONS sip:a SIP/2.0\r\n\r\n")).unwrap();

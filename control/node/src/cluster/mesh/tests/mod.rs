@@ -4,6 +4,7 @@
 mod events;
 mod joining;
 mod links;
+mod pumped;
 mod strange;
 
 use std::net::SocketAddr;
