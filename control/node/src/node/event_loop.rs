@@ -255,7 +255,7 @@ impl EventLoop {
             let relayed = self.take_from_members(now);
             self.handle_timeout(now);
             self.deliver(now);
-            if let Some(window) = self.gather.after(now, messages + relayed) {
+            if let Some(window) = self.gather.after(now, messages, relayed) {
                 self.rest(window).await;
             }
         }

@@ -56,14 +56,23 @@ impl Gather {
         self.window.is_some()
     }
 
-    /// A turn has handled so many messages. How long to sleep before the next; `None`: not at all.
-    pub(super) fn after(&mut self, now: Instant, handled: usize) -> Option<Duration> {
+    /// A turn has handled so many messages, and so many that another member has relayed. How long to sleep
+    /// before the next; `None`: not at all.
+    pub(super) fn after(
+        &mut self,
+        now: Instant,
+        messages: usize,
+        relayed: usize,
+    ) -> Option<Duration> {
+        let handled = messages + relayed;
         // A turn without messages was for something else, and messages may be waiting.
         if self.longest.is_zero() || handled == 0 {
             return None;
         }
         let time = now.checked_duration_since(self.since)?;
-        self.messages += handled;
+        // What was relayed has waited for another member's window before: it counts twice, so that windows
+        // are shorter, and two of them hardly longer than one.
+        self.messages += handled + relayed;
         if time >= PERIOD.max(self.longest) {
             self.judge(now, time);
         }
@@ -110,7 +119,7 @@ mod tests {
         let mut slept = 0;
         while *now < end {
             *now += every;
-            slept += usize::from(gather.after(*now, handled).is_some());
+            slept += usize::from(gather.after(*now, handled, 0).is_some());
         }
         slept
     }
@@ -125,9 +134,9 @@ mod tests {
         let before = slept(&mut gather, &mut now, 2 * PERIOD, Duration::from_micros(333), 1);
         assert!(before > 0);
         assert_eq!(slept(&mut gather, &mut now, second, WINDOW, 3), 1_000);
-        assert_eq!(gather.after(now, 3), Some(WINDOW));
-        assert_eq!(gather.after(now, FULL), None, "more are waiting already");
-        assert_eq!(gather.after(now, 0), None, "the turn was for something else");
+        assert_eq!(gather.after(now, 3, 0), Some(WINDOW));
+        assert_eq!(gather.after(now, FULL, 0), None, "more are waiting already");
+        assert_eq!(gather.after(now, 0, 0), None, "the turn was for something else");
     }
 
     /// So that a call's set-up takes no longer for it than it has to.
@@ -137,12 +146,27 @@ mod tests {
             let mut now = Instant::now();
             let mut gather = Gather::new(now, WINDOW);
             slept(&mut gather, &mut now, 4 * PERIOD, WINDOW, messages);
-            gather.after(now, 1).unwrap()
+            gather.after(now, 1, 0).unwrap()
         };
         assert_eq!(window_at(4), WINDOW);
         let half = window_at(8);
         assert!(half > WINDOW * 4 / 10 && half < WINDOW * 6 / 10, "{half:?}");
         assert_eq!(window_at(31), WINDOW / SHORTEST);
+    }
+
+    /// So that a message that passes two members does not wait twice as long.
+    #[test]
+    fn what_another_member_has_relayed_makes_the_window_shorter() {
+        let mut now = Instant::now();
+        let mut gather = Gather::new(now, WINDOW);
+        for _ in 0..40 {
+            now += WINDOW;
+            gather.after(now, 2, 2);
+        }
+        let window = gather.after(now, 1, 0).unwrap();
+        assert!(window > WINDOW * 6 / 10 && window < WINDOW * 7 / 10, "{window:?}");
+        assert_eq!(gather.after(now, 0, FULL), None, "more are waiting already");
+        assert!(gather.after(now, 0, 1).is_some(), "it is gathered, too");
     }
 
     #[test]
@@ -152,7 +176,7 @@ mod tests {
         let mut slept = 0;
         for _ in 0..1_000 {
             now += 4 * WINDOW;
-            slept += usize::from(gather.after(now, 9).is_some());
+            slept += usize::from(gather.after(now, 9, 0).is_some());
         }
         assert!(slept > 990, "{slept}");
     }
@@ -167,7 +191,7 @@ mod tests {
         for _ in 0..30_000 {
             turns += 1;
             now += Duration::from_micros(300);
-            if let Some(window) = gather.after(now, 1) {
+            if let Some(window) = gather.after(now, 1, 0) {
                 now += window;
                 slept += 1;
             }
