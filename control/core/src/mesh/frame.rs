@@ -34,8 +34,8 @@ pub enum Frame {
     Closed(Closed),
     /// The receiver sends a SIP message from its own listeners (S22).
     SendOut(SendOut),
-    /// What was to be written or sent could not be.
-    Undelivered(Hop),
+    /// What was to be written or sent could not be: the message, or nothing where all that goes that way fails.
+    Undelivered(Hop, Body),
     /// Registrations that have changed at the sender.
     Registrations(Registrations),
     /// A part of all registrations.
@@ -220,7 +220,9 @@ pub struct SyncStep {
     pub copy: u64,
     /// The number of the part, from 0.
     pub part: u32,
-    /// 0: please send a copy; 1: a part; 2: the last part.
+    /// 0: please send a copy; 1: a part; 2: the last part. 3: please tell of one user, whom the payload names; 4:
+    /// that user's registrations. 5: who took new work before, for whoever is given a copy. Versions that do not
+    /// know one pass it over.
     pub step: u8,
 }
 
@@ -231,6 +233,12 @@ impl SyncStep {
     pub const PART: u8 = 1;
     /// Of the last part.
     pub const LAST: u8 = 2;
+    /// Of a question about one user.
+    pub const LOOK: u8 = 3;
+    /// Of the answer to that.
+    pub const TOLD: u8 = 4;
+    /// Of what was before.
+    pub const HISTORY: u8 = 5;
 }
 
 /// See [`Frame::View`].
@@ -373,7 +381,7 @@ impl Frame {
             Frame::Write(_) => kind::WRITE,
             Frame::Closed(_) => kind::CLOSED,
             Frame::SendOut(_) => kind::SEND_OUT,
-            Frame::Undelivered(_) => kind::UNDELIVERED,
+            Frame::Undelivered(..) => kind::UNDELIVERED,
             Frame::Registrations(_) => kind::REGISTRATIONS,
             Frame::RegistrationSync(..) => kind::REGISTRATION_SYNC,
             Frame::View(_) => kind::VIEW,
@@ -402,7 +410,7 @@ impl Frame {
             Frame::SipRelay(errand, Sip { hop, .. }) => {
                 write(&RelayHead { hop: *hop, errand: *errand }, out);
             }
-            Frame::Write(Sip { hop, .. }) | Frame::Undelivered(hop) => write(hop, out),
+            Frame::Write(Sip { hop, .. }) | Frame::Undelivered(hop, _) => write(hop, out),
             Frame::Closed(closed) => write(closed, out),
             Frame::SendOut(SendOut { transport, remote, name, .. }) => {
                 write(&SendOutHeadRef { transport: *transport, remote: *remote, name }, out);
@@ -430,6 +438,7 @@ impl Frame {
             | Frame::SendOut(SendOut { bytes, .. })
             | Frame::Registrations(Registrations(Body(bytes)))
             | Frame::RegistrationSync(_, Body(bytes))
+            | Frame::Undelivered(_, Body(bytes))
             | Frame::View(ViewFrame { body: Body(bytes), .. })
             | Frame::Request(Request { body: Body(bytes), .. })
             | Frame::Reply(Reply { body: Body(bytes), .. })
@@ -438,7 +447,6 @@ impl Frame {
             | Frame::Heartbeat(_)
             | Frame::Goodbye(_)
             | Frame::Closed(_)
-            | Frame::Undelivered(_)
             | Frame::JoinAsk(_)
             | Frame::Grant(_)
             | Frame::JoinRefused(_) => {}
@@ -462,7 +470,7 @@ impl Frame {
                 let SendOutHead { transport, remote, name } = of(head)?;
                 Frame::SendOut(SendOut { transport, remote, name, bytes: payload })
             }
-            kind::UNDELIVERED => Frame::Undelivered(of(head)?),
+            kind::UNDELIVERED => Frame::Undelivered(of(head)?, Body(payload)),
             kind::REGISTRATIONS => Frame::Registrations(Registrations(Body(payload))),
             kind::REGISTRATION_SYNC => Frame::RegistrationSync(of(head)?, Body(payload)),
             kind::VIEW => Frame::View(ViewFrame { epoch: of(head)?, body: Body(payload) }),

@@ -91,7 +91,10 @@ fn frames() -> Vec<Frame> {
             name: "sip.test".into(),
             bytes: sip("x").bytes,
         }),
-        Frame::Undelivered(hop("192.0.2.1:5060", "198.51.100.9:50600")),
+        Frame::Undelivered(
+            hop("192.0.2.1:5060", "198.51.100.9:50600"),
+            Body(Bytes::from_static(b"x")),
+        ),
         Frame::Registrations(Registrations(body("bindings"))),
         Frame::RegistrationSync(SyncStep { copy: 1, part: 2, step: SyncStep::LAST }, body("part")),
         Frame::View(ViewFrame { epoch: Epoch(u64::MAX), body: body("{}") }),

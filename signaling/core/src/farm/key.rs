@@ -43,9 +43,15 @@ impl Spread {
     #[must_use]
     pub fn of(&self, message: &Message) -> u64 {
         match address_of_record(message) {
-            Some(user) => self.hash(1, user.as_bytes()),
+            Some(user) => self.of_user(&user),
             None => self.of_call(message.call_id()),
         }
+    }
+
+    /// The hash of a user, as the registrar names it.
+    #[must_use]
+    pub fn of_user(&self, user: &str) -> u64 {
+        self.hash(1, user.as_bytes())
     }
 
     /// The hash of a Call-ID.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
+use super::history::{History, Took};
 use super::{Identity, Incarnation, MemberId, rendezvous};
 use crate::transport::Transport;
 
@@ -404,6 +405,34 @@ impl Membership {
     #[must_use]
     pub fn taker(&self, hash: u64) -> Option<Identity> {
         pick(&self.takers, hash)
+    }
+
+    /// Who took what is new before, for a member that has just come.
+    #[must_use]
+    pub fn history(&self, now: Instant) -> History {
+        let past = self.past.iter().filter(|past| now < past.ended + ENDINGS);
+        let of = |past: &Past| {
+            let takers = past.takers.iter().copied().collect();
+            Took { ago: now.saturating_duration_since(past.ended), takers }
+        };
+        History(past.map(of).collect())
+    }
+
+    /// Another member tells who took what is new before this one came. What this one has seen itself counts for
+    /// one that has been here for longer.
+    pub fn learn(&mut self, now: Instant, history: History) {
+        if !self.joining && self.came.is_some() {
+            return;
+        }
+        for Took { ago, takers } in history.0 {
+            let takers: Takers = takers.into_iter().collect();
+            let is_known = self.past.iter().any(|past| past.takers == takers);
+            if let Some(ended) = now.checked_sub(ago).filter(|_| !is_known && ago < ENDINGS) {
+                self.past.push_back(Past { takers, ended });
+            }
+        }
+        self.past.make_contiguous().sort_by(|a, b| b.ended.cmp(&a.ended));
+        self.past.truncate(PAST_MAX);
     }
 
     /// Whether somebody else may know of a message that has begun so long ago.

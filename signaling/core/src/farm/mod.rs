@@ -8,6 +8,7 @@
 //! Everything here is a pure function of values; the proxy core asks it once a message.
 
 mod counters;
+pub mod history;
 pub mod key;
 pub mod membership;
 pub mod rendezvous;
@@ -20,6 +21,7 @@ use std::fmt;
 use std::num::NonZeroU16;
 
 pub use counters::Counters;
+pub use history::History;
 pub use key::Spread;
 pub use membership::{Earlier, Member, Membership, Mode, PeerState, SipAddress, View};
 pub use router::{Decision, Dropped, Errand, Facts, Home, Refusal, Why, decide};

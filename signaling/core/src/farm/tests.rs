@@ -471,6 +471,50 @@ fn a_member_that_has_just_come_asks_who_was_there_before() {
     assert_eq!(asked(membership::REPEATS + Duration::from_millis(20)), 0);
 }
 
+/// B3: what a member that comes has not seen, the others tell it: here that the second took everything until the
+/// third came, a moment before this one.
+#[test]
+fn a_member_that_comes_asks_those_who_took_a_key_before_others_did_as_it_is_told() {
+    let now = start();
+    let joined = |count: usize, joining: bool| {
+        let mut view = view();
+        view.members[2].state = if count < 3 { PeerState::Down } else { PeerState::Up };
+        view.members[0].joining = joining;
+        view
+    };
+    let mut second = Farm::new(identity(2, 5), &secrets());
+    second.membership.update(now, joined(2, true));
+    second.membership.update(now + Duration::from_secs(10), joined(3, true));
+    let history = second.membership.history(now + Duration::from_secs(11));
+    assert_eq!(history.0.len(), 1);
+    let asked = |is_told: bool| {
+        let mut own = Farm::new(identity(OWN, 5), &secrets());
+        let came = now + Duration::from_secs(11);
+        own.membership.update(came, joined(3, true));
+        if is_told {
+            own.membership.learn(came, history.clone());
+        }
+        own.membership.update(came, joined(3, false));
+        let is_own = |hash: &u64| own.membership.taker(*hash) == Some(identity(OWN, 5));
+        let asks_second = |hash: &u64| {
+            let at = now + Duration::from_secs(40);
+            let takers = own.membership.earlier_takers(at, membership::REPEATS, *hash);
+            takers.contains(&identity(2, 5))
+        };
+        let own: Vec<u64> = (0..1_000).filter(is_own).collect();
+        (own.len(), own.iter().filter(|hash| asks_second(hash)).count())
+    };
+    let (all, told) = asked(true);
+    assert!(all > 200 && told == all, "{told} of {all}");
+    let (all, not_told) = asked(false);
+    assert!(not_told < all, "{not_told} of {all}");
+    // One that is there for longer goes by what it has seen.
+    let mut own = Farm::new(identity(OWN, 5), &secrets());
+    own.membership.update(now, joined(3, false));
+    own.membership.learn(now, history);
+    assert_eq!(own.membership.history(now).0, []);
+}
+
 /// B3, B4: those that drain have begun what came before, too.
 #[test]
 fn a_member_that_has_just_come_asks_those_that_drain_already() {

@@ -26,6 +26,9 @@ impl Proxy {
         invite: Option<ServerTx>,
         request: &Message,
     ) {
+        if invite.is_some_and(|invite| self.give_up_held(now, invite)) {
+            return self.answer(now, cancel, request, &Answer::new(200, "OK"));
+        }
         let Some(key) = invite.and_then(|tx| self.by_server.get(&tx).copied()) else {
             let answer = Answer::new(481, "Call/Transaction Does Not Exist");
             return self.answer(now, cancel, request, &answer);

@@ -14,7 +14,8 @@ use super::output::Output;
 use super::{Load, Proxy};
 use crate::farm::membership::Standing;
 use crate::farm::{
-    Decision, Errand, Facts, Farm, Home, Identity, MemberId, Refusal, Secrets, View, Why, decide,
+    Decision, Errand, Facts, Farm, History, Home, Identity, MemberId, Refusal, Secrets, View, Why,
+    decide,
 };
 use crate::registrar::Replica;
 use crate::transaction::Transactions;
@@ -33,6 +34,16 @@ pub enum FarmOutput {
         by: Identity,
         /// The message; of its way, the transport, the remote address and the name count.
         transmit: Transmit,
+    },
+    /// Ask a member what it knows of a user's registrations: what its [`Proxy::registrations_of`] says comes back
+    /// through [`Proxy::handle_told`], or nothing does.
+    Ask {
+        /// Whom.
+        of: Identity,
+        /// The user.
+        user: Arc<str>,
+        /// Goes back with the answer.
+        token: u64,
     },
     /// Tell all other members: it is for their [`Proxy::handle_replicated`].
     Replicate(Bytes),
@@ -146,6 +157,24 @@ impl Proxy {
         replicas.iter().for_each(|replica| replica.write(&mut bytes));
         let next = replicas.last().filter(|_| replicas.len() == CHUNK_USERS_MAX);
         Chunk { bytes: bytes.into(), next: next.map(|last| last.aor.clone()) }
+    }
+
+    /// Who took what is new before, for a member that has just come: see [`Proxy::handle_history`].
+    #[must_use]
+    pub fn history(&self, now: Instant) -> Bytes {
+        let mut bytes = Vec::new();
+        if let Some(farm) = &self.farm {
+            farm.membership.history(now).write(&mut bytes);
+        }
+        bytes.into()
+    }
+
+    /// Another member tells a new one what took place before it came: without it, repetitions of what was begun
+    /// by then would find nobody (B3).
+    pub fn handle_history(&mut self, now: Instant, bytes: &[u8]) {
+        if let (Some(farm), Some(history)) = (&mut self.farm, History::read(bytes)) {
+            farm.membership.learn(now, history);
+        }
     }
 
     /// Tells the other members what has changed of registrations.

@@ -90,13 +90,23 @@ impl Proxy {
         request: Message,
     ) {
         self.note_alias(&arrival, &request);
-        if let Err(answer) = self.take_request(now, tx, &arrival, &request)
-            && let Some(unique) = self.transactions.tag(tx)
-        {
-            let tag = self.tag_of(&request, unique);
-            let response = self.response(&request, &answer, &tag);
-            self.refuse_request(now, tx, &arrival, &request, response);
+        if let Err(answer) = self.take_request(now, tx, &arrival, &request) {
+            self.refuse(now, tx, &arrival, &request, &answer);
         }
+    }
+
+    pub(super) fn refuse(
+        &mut self,
+        now: Instant,
+        tx: ServerTx,
+        arrival: &Arrival,
+        request: &Message,
+        answer: &Answer,
+    ) {
+        let Some(unique) = self.transactions.tag(tx) else { return };
+        let tag = self.tag_of(request, unique);
+        let response = self.response(request, answer, &tag);
+        self.refuse_request(now, tx, arrival, request, response);
     }
 
     /// Whoever is refused may not be who it says: nothing is sent to it again, of a challenge nothing is
@@ -170,7 +180,7 @@ impl Proxy {
             // RFC 3261 21.5.2: for the node itself, which is no user.
             return Err(Answer::new(501, "Method Not Implemented").with(HeaderName::Allow, ALLOW));
         }
-        self.proxy_request(now, tx, arrival, request, method, &routed)
+        self.proxy_request(now, tx, arrival, request, method, &routed, None)
     }
 
     /// What cannot be sent as it asks to be. `sips` goes where TLS is spoken; users' devices may be
@@ -289,8 +299,9 @@ impl Proxy {
         self.answer(now, tx, request, &ok);
     }
 
-    /// A request outside a call that goes on to somebody.
-    fn proxy_request(
+    /// A request outside a call that goes on to somebody. `let_in`: its sender was judged before.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of a request")]
+    pub(super) fn proxy_request(
         &mut self,
         now: Instant,
         tx: ServerTx,
@@ -298,9 +309,24 @@ impl Proxy {
         request: &Message,
         method: Method,
         routed: &Routed,
+        let_in: Option<(Caller, Sender)>,
     ) -> Result<(), Answer> {
         self.check_forwardable(request)?;
-        let (targets, caller, sender) = self.targets(now, arrival, request, routed)?;
+        let is_held = let_in.is_some();
+        let (found, caller, sender) = self.targets(now, arrival, request, routed, let_in)?;
+        let let_in = (caller, sender);
+        let targets = match found {
+            Ok(targets) => targets,
+            Err(answer)
+                if answer.status == 480
+                    && !is_held
+                    && self.hold(now, tx, arrival, request, routed, &let_in) =>
+            {
+                return Ok(());
+            }
+            Err(answer) => return Err(answer),
+        };
+        let (caller, sender) = let_in;
         let is_invite = method == Method::Invite;
         let mut context =
             Context::new(tx, *arrival, request.clone(), method, Purpose::Plain, sender);
@@ -320,22 +346,26 @@ impl Proxy {
         started
     }
 
-    /// Where a request outside a call goes, as whom its sender was let in, and who that is.
+    /// Where a request outside a call goes (or why nowhere), as whom its sender was let in, and who that is.
     fn targets(
         &mut self,
         now: Instant,
         arrival: &Arrival,
         request: &Message,
         routed: &Routed,
-    ) -> Result<(Vec<Destination>, Caller, Sender), Answer> {
+        let_in: Option<(Caller, Sender)>,
+    ) -> Result<(Result<Vec<Destination>, Answer>, Caller, Sender), Answer> {
         if let Some(token) = &routed.token {
             let (targets, sender) = self.along_token(now, arrival, request, routed, token)?;
             self.check_session_timer(request)?;
-            return Ok((targets, Caller::Anybody, sender));
+            return Ok((Ok(targets), Caller::Anybody, sender));
         }
-        let (caller, sender) = self.authorise(now, arrival, request)?;
+        let (caller, sender) = match let_in {
+            Some(let_in) => let_in,
+            None => self.authorise(now, arrival, request)?,
+        };
         self.check_session_timer(request)?;
-        Ok((self.resolve(now, arrival, routed, caller)?, caller, sender))
+        Ok((self.resolve(now, arrival, routed, caller), caller, sender))
     }
 
     /// RFC 3261 17.2.1: 100 before anything that can take time.

@@ -22,6 +22,7 @@ mod flow_token;
 mod flows;
 mod forward;
 mod guarding;
+mod held;
 mod identity;
 mod in_call;
 mod inbound;
@@ -81,9 +82,9 @@ use output::{Notice, Output};
 use timers::Timer;
 use way::Waiter;
 
-/// Timers of calls and branches: one a branch, a context and a call at most.
+/// Timers of calls, branches and requests that wait: one a branch, a context, a call and such a request at most.
 const fn timers_max(limits: &config::Limits) -> usize {
-    limits.contexts * (limits.branches + 1) + limits.calls
+    limits.contexts * (limits.branches + 1) + limits.calls + held::HELD_MAX
 }
 
 /// The proxy core of one node.
@@ -111,6 +112,8 @@ pub struct Proxy {
     offered: Arc<Offered>,
     /// Look-ups that are going on, and what waits for them.
     lookups: HashMap<u64, Waiter>,
+    /// Requests that wait for what another member knows.
+    held: HashMap<u64, held::Held>,
     resting: Resting,
     names: Names,
     guard: Guard,
@@ -212,6 +215,7 @@ impl Proxy {
             timers: Wheel::new(now, timers_max(&limits)),
             offered: offered(&config),
             lookups: HashMap::new(),
+            held: HashMap::new(),
             resting: Resting::default(),
             names: Names::default(),
             rng,
@@ -248,6 +252,12 @@ impl Proxy {
     /// A message could not be delivered.
     pub fn handle_transport_error(&mut self, now: Instant, target: &Target) {
         self.transactions.handle_transport_error(now, target);
+        self.process_events(now);
+    }
+
+    /// This message could not be sent to `target`; nothing is known of others.
+    pub fn handle_unsent(&mut self, now: Instant, target: &Target, bytes: &[u8]) {
+        self.transactions.handle_unsent(now, target, bytes);
         self.process_events(now);
     }
 
@@ -325,6 +335,7 @@ impl Proxy {
         assert!(self.by_server.is_empty(), "{:?}", self.by_server);
         assert!(self.by_client.is_empty(), "{:?}", self.by_client);
         assert!(self.lookups.is_empty(), "{:?}", self.lookups);
+        assert!(self.held.is_empty(), "{:?}", self.held);
         assert!(self.ended.is_empty(), "{:?}", self.ended);
         assert!(self.by_session.is_empty(), "{:?}", self.by_session);
         assert!(self.timers.is_empty(), "{} timers", self.timers.len());

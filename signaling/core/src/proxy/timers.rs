@@ -19,6 +19,8 @@ pub(super) enum Timer {
     Group(Key),
     /// A call has lived too long, its session has not been refreshed, or its record has waited too long for the relay.
     Call(CallId),
+    /// A request has waited long enough for what another member knows.
+    Held(u64),
 }
 
 impl Proxy {
@@ -27,6 +29,7 @@ impl Proxy {
             Timer::Branch { context, branch } => self.branch_timed_out(now, context, branch),
             Timer::Group(context) => self.group_timed_out(now, context),
             Timer::Call(call) => self.call_timed_out(now, call),
+            Timer::Held(token) => self.go_on_with(now, token),
         }
     }
 

@@ -117,6 +117,13 @@ impl Registrar {
         users.map(|(aor, _)| self.replica(now, aor)).collect()
     }
 
+    /// The list of a user; `None`: nobody has registered as that one of late.
+    #[must_use]
+    pub fn copy_of(&self, now: Instant, user: &str) -> Option<Replica> {
+        let (aor, _) = self.copies.as_ref()?.versions.get_key_value(user)?;
+        Some(self.replica(now, aor))
+    }
+
     fn replica(&self, now: Instant, aor: &Arc<str>) -> Replica {
         let copies = self.copies.as_ref();
         let version = copies.and_then(|copies| copies.versions.get(aor)).copied();

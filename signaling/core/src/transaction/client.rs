@@ -119,6 +119,11 @@ impl Clients {
         self.index.len()
     }
 
+    /// Whether `bytes` is the request of the transaction, as it was sent.
+    pub(super) fn has_sent(&self, tx: ClientTx, bytes: &[u8]) -> bool {
+        self.table.get(tx.0).is_some_and(|client| client.request == bytes)
+    }
+
     pub(super) fn state(&self, tx: ClientTx) -> Option<State> {
         self.table.get(tx.0).map(|client| client.machine.state())
     }

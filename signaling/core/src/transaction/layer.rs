@@ -128,6 +128,22 @@ impl Transactions {
         }
     }
 
+    /// This message could not be sent to `target`, where others go as well that are none the worse for it. What
+    /// cannot be told apart from them, a response, fails with them.
+    pub fn handle_unsent(&mut self, now: Instant, target: &Target, bytes: &[u8]) {
+        if bytes.starts_with(b"SIP/2.0 ") {
+            return self.handle_transport_error(now, target);
+        }
+        for tx in self.shared.peers.of(Peer::from(target)) {
+            match tx {
+                Tx::Client(tx) if self.clients.has_sent(tx, bytes) => {
+                    self.clients.handle_transport_error(&mut self.shared, now, tx);
+                }
+                Tx::Client(_) | Tx::Server(_) => {}
+            }
+        }
+    }
+
     /// A connection has closed. What was sent on it may be lost, so its client transactions fail;
     /// responses to what came on it can still go on another connection (RFC 3261 18.2.2).
     pub fn handle_connection_closed(&mut self, now: Instant, connection: ConnectionId) {

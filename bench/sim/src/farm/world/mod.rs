@@ -43,6 +43,14 @@ pub(super) enum Frame {
         bytes: Bytes,
         is_copy: bool,
     },
+    Ask {
+        user: Arc<str>,
+        token: u64,
+    },
+    Told {
+        bytes: Bytes,
+        token: u64,
+    },
     View(Arc<View>),
     /// A member that is set to `Relay` has something sent.
     SendOut(Transmit),
@@ -358,6 +366,8 @@ impl<'t> World<'t> {
                     let what = if *is_copy { "all" } else { "changed" };
                     (format!("m{from} => m{slot} registrations, {what}"), bytes)
                 }
+                Frame::Ask { user, .. } => (format!("m{from} => m{slot} asks for {user}"), &[]),
+                Frame::Told { bytes, .. } => (format!("m{from} => m{slot} tells"), bytes),
                 Frame::View(view) => (format!("m{from} => m{slot} view {}", view.epoch), &[]),
                 Frame::Write(Transmit { bytes, .. }) => {
                     (format!("m{from} => m{slot} write {}", first_line(bytes)), bytes)

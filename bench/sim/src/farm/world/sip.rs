@@ -155,6 +155,14 @@ impl World<'_> {
                 process.proxy.handle_send_out(transport, remote, None, transmit.bytes);
                 self.settle(slot, Cause::SendsFor);
             }
+            Frame::Ask { user, token } => {
+                let bytes = process.proxy.registrations_of(local, &user);
+                self.mesh(slot, from, Frame::Told { bytes, token });
+            }
+            Frame::Told { bytes, token } => {
+                process.proxy.handle_told(local, token, &bytes);
+                self.settle(slot, Cause::Own);
+            }
             Frame::View(view) => {
                 let Ok(name) = control_core::cluster::MemberName::new(&name) else { return };
                 self.with_cluster(slot, life, |m, now| {
@@ -260,6 +268,11 @@ impl World<'_> {
                 self.mesh(slot, at, frame);
             }
             FarmOutput::SendOut { by, transmit } => self.send_out(slot, by, transmit, cause),
+            FarmOutput::Ask { of, user, token } => {
+                if let Some(at) = self.living(of) {
+                    self.mesh(slot, at, Frame::Ask { user, token });
+                }
+            }
             FarmOutput::Replicate(bytes) => {
                 for at in (0..self.slots.len()).filter(|at| *at != slot) {
                     let bytes = bytes.clone();

@@ -87,7 +87,7 @@ fn payload_len(frame: &Frame) -> usize {
         | Frame::Welcome(_)
         | Frame::Heartbeat(_)
         | Frame::Closed(_)
-        | Frame::Undelivered(_)
+        | Frame::Undelivered(..)
         | Frame::Goodbye(_)
         | Frame::JoinAsk(_)
         | Frame::Grant(_)

@@ -56,7 +56,7 @@ impl Reading {
             | Frame::Write(_)
             | Frame::Closed(_)
             | Frame::SendOut(_)
-            | Frame::Undelivered(_)
+            | Frame::Undelivered(..)
             | Frame::Registrations(_)
             | Frame::RegistrationSync(..) => self.signaling.push(MeshEvent::Frame(id, frame)),
             Frame::View(_) | Frame::Request(_) | Frame::Event(_) => {

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use control_core::cluster::{Incarnate, MemberId};
 use control_core::mesh::{
     Body, Closed, ClusterSecret, Frame, Hello, Registrations, SendOut, Sip, SyncStep,
@@ -62,6 +63,8 @@ pub(super) struct FarmSide {
     out: Vec<(MemberId, Frame)>,
     /// Ways over other members that have failed.
     failed: Vec<Target>,
+    /// Messages that no other member was there to send.
+    unsent: Vec<(Target, Bytes)>,
     /// The listeners, by their places.
     listeners: Vec<(Transport, SocketAddr)>,
     figures: FarmFigures,
@@ -83,6 +86,7 @@ impl FarmSide {
             events: Vec::new(),
             out: Vec::new(),
             failed: Vec::new(),
+            unsent: Vec::new(),
             listeners,
             figures: FarmFigures::default(),
             has_no_exit: false,
@@ -249,10 +253,12 @@ impl FarmSide {
             Frame::Closed(Closed { connection }) => {
                 proxy.handle_closed(now, ConnectionId(connection));
             }
-            Frame::Undelivered(hop) => {
+            Frame::Undelivered(hop, Body(bytes)) => {
                 self.figures.undelivered += 1;
-                if let Some(target) = words::target(&hop) {
-                    proxy.handle_transport_error(now, &target);
+                match words::target(&hop) {
+                    Some(target) if bytes.is_empty() => proxy.handle_transport_error(now, &target),
+                    Some(target) => proxy.handle_unsent(now, &target, &bytes),
+                    None => {}
                 }
             }
             Frame::Registrations(Registrations(Body(bytes))) => {
@@ -300,7 +306,7 @@ impl FarmSide {
         let own = target.connection.filter(|connection| !self.is_others(*connection));
         let listener = self.listener_of(target.transport, target.local);
         let (Some(connection), Some(listener)) = (own, listener) else {
-            self.out.push((from, Frame::Undelivered(sip.hop)));
+            self.out.push((from, Frame::Undelivered(sip.hop, Body(Bytes::new()))));
             return;
         };
         self.figures.written_in += 1;
@@ -315,9 +321,9 @@ impl FarmSide {
         let Some(transport) = words::transport(transport) else { return };
         self.figures.sent_for += 1;
         let name: Option<Arc<str>> = Some(name).filter(|name| !name.is_empty()).map(Into::into);
-        if !proxy.handle_send_out(transport, remote, name.as_ref(), bytes) {
-            let target = words::way(transport, remote);
-            self.out.push((from, Frame::Undelivered(words::hop(&target))));
+        if !proxy.handle_send_out(transport, remote, name.as_ref(), bytes.clone()) {
+            let hop = words::hop(&words::way(transport, remote));
+            self.out.push((from, Frame::Undelivered(hop, Body(bytes))));
         }
     }
 
@@ -340,19 +346,40 @@ impl FarmSide {
         step: SyncStep,
         bytes: &[u8],
     ) {
-        if step.step == SyncStep::ASK {
-            let Some(after) = self.copies.asks(from, step) else { return };
-            let chunk = proxy.registrations_chunk(now, after.as_deref());
-            let given = self.copies.give(from, step, chunk.bytes, chunk.next);
-            self.out.push((from, given));
-        } else if self.copies.is_awaited(from, step) {
-            self.figures.replicas_in += proxy.handle_replicated(now, bytes) as u64;
-            if step.step == SyncStep::LAST {
-                self.arrival.copied(from);
+        match step.step {
+            SyncStep::ASK => self.give_copy(now, proxy, from, step),
+            SyncStep::LOOK => {
+                let user = std::str::from_utf8(bytes).unwrap_or_default();
+                let told = Body(proxy.registrations_of(now, user));
+                let step = SyncStep { step: SyncStep::TOLD, ..step };
+                self.out.push((from, Frame::RegistrationSync(step, told)));
             }
-            let ask = self.copies.took(step);
-            self.out.extend(ask);
+            SyncStep::TOLD => {
+                self.figures.replicas_in += proxy.handle_told(now, step.copy, bytes) as u64;
+            }
+            SyncStep::HISTORY => proxy.handle_history(now, bytes),
+            _ if self.copies.is_awaited(from, step) => {
+                self.figures.replicas_in += proxy.handle_replicated(now, bytes) as u64;
+                if step.step == SyncStep::LAST {
+                    self.arrival.copied(from);
+                }
+                let ask = self.copies.took(step);
+                self.out.extend(ask);
+            }
+            _ => {}
         }
+    }
+
+    fn give_copy(&mut self, now: Instant, proxy: &Proxy, from: MemberId, step: SyncStep) {
+        let Some(after) = self.copies.asks(from, step) else { return };
+        if step.part == 0 {
+            let history = Body(proxy.history(now));
+            let step = SyncStep { step: SyncStep::HISTORY, ..step };
+            self.out.push((from, Frame::RegistrationSync(step, history)));
+        }
+        let chunk = proxy.registrations_chunk(now, after.as_deref());
+        let given = self.copies.give(from, step, chunk.bytes, chunk.next);
+        self.out.push((from, given));
     }
 
     /// Whether a connection is another member's.
@@ -390,6 +417,12 @@ impl FarmSide {
                 self.out.push((to, Frame::SipRelay(words::errand(relay.errand), sip)));
             }
             FarmOutput::SendOut { by, transmit } => self.send_out(by.member.get(), transmit),
+            FarmOutput::Ask { of, user, token } => {
+                let Some(of) = MemberId::new(of.member.get()) else { return };
+                let step = SyncStep { copy: token, part: 0, step: SyncStep::LOOK };
+                let user = Body(Bytes::copy_from_slice(user.as_bytes()));
+                self.out.push((of, Frame::RegistrationSync(step, user)));
+            }
             FarmOutput::Replicate(bytes) => {
                 self.figures.replicas_out += 1;
                 let frame = Frame::Registrations(Registrations(Body(bytes)));
@@ -432,7 +465,8 @@ impl FarmSide {
     pub(super) fn send_failed(&mut self, target: &Target) {
         let told = target.connection.and_then(|connection| self.told.get(&connection));
         for member in told.into_iter().flatten() {
-            self.out.push((*member, Frame::Undelivered(words::hop(target))));
+            let undelivered = Frame::Undelivered(words::hop(target), Body(Bytes::new()));
+            self.out.push((*member, undelivered));
         }
     }
 
@@ -447,7 +481,9 @@ impl FarmSide {
         self.flush_out();
         let failed = std::mem::take(&mut self.failed);
         failed.iter().for_each(|target| proxy.handle_transport_error(now, target));
-        !failed.is_empty()
+        let unsent = std::mem::take(&mut self.unsent);
+        unsent.iter().for_each(|(target, bytes)| proxy.handle_unsent(now, target, bytes));
+        !failed.is_empty() || !unsent.is_empty()
     }
 
     fn flush_out(&mut self) {
@@ -466,7 +502,8 @@ impl FarmSide {
                 self.failed.extend(words::target(&sip.hop));
             }
             if let Frame::SendOut(send) = &frame {
-                self.failed.extend(words::way_to(send));
+                let way = words::way_to(send).map(|way| (way, send.bytes.clone()));
+                self.unsent.extend(way);
             }
         }
     }

@@ -50,6 +50,10 @@ struct Farm {
     listed: Vec<bool>,
     random: u64,
     sends_itself: bool,
+    /// What members tell the others of registrations is under way for ever.
+    keeps_replicas: bool,
+    /// So are their questions.
+    keeps_asks: bool,
     /// How many messages went from one member to another, and why.
     relayed: Vec<Why>,
 }
@@ -67,6 +71,8 @@ impl Farm {
             listed: Vec::new(),
             random: seed,
             sends_itself: false,
+            keeps_replicas: false,
+            keeps_asks: false,
             relayed: Vec::new(),
         };
         for _ in 0..count {
@@ -208,6 +214,17 @@ impl Farm {
                 assert!(by != from && !self.dead[by] && self.modes[by] == Mode::Member);
                 self.members[by].sent.push_back(transmit);
             }
+            FarmOutput::Ask { .. } if self.keeps_asks => {}
+            FarmOutput::Ask { of, user, token } => {
+                let of = usize::from(of.member.get()) - 1;
+                assert_ne!(of, from, "a member asks itself");
+                let now = self.members[of].now;
+                let told = self.members[of].proxy.registrations_of(now, &user);
+                let bench = &mut self.members[from];
+                bench.proxy.handle_told(bench.now, token, &told);
+                bench.settle();
+            }
+            FarmOutput::Replicate(_) if self.keeps_replicas => {}
             FarmOutput::Replicate(bytes) => {
                 for to in (0..self.members.len()).filter(|to| *to != from) {
                     let bench = &mut self.members[to];

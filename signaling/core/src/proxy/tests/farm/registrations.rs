@@ -6,6 +6,7 @@ use super::super::calls::{ALICE, BOB, invite};
 use super::super::harness::{register, sdp};
 use super::Farm;
 use crate::farm::Mode;
+use crate::wire::Message;
 
 /// S32 as far as frontends share what they know: all of them look up what one was told.
 #[test]
@@ -103,4 +104,59 @@ fn what_was_reached_by_a_dead_members_connection_alone_is_not_registered_any_mor
     farm.listed[1] = false;
     farm.publish();
     assert_eq!(farm.members[0].proxy.registrar().len(), 0);
+}
+
+fn call(n: u64) -> String {
+    invite("bob", "")
+        .replace("call-1", &format!("call-{n}"))
+        .replace("z9hG4bKa1", &format!("z9hG4bKa1{n}"))
+}
+
+/// A phone that has its 200 can be called through any member, also before that has heard of it.
+#[test]
+fn who_has_just_registered_is_found_where_that_has_not_been_told_yet() {
+    let mut farm = Farm::new(3, 5);
+    farm.keeps_replicas = true;
+    farm.register("bob", BOB);
+    let known = |farm: &Farm| -> usize {
+        farm.members.iter().map(|bench| bench.proxy.registrar().len()).sum()
+    };
+    assert_eq!(known(&farm), 1);
+    for n in 0..20 {
+        farm.udp(ALICE, &call(n));
+        let taken = farm.taken();
+        assert!(taken.iter().any(|(_, sent)| sent.bytes.starts_with(b"INVITE")), "{n}: {taken:?}");
+    }
+    assert_eq!(known(&farm), 3, "what was told is known from then on");
+    // Who is there nowhere is told at once.
+    farm.udp(ALICE, &call(99).replace("sip:bob@", "sip:carol@"));
+    farm.status(ALICE, 480);
+}
+
+/// A member that does not answer keeps nobody waiting for long, and whoever gives up need not wait at all.
+#[test]
+fn a_request_waits_a_moment_for_what_another_member_knows_and_no_longer() {
+    let mut farm = Farm::new(3, 5);
+    farm.keeps_asks = true;
+    let held = |farm: &mut Farm, first: u64| {
+        // Whose users these are, takes no such call itself.
+        (first..).find(|n| {
+            farm.udp(ALICE, &call(*n));
+            farm.taken().is_empty()
+        })
+    };
+    held(&mut farm, 0).expect("a call of another member than the user's");
+    farm.pass(Duration::from_millis(199));
+    farm.silence();
+    farm.pass(Duration::from_millis(2));
+    farm.status(ALICE, 480);
+    let n = held(&mut farm, 1_000).expect("another one");
+    farm.udp(ALICE, &call(n).replace("INVITE", "CANCEL"));
+    let statuses: Vec<Option<u16>> = farm
+        .taken()
+        .into_iter()
+        .map(|(_, sent)| Message::parse_datagram(sent.bytes).unwrap().status())
+        .collect();
+    assert!(statuses.contains(&Some(487)) && statuses.contains(&Some(200)), "{statuses:?}");
+    farm.assert_clean();
 }

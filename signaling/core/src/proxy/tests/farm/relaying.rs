@@ -1,7 +1,7 @@
 //! A backend that sends through the members of the farm (S22).
 
 use super::super::calls::{ALICE, BOB, from_alice, from_bob, invite};
-use super::super::harness::{address, reply, sdp, show};
+use super::super::harness::{Bench, Plan, address, register, reply, sdp, show};
 use super::Farm;
 use crate::farm::Mode;
 use crate::proxy::output::CallEnd;
@@ -86,4 +86,27 @@ fn without_a_farm_member_a_backend_refuses_or_sends_by_itself_as_it_is_set() {
             assert_eq!(known.counters.no_exit, 1);
         }
     }
+}
+
+/// What a farm member could not send fails alone, not with everything else that goes there.
+#[test]
+fn a_request_that_could_not_be_sent_fails_and_others_to_the_same_peer_go_on() {
+    let mut bench = Bench::new(Plan::default());
+    bench.udp(BOB, &register("bob", BOB, "1"));
+    bench.sent.clear();
+    for n in 1..=2 {
+        let call = invite("bob", "")
+            .replace("call-1", &format!("call-{n}"))
+            .replace("z9hG4bKa1", &format!("z9hG4bKn{n}"));
+        bench.udp(ALICE, &call);
+    }
+    let sent: Vec<_> = bench.sent.drain(..).collect();
+    let invites: Vec<_> = sent.iter().filter(|sent| sent.bytes.starts_with(b"INVITE")).collect();
+    assert_eq!(invites.len(), 2, "{sent:?}");
+    bench.proxy.handle_unsent(bench.now, &invites[0].target, &invites[0].bytes);
+    bench.settle();
+    let refused: Vec<_> = bench.sent.drain(..).collect();
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    let text = String::from_utf8_lossy(&refused[0].bytes).into_owned();
+    assert!(text.starts_with("SIP/2.0 500") && text.contains("Call-ID: call-1"), "{text}");
 }
