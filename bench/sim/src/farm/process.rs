@@ -65,7 +65,7 @@ impl Skew {
 }
 
 /// What a member tells others of itself over their connection.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Says {
     pub(super) draining: bool,
     pub(super) joining: bool,

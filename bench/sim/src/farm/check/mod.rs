@@ -177,6 +177,8 @@ pub(super) struct Ledger {
     over: HashMap<u64, Instant>,
     /// When phones had no connection, or had not registered by it yet.
     away: HashMap<usize, Times>,
+    /// When the member of their connection was taken for dead.
+    halted: HashMap<usize, Times>,
     pub(super) counts: Counts,
     pub(super) violations: Vec<Violation>,
 }
@@ -198,6 +200,7 @@ impl Ledger {
             lives: HashMap::new(),
             over: HashMap::new(),
             away: HashMap::new(),
+            halted: HashMap::new(),
             counts: Counts::default(),
             violations: Vec::new(),
         }
@@ -275,7 +278,9 @@ impl Ledger {
         match (tx.expected, end) {
             (Expected::Register(phone), End::Final(200)) => {
                 self.registered.insert(phone, Registered { at: now, by });
-                self.connected(now, phone);
+                if let Some(away) = self.away.get_mut(&phone) {
+                    away.set(now, false);
+                }
             }
             (Expected::Call(_), End::Final(200)) => self.counts.answered += 1,
             _ => {}
@@ -301,18 +306,21 @@ impl Ledger {
         self.away.entry(phone).or_default().set(now, true);
     }
 
-    pub(super) fn connected(&mut self, now: Instant, phone: usize) {
-        if let Some(away) = self.away.get_mut(&phone) {
-            away.set(now, false);
-        }
+    pub(super) fn halted(&mut self, now: Instant, phone: usize, is_so: bool) {
+        self.halted.entry(phone).or_default().set(now, is_so);
+    }
+
+    /// Whether a phone was without a connection that serves it.
+    fn is_away(&self, phone: usize, from: Instant, until: Instant) -> bool {
+        let touch = |times: &Times| times.touch(from, until);
+        self.away.get(&phone).is_some_and(touch) || self.halted.get(&phone).is_some_and(touch)
     }
 
     /// Whether a party of a call had no connection at any time since shortly before it began.
     fn is_away_in(&self, call: usize, until: Instant) -> bool {
         let plan = &self.calls[call];
         let from = self.epoch + plan.at - Duration::from_secs(3);
-        let is_away = |phone| self.away.get(phone).is_some_and(|away| away.touch(from, until));
-        [plan.caller, plan.callee].iter().any(is_away)
+        [plan.caller, plan.callee].iter().any(|phone| self.is_away(*phone, from, until))
     }
 
     /// A packet is lost.

@@ -174,10 +174,7 @@ impl Ledger {
             | Expected::Refresh(_)
             | Expected::Bye(_) => None,
         };
-        let away = |phone| {
-            let away = self.away.get(&phone);
-            away.is_some_and(|away| away.touch(tx.begun - DETECTION, at))
-        };
+        let away = |phone| self.is_away(phone, tx.begun - DETECTION, at);
         call.is_some_and(|call| self.is_away_in(call, at))
             || [tx.phone, other].into_iter().flatten().any(away)
     }

@@ -8,6 +8,9 @@ use super::{Cx, LIMIT, PATIENCE, Phone, T1, T2, Timer};
 use crate::farm::check::{End, Expected};
 use crate::farm::text::Text;
 
+/// After this a phone that was refused registers again.
+const AGAIN: Duration = Duration::from_secs(2);
+
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) method: &'static str,
@@ -119,6 +122,10 @@ impl Phone {
         if is_first {
             client.status = Some(status);
             cx.ledger.ends(cx.now, branch, method, End::Final(status));
+            // Nothing reaches it that is not registered by its connection.
+            if self.is_on_stream && method == "REGISTER" && status >= 300 {
+                cx.after(AGAIN, Timer::Register);
+            }
         }
         if method == "INVITE" {
             self.invite_answered(cx, at, text, status);

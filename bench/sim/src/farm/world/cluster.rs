@@ -117,10 +117,26 @@ impl World<'_> {
             let Some(output) = process.membership.poll_output() else { break };
             self.cluster_output(slot, output);
         }
+        self.tell(slot);
         let Some(process) = self.slots[slot].process.as_mut() else { return };
         let at = process.skew.global(process.membership.poll_timeout());
         let life = process.life;
         self.clock.at(at.max(now + Duration::from_millis(1)), Event::Cluster { slot, life });
+    }
+
+    /// What a member says of itself to the others, as soon as it has changed.
+    fn tell(&mut self, slot: usize) {
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        let (draining, joining) = (process.draining.is_some(), process.membership.is_joining());
+        let says = Says { draining, joining };
+        if std::mem::replace(&mut process.says, says) == says {
+            return;
+        }
+        self.refresh(slot);
+        for observer in (0..self.slots.len()).filter(|observer| *observer != slot) {
+            let at = self.now() + self.draw(1, 20);
+            self.clock.at(at, Event::Hello { observer, target: slot });
+        }
     }
 
     fn cluster_output(&mut self, slot: usize, output: Output) {
@@ -165,18 +181,7 @@ impl World<'_> {
                 self.pending -= 1;
                 self.look_all(slot, PeerState::Refused, 0, 50);
             }
-            Output::ProfileChanged(profile) => {
-                if let Some(process) = self.slots[slot].process.as_mut() {
-                    let (draining, joining) = (profile.draining, profile.joining);
-                    process.says = Says { draining, joining };
-                }
-                self.refresh(slot);
-                for observer in (0..self.slots.len()).filter(|observer| *observer != slot) {
-                    let at = self.now() + self.draw(1, 20);
-                    self.clock.at(at, Event::Hello { observer, target: slot });
-                }
-            }
-            Output::SettingChanged { .. } | Output::Notice(_) => {}
+            Output::ProfileChanged(_) | Output::SettingChanged { .. } | Output::Notice(_) => {}
         }
     }
 

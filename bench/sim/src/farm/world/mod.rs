@@ -204,6 +204,9 @@ pub(super) struct World<'t> {
     trace: Option<Trace<'t>>,
 }
 
+/// A run that breaks its rules without end is over.
+const VIOLATIONS_MAX: usize = 100;
+
 /// What does not come to rest in this time never will.
 const END: Duration = Duration::from_secs(1_500);
 
@@ -288,7 +291,8 @@ impl<'t> World<'t> {
 
     pub(super) fn run(mut self) -> Report {
         while let Some(event) = self.clock.advance() {
-            if self.clock.elapsed() > END {
+            let is_hopeless = self.ledger.violations.len() > VIOLATIONS_MAX;
+            if self.clock.elapsed() > END || is_hopeless {
                 break;
             }
             self.events += 1;

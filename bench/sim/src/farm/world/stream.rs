@@ -175,7 +175,7 @@ impl World<'_> {
     pub(super) fn halt_streams(&mut self, slot: usize) {
         for phone in self.open_at(slot) {
             self.meet("a connection of a member that is taken for dead");
-            self.ledger.disconnected(self.clock.now(), phone);
+            self.ledger.halted(self.clock.now(), phone, true);
         }
     }
 
@@ -184,7 +184,7 @@ impl World<'_> {
         let process = self.slots[slot].process.as_ref();
         if process.is_some_and(|process| process.takes_part()) {
             for phone in self.open_at(slot) {
-                self.ledger.connected(self.clock.now(), phone);
+                self.ledger.halted(self.clock.now(), phone, false);
             }
         }
     }
@@ -205,6 +205,7 @@ impl World<'_> {
         stream.is_open = false;
         let (phone, slot, life, id) = (stream.phone, stream.slot, stream.life, stream.id);
         let told = std::mem::take(&mut stream.told);
+        self.ledger.halted(now, phone, false);
         self.ledger.disconnected(now, phone);
         let again = now + self.draw(100, 2_000);
         self.clock.at(again, Event::Connect(phone));
