@@ -15,6 +15,7 @@ use super::message::Message;
 use super::method::Method;
 use super::name::HeaderName;
 use super::parse::{self, Framing, Known};
+use super::scan;
 use super::span::Span;
 use super::via::ViaSpans;
 
@@ -65,8 +66,7 @@ pub(super) fn with_top_via(message: &Message, value: &[u8]) -> Option<Message> {
     let (raw, old) = (message.raw(), message.index());
     let (start, end) = (old.via_at.start as usize, old.via_at.end as usize);
     let head_end = old.head_end as usize - (end - start) + value.len();
-    let is_folded = memchr::memchr2(b'\r', b'\n', value).is_some();
-    if is_folded || old.content_length.is_none() || head_end >= HEAD_BYTES_MAX {
+    if scan::has_line_break(value) || old.content_length.is_none() || head_end >= HEAD_BYTES_MAX {
         return None;
     }
     let (via, _) = ViaSpans::parse_prefix(value).filter(|(_, len)| *len == value.len())?;

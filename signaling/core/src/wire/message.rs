@@ -17,7 +17,7 @@ use super::name::{FieldName, HeaderName};
 use super::parse::{self, Framing};
 use super::uri::{self, Scheme, Uri};
 use super::via::Via;
-use super::{chars, malformed};
+use super::{chars, malformed, scan};
 
 /// A SIP message that has been parsed: its bytes as received, and where its parts are. Cloning it
 /// copies two pointers.
@@ -378,7 +378,7 @@ impl fmt::Debug for Message {
 
 /// `value` with every fold replaced by one space.
 pub(super) fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
-    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+    if !scan::has_line_break(value) {
         return Cow::Borrowed(value);
     }
     let mut plain = Vec::with_capacity(value.len());

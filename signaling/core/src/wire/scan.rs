@@ -167,6 +167,17 @@ pub(super) fn find(text: &[u8], at: usize, byte: u8) -> Option<usize> {
     first(text, at, |block| block.equal(byte), |b| b == byte)
 }
 
+/// Whether there is a CR or LF.
+#[inline]
+pub(super) fn has_line_break(text: &[u8]) -> bool {
+    first(text, 0, line_breaks_of, |b| matches!(b, b'\r' | b'\n')).is_some()
+}
+
+#[inline]
+fn line_breaks_of(block: Block) -> Block {
+    block.equal(b'\r').or(block.equal(b'\n'))
+}
+
 /// Where `byte` is first in two blocks.
 #[inline]
 pub(super) fn find_in_window(window: &[u8; 2 * BLOCK_LEN], byte: u8) -> Option<usize> {
@@ -195,8 +206,7 @@ pub(super) fn line_breaks(text: &[u8], at: usize) -> Option<u64> {
 fn breaks_in(stretch: &[u8; STRETCH_LEN]) -> u64 {
     let (blocks, _) = stretch.as_chunks();
     blocks.iter().rev().fold(0, |bits, block| {
-        let block = Block::load(block);
-        bits << BLOCK_LEN | u64::from(block.equal(b'\r').or(block.equal(b'\n')).bits())
+        bits << BLOCK_LEN | u64::from(line_breaks_of(Block::load(block)).bits())
     })
 }
 
@@ -246,6 +256,8 @@ mod tests {
             let rest = text.as_bytes().iter().skip(at).take(STRETCH_LEN).enumerate();
             let bits = rest.filter(|(_, b)| matches!(b, b'\r' | b'\n')).fold(0, |bits, (i, _)| bits | 1 << i);
             prop_assert_eq!(line_breaks(text.as_bytes(), at), (at < text.len()).then_some(bits));
+            let rest = text.as_bytes().get(at..).unwrap_or_default();
+            prop_assert_eq!(has_line_break(rest), rest.iter().any(|b| matches!(b, b'\r' | b'\n')));
         }
     }
 }
