@@ -1,8 +1,8 @@
 //! Members of a cluster, as processes with addresses of their own on loopback.
 
 use std::fs::File;
-use std::io::{BufRead as _, BufReader};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -24,6 +24,7 @@ pub(crate) struct Cluster {
 pub(crate) struct Member {
     pub(crate) name: String,
     pub(crate) sip: SocketAddr,
+    metrics: SocketAddr,
     folder: PathBuf,
     process: Option<Child>,
     /// Its other end: who writes to a pipe without one fails.
@@ -58,7 +59,7 @@ impl Cluster {
         std::fs::create_dir(&folder).expect("a folder");
         let keys = folder.join("keys");
         let host = Ipv4Addr::new(127, 0, 0, 10 + u8::try_from(number).expect("few members"));
-        let (sip, mesh) = (free_port(), free_port());
+        let (sip, mesh, metrics) = (free_port(), free_port(), free_port());
         match self.members.first() {
             None => {
                 let mut init = ringfarm();
@@ -83,6 +84,7 @@ impl Cluster {
              [media]\nports = \"{first_port}-{}\"\naddresses = [\"{host}\"]\n\
              [cluster]\nstate = \"{}\"\nlisten = \"{host}:{mesh}\"\ndrain_s = 5\n\
              [cluster.engine]\nservers = [\"127.0.0.1:{}\"]\n\
+             [metrics]\nlisten = \"{host}:{metrics}\"\n\
              [control]\nsocket = \"{}\"\n",
             first_port + 999,
             keys.display(),
@@ -90,8 +92,8 @@ impl Cluster {
             folder.join("control.sock").display(),
         );
         std::fs::write(folder.join("settings.toml"), settings).expect("settings");
-        let sip = SocketAddr::from((host, sip));
-        let mut member = Member { name, sip, folder, process: None, stdout: None };
+        let [sip, metrics] = [sip, metrics].map(|port| SocketAddr::from((host, port)));
+        let mut member = Member { name, sip, metrics, folder, process: None, stdout: None };
         member.run();
         self.members.push(member);
     }
@@ -198,6 +200,17 @@ impl Member {
         command.args(args).arg("--socket").arg(self.socket()).arg("--json");
         let output = command.output().expect("it runs");
         serde_json::from_str(&said(&output)).expect("JSON")
+    }
+
+    /// What `/readyz` answers.
+    pub(crate) fn ready(&self) -> u16 {
+        let mut stream = TcpStream::connect(self.metrics).expect("its metrics listen");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("it is written");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
+        code.unwrap_or_else(|| panic!("no status: {text}"))
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
