@@ -11,7 +11,7 @@ use crate::load::{Calls, Load};
 use crate::member::{Member, OPEN};
 
 /// A member that drains has let its calls end within this, and one that is killed is missed.
-const SOON: Duration = Duration::from_secs(60);
+pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// Calls that are up on a member.
 const CALLS: &str = "ringfarm_sip_calls";
 

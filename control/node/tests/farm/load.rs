@@ -72,8 +72,9 @@ impl Load {
         if transport == Transport::Tls {
             command.arg("--tls-authority").arg(segment.path(AUTHORITY));
         }
+        let place = at.map_or_else(|| name.to_owned(), |at| format!("at-{}", at.octets()[3]));
         for side in ["caller", "callee"] {
-            command.args([format!("--{side}-prefix"), format!("{name}-{side}-")]);
+            command.args([format!("--{side}-prefix"), format!("{place}-{side}-")]);
         }
         let users = count.min(200).to_string();
         command.args(["--sessions", &count.to_string(), "--rate", &per_second.to_string()]);

@@ -24,6 +24,7 @@ mod load;
 mod member;
 mod partition;
 mod phones;
+mod relay;
 #[path = "../peers/scenario.rs"]
 mod scenario;
 #[expect(dead_code, reason = "what only tests of a single node need of it")]

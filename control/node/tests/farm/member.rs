@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::engine::{self, get};
 use crate::harness::{DOMAIN, Process, node, run, wait_for};
-use crate::lab::{ENGINE, FRONTENDS, Segment, VIP};
+use crate::lab::{BACKENDS, ENGINE, FRONTENDS, Segment, VIP};
 
 /// The tables of a member whose domain is open to everybody.
 pub(crate) const OPEN: &str = "[users]\nopen = true\n\n";
@@ -24,7 +24,7 @@ const METRICS: u16 = 9090;
 /// Where other members connect to.
 pub(crate) const MESH: u16 = 7443;
 /// Figures that tell how many members a member knows of, and how many others it is connected to.
-const MEMBERS: &str = "ringfarm_cluster_members";
+pub(crate) const MEMBERS: &str = "ringfarm_cluster_members";
 const UP: &str = "ringfarm_cluster_peers{state=\"up\"}";
 
 /// A running member.
@@ -152,9 +152,11 @@ pub(crate) fn state(segment: &Segment, address: Ipv4Addr) -> PathBuf {
 
 fn cluster(segment: &Segment, address: Ipv4Addr) -> String {
     let role = if FRONTENDS.contains(&address) { "frontend" } else { "backend" };
+    // The other backend relays by itself.
+    let farm = if address == BACKENDS[0] { "relay" } else { "auto" };
     let servers = ENGINE.map(|server| format!("\"{server}:{}\"", engine::PORT)).join(", ");
     format!(
-        "[cluster]\nstate = \"{}\"\nlisten = \"{address}:{MESH}\"\nrole = \"{role}\"\n\n\
+        "[cluster]\nstate = \"{}\"\nlisten = \"{address}:{MESH}\"\nrole = \"{role}\"\nfarm = \"{farm}\"\n\n\
          [cluster.engine]\nservers = [{servers}]\n\n",
         state(segment, address).display()
     )

@@ -3,7 +3,7 @@
 use crate::harness::Transport;
 use crate::lab::{Farm, Segment};
 use crate::load::{Calls, Load};
-use crate::strange;
+use crate::{relay, strange};
 
 /// Rows S28 to S31, B2: with every datagram and every connection at a random one of three frontends no call
 /// fails and no packet of its media is lost, over UDP, TCP and TLS at once, and whatever belongs to a call is
@@ -11,7 +11,7 @@ use crate::strange;
 /// by the connection that it has registered by, whichever member that is at.
 ///
 /// On the same farm, since it takes longer to start than to ask: strangers at the ports of the mesh are heard
-/// by nobody, and forged tokens steer nothing.
+/// by nobody, forged tokens steer nothing, and backends send out through farm members (see [`relay`]).
 #[test]
 fn calls_lose_nothing_while_everything_goes_to_a_random_member() {
     let segment = Segment::create();
@@ -42,6 +42,8 @@ fn calls_lose_nothing_while_everything_goes_to_a_random_member() {
     assert!(farm.frontends.iter().all(|member| member.sees() == 5));
     drop(strangers);
     strange::forge_tokens(&segment, &farm);
+    relay::through_farm_members(&segment, &farm);
+    relay::without_farm_members(&segment, farm);
 }
 
 /// Messages given to other members, and written to connections that other members have.
