@@ -119,7 +119,8 @@ impl Plan {
         let twice = [0.0, 0.05, 0.1, 0.2][rng.random_range(0..4)];
         let delay_max = ms(rng, 2, 150);
         let link = Link::new(loss, twice, Duration::from_millis(1), delay_max);
-        let calls = (0..rng.random_range(2..=5)).map(|_| call(rng, phones)).collect();
+        let calls: Vec<CallPlan> =
+            (0..rng.random_range(2..=5)).map(|_| call(rng, phones)).collect();
         let mut registers: Vec<_> =
             (0..phones).map(|phone| (REGISTERS_FROM + ms(rng, 0, 500), phone)).collect();
         let (from, until) = (CALLS_FROM.as_millis() as u64, CALLS_UNTIL.as_millis() as u64);
@@ -133,7 +134,7 @@ impl Plan {
             .collect();
         let forgeries = (0..rng.random_range(0..=2)).map(|_| ms(rng, from, until)).collect();
         let count = [0, 1, 1, 1, 2, 2, 3, 4][rng.random_range(0..8)];
-        let disturbances = (0..count).map(|_| (ms(rng, from, until), disturbance(rng))).collect();
+        let disturbances = (0..count).map(|_| (moment(rng, &calls), disturbance(rng))).collect();
         let rarely = |rng: &mut ChaCha8Rng, share| {
             if rng.random_bool(0.3) { share } else { 0.0 }
         };
@@ -196,6 +197,15 @@ fn call(rng: &mut ChaCha8Rng, phones: usize) -> CallPlan {
         wish,
         refresh,
         hangup: (talk, rng.random_bool(0.5)),
+    }
+}
+
+/// When something goes wrong: mostly while a call is being set up.
+fn moment(rng: &mut ChaCha8Rng, calls: &[CallPlan]) -> Duration {
+    let (from, until) = (CALLS_FROM.as_millis() as u64, CALLS_UNTIL.as_millis() as u64);
+    match calls.get(rng.random_range(0..calls.len() * 3 / 2)) {
+        Some(call) => call.at + ms(rng, 0, 3_000),
+        None => ms(rng, from, until),
     }
 }
 

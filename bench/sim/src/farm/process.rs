@@ -386,6 +386,13 @@ impl Process {
         }
     }
 
+    /// S22: whether it breaks its setting by sending this itself.
+    pub(super) fn should_send_through_others(&self, cause: Cause, bytes: &[u8]) -> bool {
+        let relays = self.proxy.farm().is_some_and(|farm| farm.membership.mode() == Mode::Relay);
+        let is_request = !bytes.starts_with(b"SIP/2.0 ");
+        relays && is_request && !self.takers.is_empty() && !matches!(cause, Cause::SendsFor)
+    }
+
     /// From a phone, over its connection if it has one.
     pub(super) fn handle_message(
         &mut self,

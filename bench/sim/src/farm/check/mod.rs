@@ -302,6 +302,13 @@ impl Ledger {
         }
     }
 
+    /// A message is lost that nobody sends again.
+    pub(super) fn loses_for_good(&mut self, bytes: &[u8]) {
+        if let Some(text) = Text::read(bytes) {
+            *self.lost.entry(transaction(&text)).or_default() += SENDS;
+        }
+    }
+
     pub(super) fn disconnected(&mut self, now: Instant, phone: usize) {
         self.away.entry(phone).or_default().set(now, true);
     }

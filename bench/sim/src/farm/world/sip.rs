@@ -199,6 +199,10 @@ impl World<'_> {
                     self.write(slot, transmit, cause);
                 }
                 Output::Transmit(transmit) => {
+                    if process.should_send_through_others(cause, &transmit.bytes) {
+                        let what = format!("m{slot}");
+                        self.ledger.wrong(now, "backends send through members of the farm", what);
+                    }
                     let said = process.says(cause);
                     let Some(at) = phone::by_address(transmit.target.remote) else { continue };
                     if let Some(said) = said {
@@ -245,7 +249,11 @@ impl World<'_> {
                 self.ledger.relays(self.clock.now(), own, to, given, &relay.bytes);
                 self.meet(errand_name(relay.errand.why));
                 let Some(at) = self.living(relay.to) else {
-                    return self.ledger.loses(&relay.bytes);
+                    // What came over a connection came once; that the host is gone is not known yet.
+                    return match relay.arrival.connection {
+                        Some(_) => self.ledger.loses_for_good(&relay.bytes),
+                        None => self.ledger.loses(&relay.bytes),
+                    };
                 };
                 let connection = relay.arrival.connection;
                 let is_bad = self.rng.random_bool(self.plan.mesh_loss);

@@ -64,6 +64,8 @@ pub struct Membership {
     had_engine: bool,
     /// When the engine took a write of ours last.
     last_write: Option<Instant>,
+    /// The engine did not take a write.
+    was_refused: bool,
     /// When anything in the engine moved last.
     last_move: Instant,
     store: Store,
@@ -101,6 +103,7 @@ impl Membership {
             engine: EngineLink::Lost,
             had_engine: false,
             last_write: None,
+            was_refused: false,
             last_move: now,
             store: Store::new(now),
             own: Own::new(now),
@@ -137,6 +140,7 @@ impl Membership {
     /// The outcome of an operation. One that comes too late is passed over.
     pub fn handle_outcome(&mut self, nonce: Nonce, outcome: Outcome, now: Instant) {
         self.wake(now);
+        self.was_refused |= matches!(outcome, Outcome::Unavailable | Outcome::Unknown);
         if let Some((key, finished)) = self.store.finish(nonce, outcome, &self.timing, now) {
             if finished == Ok(true) {
                 self.wrote(now);
@@ -296,7 +300,9 @@ impl Membership {
 
     /// The engine has taken a write. If that had not happened for some time, it has taken nobody's.
     fn wrote(&mut self, now: Instant) {
-        if self.is_stalled(now) {
+        // Who has come while it took none has seen everybody's leases stand still.
+        let was_refused = std::mem::take(&mut self.was_refused) && self.last_write.is_none();
+        if was_refused || self.is_stalled(now) {
             self.store.thaw(now);
         }
         self.last_write = Some(now);

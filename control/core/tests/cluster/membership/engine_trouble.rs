@@ -49,6 +49,24 @@ fn an_engine_that_takes_no_writes_for_longer_than_a_lease_makes_nobody_dead() {
     assert_eq!(world.view(), view);
 }
 
+/// Who comes while the engine takes no writes sees all leases stand still, and is the first to judge them.
+#[test]
+fn a_member_that_comes_while_the_engine_takes_no_writes_takes_nobody_for_dead() {
+    for waits_ms in (8_000..10_000).step_by(150) {
+        let mut world = settled(4);
+        let term = world.view().term;
+        world.is_stalled = true;
+        world.run(3_000);
+        world.start("late", World::settings(5));
+        world.run(waits_ms);
+        world.is_stalled = false;
+        world.run(15_000);
+        nobody_is_fenced(&world);
+        assert_eq!(world.view().term, term, "{waits_ms} ms: another Controller");
+        assert_eq!(world.in_view().len(), 5);
+    }
+}
+
 #[test]
 fn a_member_that_dies_while_the_engine_is_away_is_removed_one_lease_after_it_is_back() {
     let mut world = settled(3);
