@@ -75,8 +75,6 @@ impl Papers {
             mesh: SocketAddr::new(PROXY.into(), MESH),
             sip: Vec::new(),
             protocol: PROTOCOL,
-            joining: false,
-            continues: Vec::new(),
         };
         let member = Member {
             name: MemberName::new(name).expect("a name"),
