@@ -1,7 +1,8 @@
 //! `ringfarm bench`: this program's relay against the floor and its SIP side beside Kamailio, in sizes
 //! that say nothing about speed, against a stranger, and under mutated messages. It needs root for its namespaces, as the peer tests do.
 
-use std::path::PathBuf;
+mod nats;
+
 use std::process::Command;
 
 use serde_json::Value;
@@ -48,12 +49,9 @@ fn the_relay_is_measured_over_ng_against_the_floor() {
 /// datagrams arrive, and the report has the figures that the target is stated in.
 #[test]
 fn farms_are_measured_beside_a_single_node() {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let nats = cache.or_else(home).expect("HOME is set").join("ringfarm-tests/nats-server");
     let words = format!(
         "farm --smoke --json --minutes-max 3 --topology namespaces --nats-server {}",
-        nats.display()
+        nats::server().display()
     );
     let (code, report, log) = bench(&words);
     assert_eq!((code, &report["complete"]), (0, &Value::Bool(true)), "{log}");

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -40,6 +41,22 @@ impl Node {
             .unwrap_or_else(|| panic!("{ready:?} names no UDP address"))
             .to_owned();
         (Node { child, stdout }, address)
+    }
+
+    /// Starts a node with a control socket in `dir` and these settings besides; gives the socket and what the
+    /// node says when it is ready.
+    fn with_socket(dir: &Path, settings: &str) -> (Node, PathBuf, String) {
+        let (socket, file) = (dir.join("control.sock"), dir.join("x.toml"));
+        let text = format!("[control]\nsocket = \"{}\"\n{settings}", socket.display());
+        std::fs::write(&file, text).expect("it is written");
+        let mut command = ringfarm();
+        command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&file);
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut ready = String::new();
+        stdout.read_line(&mut ready).expect("it is ready");
+        (Node { child, stdout }, socket, ready)
     }
 
     fn signal(&self, signal: Signal) {
@@ -272,15 +289,7 @@ fn a_node_tells_its_figures_and_its_health_over_http() {
 #[test]
 fn a_node_is_told_to_refresh_by_its_control_socket() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (socket, settings) = (dir.path().join("control.sock"), dir.path().join("x.toml"));
-    let text = format!("[control]\nsocket = \"{}\"\n", socket.display());
-    std::fs::write(&settings, text).expect("it is written");
-    let mut command = ringfarm();
-    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
-    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut node = Node { child, stdout };
-    node.stdout.read_line(&mut String::new()).expect("it is ready");
+    let (mut node, socket, _) = Node::with_socket(dir.path(), "");
 
     let refresh = || ringfarm().args(["refresh", "--socket"]).arg(&socket).output();
     let output = refresh().expect("the binary runs");
@@ -300,19 +309,8 @@ fn a_node_is_told_to_refresh_by_its_control_socket() {
 #[test]
 fn datagrams_that_keep_coming_keep_out_neither_connections_nor_commands() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (control, settings) = (dir.path().join("control.sock"), dir.path().join("x.toml"));
-    let text = format!(
-        "[control]\nsocket = \"{}\"\n[defence]\nenabled = false\n[overload]\nenabled = false\n",
-        control.display()
-    );
-    std::fs::write(&settings, text).expect("it is written");
-    let mut command = ringfarm();
-    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
-    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut node = Node { child, stdout };
-    let mut ready = String::new();
-    node.stdout.read_line(&mut ready).expect("it is ready");
+    let unbounded = "[defence]\nenabled = false\n[overload]\nenabled = false\n";
+    let (mut node, control, ready) = Node::with_socket(dir.path(), unbounded);
     let listener = |transport: &str| {
         let found = ready.split_whitespace().find_map(|word| word.strip_prefix(transport));
         found.unwrap_or_else(|| panic!("{ready:?} names no address of {transport}")).to_owned()
@@ -369,15 +367,7 @@ impl Drop for StopAtEnd<'_> {
 #[test]
 fn bans_are_listed_added_and_removed_by_the_control_socket() {
     let dir = tempfile::tempdir().expect("a folder");
-    let (socket, settings) = (dir.path().join("control.sock"), dir.path().join("x.toml"));
-    let text = format!("[control]\nsocket = \"{}\"\n", socket.display());
-    std::fs::write(&settings, text).expect("it is written");
-    let mut command = ringfarm();
-    command.args(["run", "--listen", "127.0.0.1:0", "--config"]).arg(&settings);
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it runs");
-    let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-    let mut node = Node { child, stdout };
-    node.stdout.read_line(&mut String::new()).expect("it is ready");
+    let (mut node, socket, _) = Node::with_socket(dir.path(), "");
 
     let bans = |args: &[&str]| {
         let output = ringfarm().arg("bans").args(args).arg("--socket").arg(&socket).output();

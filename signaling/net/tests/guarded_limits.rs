@@ -9,17 +9,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{address, beside, closed, in_time, input, inputs, message, request, transmit};
-use rcgen::{CertificateParams, KeyPair};
+use common::{
+    address, beside, certificate, closed, in_time, input, inputs, message, request, transmit,
+};
 use signaling_core::transport::{Arrival, Transport};
-use signaling_net::tls::{CertificateFiles, ClientCertificates, Tls, TlsFiles};
 use signaling_net::{CloseReason, Input, Limits, ListenerConfig, SendError, Transports};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::ClientConfig;
+use tokio_rustls::rustls::pki_types::ServerName;
 
 const GUARDED: [Transport; 3] = [Transport::Tls, Transport::Ws, Transport::Wss];
 
@@ -38,29 +37,6 @@ struct Node {
 struct Phone {
     stream: Box<dyn Stream>,
     is_web: bool,
-}
-
-/// A certificate of its own for `a.test`, and what a client needs to believe it.
-fn certificate() -> (Tls, Arc<ClientConfig>) {
-    let folder = tempfile::tempdir().unwrap();
-    let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let files =
-        CertificateFiles { chain: folder.path().join("a.pem"), key: folder.path().join("a.key") };
-    std::fs::write(&files.chain, own.pem()).unwrap();
-    std::fs::write(&files.key, key.serialize_pem()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&files.chain).unwrap()).unwrap();
-    let tls = TlsFiles {
-        trust: Some(files.chain.clone()),
-        certificates: vec![files],
-        clients: ClientCertificates::None,
-        client_ca: None,
-        verify: true,
-        wildcards: false,
-    };
-    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-    (tls.load().unwrap(), Arc::new(client))
 }
 
 impl Node {

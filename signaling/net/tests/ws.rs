@@ -4,25 +4,21 @@
 mod common;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use common::{
-    address, beside, bind_one, closed, failed, in_time, input, message, request, target, transmit,
+    address, beside, bind_one, certificate, closed, failed, in_time, input, message, request,
+    target, transmit,
 };
 use futures_util::{SinkExt, StreamExt};
-use rcgen::{CertificateParams, KeyPair};
 use signaling_core::transport::Transport;
 use signaling_core::wire;
-use signaling_net::tls::{CertificateFiles, ClientCertificates, TlsFiles};
 use signaling_net::{CloseReason, Input, Limits, ListenerConfig, SendError, Transports};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
@@ -310,35 +306,16 @@ async fn handshakes_are_bounded() {
 /// RFC 7118 with TLS below: the same certificates as for `tls`.
 #[tokio::test]
 async fn messages_go_both_ways_through_tls() {
-    let folder = tempfile::tempdir().unwrap();
-    let key = KeyPair::generate().unwrap();
-    let own = CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
-    let files =
-        CertificateFiles { chain: folder.path().join("a.pem"), key: folder.path().join("a.key") };
-    std::fs::write(&files.chain, own.pem()).unwrap();
-    std::fs::write(&files.key, key.serialize_pem()).unwrap();
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&files.chain).unwrap()).unwrap();
-    let trust = Some(files.chain.clone());
-    let clients = ClientCertificates::None;
-    let files = TlsFiles {
-        certificates: vec![files],
-        clients,
-        client_ca: None,
-        trust,
-        verify: true,
-        wildcards: false,
-    };
+    let (tls, believes) = certificate();
     let listener = ListenerConfig::new(Transport::Wss, address("127.0.0.1:0"));
-    let tls = Some(files.load().unwrap());
-    let mut transports = Transports::bind_secure(vec![listener], Limits::default(), tls).unwrap();
+    let mut transports =
+        Transports::bind_secure(vec![listener], Limits::default(), Some(tls)).unwrap();
     let bound = transports.bound()[0];
-    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let mut none = Vec::new();
     let mut phone = beside(&mut transports, &mut none, async {
         let stream = TcpStream::connect(bound).await.unwrap();
         let name = ServerName::try_from("a.test").unwrap();
-        let stream = TlsConnector::from(Arc::new(config)).connect(name, stream).await.unwrap();
+        let stream = TlsConnector::from(believes).connect(name, stream).await.unwrap();
         open(stream, &[SIP]).await.unwrap()
     })
     .await;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use crate::PATIENCE;
+use crate::{PATIENCE, nats};
 
 pub(crate) struct Engine {
     child: Child,
@@ -66,7 +66,7 @@ fn spawn(folder: &Path, port: u16) -> Child {
     );
     let mut written = std::fs::File::create(&file).expect("a file");
     written.write_all(text.as_bytes()).expect("it is written");
-    Command::new(binary())
+    Command::new(nats::server())
         .arg("-c")
         .arg(&file)
         .stdin(Stdio::null())
@@ -74,14 +74,4 @@ fn spawn(folder: &Path, port: u16) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .expect("the server runs")
-}
-
-/// Where `deploy/test --install` puts the server.
-fn binary() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = cache.or_else(home).expect("HOME is set");
-    let binary = cache.join("ringfarm-tests/nats-server");
-    assert!(binary.exists(), "{} is missing: run `deploy/test --install` once", binary.display());
-    binary
 }

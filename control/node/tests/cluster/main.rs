@@ -4,6 +4,8 @@
 mod drain;
 mod engine;
 mod member;
+#[path = "../nats/mod.rs"]
+mod nats;
 mod phone;
 
 use std::net::SocketAddr;

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 
 use crate::harness::{Process, wait_for};
 use crate::lab::{ENGINE, Segment};
+use crate::nats;
 
 /// Where clients connect.
 pub(crate) const PORT: u16 = 4222;
@@ -47,7 +48,7 @@ impl<'s> Engine<'s> {
         fs::create_dir_all(&folder)
             .and_then(|()| fs::write(&config, configuration(number, &folder)))
             .unwrap_or_else(|e| panic!("cannot write {}: {e}", config.display()));
-        let mut command: Command = self.segment.host(ENGINE[number]).command(binary());
+        let mut command: Command = self.segment.host(ENGINE[number]).command(nats::server());
         command.arg("-c").arg(&config);
         let process = Process::spawn(&format!("nats{number}"), &mut command);
         self.servers[number] = Some(process.with_evidence([folder.join("log")]));
@@ -118,14 +119,4 @@ fn configuration(number: usize, folder: &Path) -> String {
          jetstream {{ store_dir: {store:?}, max_mem: 64MB, max_file: 1GB, sync_interval: always }}\n\
          cluster {{ name: farm, listen: \"{at}:{ROUTES}\", routes: [{routes}] }}\n"
     )
-}
-
-/// Where `deploy/test --install` puts the server.
-fn binary() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = cache.or_else(home).expect("HOME is set");
-    let binary = cache.join("ringfarm-tests/nats-server");
-    assert!(binary.exists(), "{} is missing: run `deploy/test --install` once", binary.display());
-    binary
 }

@@ -22,6 +22,8 @@ mod kamailio;
 mod lab;
 mod load;
 mod member;
+#[path = "../nats/mod.rs"]
+mod nats;
 mod partition;
 mod phones;
 mod relay;

@@ -3,11 +3,17 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rcgen::{CertificateParams, KeyPair};
 use signaling_core::transport::{ConnectionId, ListenerId, Target, Transmit, Transport};
+use signaling_net::tls::{CertificateFiles, ClientCertificates, Tls, TlsFiles};
 use signaling_net::{CloseReason, Input, Limits, ListenerConfig, SendError, Transports};
+use tokio_rustls::rustls::pki_types::CertificateDer;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 /// Longer than anything here takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -135,4 +141,27 @@ pub(crate) fn request(number: usize, size: usize) -> Bytes {
          Max-Forwards: 70\r\n\
          Content-Length: {size}\r\n\r\n{body}"
     ))
+}
+
+/// A certificate of its own for `a.test`, and what a client needs to believe it.
+pub(crate) fn certificate() -> (Tls, Arc<ClientConfig>) {
+    let folder = tempfile::tempdir().unwrap();
+    let key = KeyPair::generate().unwrap();
+    let own = CertificateParams::new(vec!["a.test".to_owned()]).unwrap().self_signed(&key).unwrap();
+    let files =
+        CertificateFiles { chain: folder.path().join("a.pem"), key: folder.path().join("a.key") };
+    std::fs::write(&files.chain, own.pem()).unwrap();
+    std::fs::write(&files.key, key.serialize_pem()).unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&files.chain).unwrap()).unwrap();
+    let tls = TlsFiles {
+        trust: Some(files.chain.clone()),
+        certificates: vec![files],
+        clients: ClientCertificates::None,
+        client_ca: None,
+        verify: true,
+        wildcards: false,
+    };
+    let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    (tls.load().unwrap(), Arc::new(client))
 }

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -12,6 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Access, Coord, EngineState, Nats, NatsSetup};
+
+#[path = "../../../tests/nats/mod.rs"]
+mod nats;
 
 /// Three servers elect a leader of the bucket within this, also on a busy machine.
 pub(crate) const ELECTED_WITHIN: Duration = Duration::from_secs(40);
@@ -110,7 +113,7 @@ impl Servers {
         std::fs::write(&file, self.configuration(server)).expect("a configuration");
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
-            .arg(binary())
+            .arg(nats::server())
             .arg("-c")
             .arg(&file)
             .stdin(Stdio::piped())
@@ -214,14 +217,4 @@ fn free_ports(count: usize) -> Vec<Ports> {
     let held: Vec<_> = (0..count).map(|_| (bind(), bind())).collect();
     let port = |held: &TcpListener| held.local_addr().expect("an address").port();
     held.iter().map(|(a, b)| Ports { clients: port(a), routes: port(b) }).collect()
-}
-
-/// Where `deploy/test --install` puts the server.
-fn binary() -> PathBuf {
-    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
-    let home = || std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
-    let cache = cache.or_else(home).expect("HOME is set");
-    let binary = cache.join("ringfarm-tests/nats-server");
-    assert!(binary.exists(), "{} is missing: run `deploy/test --install` once", binary.display());
-    binary
 }
