@@ -431,7 +431,7 @@ impl Membership {
                 self.past.push_back(Past { takers, ended });
             }
         }
-        self.past.make_contiguous().sort_by(|a, b| b.ended.cmp(&a.ended));
+        self.past.make_contiguous().sort_by_key(|past| std::cmp::Reverse(past.ended));
         self.past.truncate(PAST_MAX);
     }
 

@@ -39,6 +39,9 @@ impl Answer {
     }
 }
 
+/// Where a request goes, or why nowhere.
+type Found = Result<Vec<Destination>, Answer>;
+
 /// A request after its Route header fields that name this node are taken off (RFC 3261 16.4).
 #[derive(Clone, Debug)]
 pub(super) struct Routed {
@@ -354,7 +357,7 @@ impl Proxy {
         request: &Message,
         routed: &Routed,
         let_in: Option<(Caller, Sender)>,
-    ) -> Result<(Result<Vec<Destination>, Answer>, Caller, Sender), Answer> {
+    ) -> Result<(Found, Caller, Sender), Answer> {
         if let Some(token) = &routed.token {
             let (targets, sender) = self.along_token(now, arrival, request, routed, token)?;
             self.check_session_timer(request)?;
