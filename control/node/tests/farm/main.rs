@@ -11,6 +11,7 @@ mod baresip;
 mod changes;
 mod clients;
 mod engine;
+mod floods;
 #[expect(dead_code, unused_imports, reason = "what only tests of a single node need of it")]
 #[path = "../peers/harness/mod.rs"]
 mod harness;
