@@ -9,25 +9,28 @@ use std::time::Duration;
 use bytes::Bytes;
 use control_core::mesh::{Body, Frame, Registrations, SyncStep, Welcome};
 
-use crate::harness::{CALLER, run, wait_for};
+use crate::harness::{CALLER, PROXY, run, wait_for};
 use crate::impostor::{Impostor, Papers, knock};
 use crate::lab::{FRONTENDS, Farm, Segment};
 use crate::load::{Calls, Load};
 use crate::member::{MESH, keys, state};
-use crate::phones::{Caller, SHARED};
+use crate::phones::{Caller, SIP};
 
 const SEEN: Duration = Duration::from_secs(40);
 /// Most contacts that a member keeps here.
 const CONTACTS_MAX: u32 = 2_000;
 /// Users of whom the flood tells.
 const FLOOD: u32 = 20_000;
-/// The user of whom every member knows, and whose name is as long as those of the flood.
-const USER: &str = "u00000000";
+/// Users of whom some are this member's to tell of. Their names, with a digit more, are as long as those of the
+/// flood.
+const USERS: std::ops::Range<u32> = 0..10;
+const USER: &str = "u0000000";
 /// Connections of strangers; some of them are kept open.
 const KNOCKS: usize = 1_500;
 const KEPT: usize = 50;
-/// What all of it may take: the queue and the inbox of one member, and as much again for what allocators keep.
-const GROWTH_KIB_MAX: u64 = 64 << 10;
+/// What all of it may take: a member's queue, being filled and being written (8 MiB each), its part of the inbox
+/// (16 MiB, and 32,768 events), the calls that have begun meanwhile; and as much again for what allocators keep.
+const GROWTH_KIB_MAX: u64 = 128 << 10;
 
 fn resident_kib(segment: &Segment, host: Ipv4Addr) -> u64 {
     let pids = run(Command::new("ip").args(["netns", "pids", segment.host(host).name()]));
@@ -46,12 +49,11 @@ fn copy(part: u32) -> Frame {
     Frame::RegistrationSync(SyncStep { copy: 77, part, step: SyncStep::ASK }, Body(Bytes::new()))
 }
 
-/// One user's registration as members tell it; it is written for others by putting their names into it.
+/// A user's registration as members tell each other; it is written for others by putting their names into it.
 fn registration(intruder: &mut Impostor) -> Vec<u8> {
-    intruder.say(&copy(0)).expect("it listens");
     loop {
-        let heard = intruder.hear().expect("a copy");
-        if let Frame::RegistrationSync(SyncStep { copy: 77, .. }, Body(bytes)) = heard {
+        let heard = intruder.hear().expect("what has changed");
+        if let Frame::Registrations(Registrations(Body(bytes))) = heard {
             return bytes.to_vec();
         }
     }
@@ -59,9 +61,9 @@ fn registration(intruder: &mut Impostor) -> Vec<u8> {
 
 fn of_user(registration: &[u8], user: &str) -> Vec<u8> {
     let mut bytes = registration.to_vec();
-    for at in 0..bytes.len().saturating_sub(USER.len()) {
+    for at in 0..bytes.len().saturating_sub(user.len()) {
         if bytes[at..].starts_with(USER.as_bytes()) {
-            bytes[at..at + USER.len()].copy_from_slice(user.as_bytes());
+            bytes[at..at + user.len()].copy_from_slice(user.as_bytes());
         }
     }
     bytes
@@ -85,9 +87,16 @@ fn floods_of_strangers_and_of_one_member_cost_no_call() {
             other => Err(std::io::Error::other(format!("{other:?}"))),
         }
     };
+    let mut intruder = enter().expect("a connection");
     let mut phone = Caller::new(&segment, CALLER);
-    let contact = SocketAddr::new(CALLER.into(), 9);
-    assert_eq!(phone.register(SHARED, USER, contact), Some(200));
+    let at = SocketAddr::new(target.into(), SIP);
+    for number in USERS {
+        let contact = SocketAddr::new(CALLER.into(), 9);
+        assert_eq!(phone.register(at, &format!("{USER}{number}"), contact), Some(200));
+    }
+    let one = registration(&mut intruder);
+    assert!(one.windows(USER.len()).any(|text| text == USER.as_bytes()), "it tells of the user");
+    drop(intruder);
     let mut load = Load::start(&segment, Calls::new(60, 10));
     // Its users are registered before there is no room for others.
     load.wait_up(1);
@@ -95,7 +104,7 @@ fn floods_of_strangers_and_of_one_member_cost_no_call() {
     // Strangers: connections, garbage, beginnings of handshakes, and longest lengths.
     let mut kept = Vec::new();
     for number in 0..KNOCKS {
-        let Ok(mut stranger) = knock(&segment, target) else { continue };
+        let Ok(mut stranger) = knock(&segment, PROXY, target) else { continue };
         let words = [&[0xff; 2048][..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", b""][number % 3];
         // It may have been turned away.
         let _ = stranger.write_all(words);
@@ -103,11 +112,9 @@ fn floods_of_strangers_and_of_one_member_cost_no_call() {
             kept.push(stranger);
         }
     }
+    let mut intruder = enter().expect("a connection beside the strangers'");
     // A member that tells of far more users than there may be.
-    let mut intruder = enter().expect("a connection");
-    let one = registration(&mut intruder);
-    assert!(one.windows(USER.len()).any(|text| text == USER.as_bytes()), "it tells of the user");
-    for first in (1..=FLOOD).step_by(100) {
+    for first in (USERS.end..FLOOD).step_by(100) {
         let users = (first..first + 100).map(|number| of_user(&one, &format!("u{number:08}")));
         let bytes: Vec<u8> = users.flatten().collect();
         let frame = Frame::Registrations(Registrations(Body(bytes.into())));

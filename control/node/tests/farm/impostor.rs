@@ -20,7 +20,7 @@ use rustls::{
 };
 
 use crate::harness::{PROXY, node, run};
-use crate::lab::Segment;
+use crate::lab::{FRONTENDS, Segment};
 use crate::member::MESH;
 
 /// Longer than a member waits for a connection to be ready.
@@ -95,9 +95,9 @@ pub(crate) struct Impostor {
     buffer: BytesMut,
 }
 
-/// A connection without TLS, from a host that is no member's.
-pub(crate) fn knock(segment: &Segment, member: Ipv4Addr) -> Result<TcpStream> {
-    segment.host(PROXY).enter(|| {
+/// A connection without TLS.
+pub(crate) fn knock(segment: &Segment, from: Ipv4Addr, member: Ipv4Addr) -> Result<TcpStream> {
+    segment.host(from).enter(|| {
         let stream = TcpStream::connect_timeout(&(member, MESH).into(), ANSWER)?;
         stream.set_read_timeout(Some(ANSWER))?;
         stream.set_write_timeout(Some(ANSWER))?;
@@ -106,7 +106,7 @@ pub(crate) fn knock(segment: &Segment, member: Ipv4Addr) -> Result<TcpStream> {
 }
 
 impl Impostor {
-    /// Connects; believes who `ca` vouches for, and shows `papers`, if there are some.
+    /// Connects, from a host where no member runs; believes who `ca` vouches for, and shows `papers`, if there are some.
     pub(crate) fn connect(
         segment: &Segment,
         member: Ipv4Addr,
@@ -130,7 +130,7 @@ impl Impostor {
         config.alpn_protocols = vec![b"ringfarm-mesh".to_vec()];
         let name = ServerName::try_from("member.ringfarm").map_err(Error::other)?;
         let mut tls = ClientConnection::new(Arc::new(config), name).map_err(Error::other)?;
-        let mut stream = knock(segment, member)?;
+        let mut stream = knock(segment, FRONTENDS[2], member)?;
         while tls.is_handshaking() {
             tls.complete_io(&mut stream)?;
         }

