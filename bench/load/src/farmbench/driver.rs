@@ -117,7 +117,8 @@ impl Driver {
                 if self.stop.is_set() {
                     return;
                 }
-                let load = self.plan.load.clone();
+                let per_second = self.plan.load.per_second * system.share();
+                let load = Workload { per_second, ..self.plan.load.clone() };
                 let outcome = self.cell(round, system, &load, self.plan.timing);
                 let row = self.report.systems.entry(system).or_default();
                 row.take(round, outcome.with_context(|| format!("round {round}")), &self.stop);
@@ -157,7 +158,8 @@ impl Driver {
     fn capacities(&mut self) {
         let mut found: BTreeMap<System, Vec<f64>> = BTreeMap::new();
         for round in 1..=self.plan.rounds.min(SEARCH_ROUNDS_MAX) {
-            for system in self.plan.systems.clone() {
+            let whole = |system: &System| system.share() >= 1.0;
+            for system in self.plan.systems.clone().into_iter().filter(whole) {
                 let (rate, limit) = self.search(round, system);
                 let of_system = self.report.capacity.entry(system).or_default();
                 of_system.limits.extend(limit.map(|limit| format!("round {round}: {limit}")));

@@ -18,6 +18,8 @@ pub const FARM_REPORT_VERSION: u32 = 1;
 pub enum System {
     /// A node that is a member of no cluster.
     Single,
+    /// The same with a third of the calls: as many as each of three members is given.
+    SingleThird,
     /// A farm of one member.
     #[value(name = "members1")]
     #[serde(rename = "members1")]
@@ -38,6 +40,7 @@ impl System {
     pub const fn name(self) -> &'static str {
         match self {
             System::Single => "single",
+            System::SingleThird => "single-third",
             System::Members1 => "members1",
             System::Members2 => "members2",
             System::Members3 => "members3",
@@ -48,10 +51,19 @@ impl System {
     #[must_use]
     pub const fn members(self) -> usize {
         match self {
-            System::Single => 0,
+            System::Single | System::SingleThird => 0,
             System::Members1 => 1,
             System::Members2 => 2,
             System::Members3 => 3,
+        }
+    }
+
+    /// The part of the calls that it is given where costs are compared.
+    #[must_use]
+    pub const fn share(self) -> f64 {
+        match self {
+            System::SingleThird => 1.0 / 3.0,
+            System::Single | System::Members1 | System::Members2 | System::Members3 => 1.0,
         }
     }
 }
@@ -62,7 +74,12 @@ pub struct Ratios {
     /// Processor time of a call through three members, two thirds of whose datagrams reach the wrong one,
     /// to that through a single node.
     pub cpu_per_call_vs_single: Option<f64>,
-    /// The same for each farm.
+    /// The same to that through a single node that has as many calls as each of the members: what the way
+    /// from member to member costs, without what a node saves by the calls that it has to itself.
+    pub cpu_per_call_vs_single_third: Option<f64>,
+    /// The same of the time that the kernel charged to the processes.
+    pub processes_vs_single_third: Option<f64>,
+    /// The first for each farm.
     pub by_system: BTreeMap<String, f64>,
     /// The same of the time that the kernel charged to the processes.
     pub processes_by_system: BTreeMap<String, f64>,
@@ -169,6 +186,17 @@ impl FarmReport {
             added.insert(name, difference(row, single));
         }
         ratios.cpu_per_call_vs_single = ratios.by_system.get(System::Members3.name()).copied();
+        let both = (self.systems.get(&System::Members3), self.systems.get(&System::SingleThird));
+        if let (Some(farm), Some(third)) = both {
+            if let Some(range) = cost(farm, third) {
+                ratios.cpu_per_call_vs_single_third = Some(range.median);
+                ratios.ranges.insert("cpu_per_call_vs_single_third.members3".to_owned(), range);
+            }
+            if let Some(range) = process_cost(farm, third) {
+                ratios.processes_vs_single_third = Some(range.median);
+                ratios.ranges.insert("processes_vs_single_third.members3".to_owned(), range);
+            }
+        }
         self.ratios = ratios;
         self.latency_added_us = added;
     }
@@ -244,6 +272,7 @@ mod tests {
             misjudged: 0,
             systems: BTreeMap::from([
                 (System::Single, row(&[(100.0, 50.0), (200.0, 60.0)])),
+                (System::SingleThird, row(&[(280.0, 40.0), (400.0, 40.0)])),
                 (System::Members3, row(&[(140.0, 80.0), (280.0, 90.0)])),
             ]),
             capacity: BTreeMap::new(),
@@ -257,6 +286,8 @@ mod tests {
         let json = serde_json::to_value(&report).unwrap();
         let ratio = json["ratios"]["cpu_per_call_vs_single"].as_f64().unwrap();
         assert!((ratio - 1.4).abs() < 1e-9, "{ratio}");
+        let third = json["ratios"]["cpu_per_call_vs_single_third"].as_f64().unwrap();
+        assert!((third - 0.6).abs() < 1e-9, "of 0.5 and 0.7: {third}");
         let added = &json["latency_added_us"]["members3"]["bye_200"];
         assert_eq!(
             (&added["p50"]["median"], &added["p99"]["median"]),
