@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ pub(crate) struct Streams {
     dialling: Dialling,
     slots: Vec<Slot>,
     /// Where the threads that open connections tell what came of it.
-    tells: Sender<Opened>,
+    tells: SyncSender<Opened>,
     opened: Receiver<Opened>,
     news: Vec<News>,
     scratch: Box<[u8; READ_BYTES]>,
@@ -105,7 +105,8 @@ impl Streams {
         };
         let slots = (0..count).map(slot).collect::<Result<_>>()?;
         let scratch = Box::new([0; READ_BYTES]);
-        let (tells, opened) = channel();
+        // One of each connection waits at most.
+        let (tells, opened) = sync_channel(count as usize);
         Ok(Streams { dialling, slots, tells, opened, news: Vec::new(), scratch })
     }
 

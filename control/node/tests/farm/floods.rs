@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use control_core::mesh::{Body, Frame, Registrations, SyncStep, Welcome};
+use control_core::mesh::{Body, Frame, Registrations, SyncStep};
 
 use crate::harness::{CALLER, PROXY, run, wait_for};
 use crate::impostor::{Impostor, Papers, knock};
@@ -82,10 +82,11 @@ fn floods_of_strangers_and_of_one_member_cost_no_call() {
     let enter = || {
         let hello = papers.hello(&papers.name, 9);
         let mut intruder = Impostor::enter(&segment, target, &papers, hello)?;
-        match intruder.hear()? {
-            Frame::Welcome(Welcome { .. }) => Ok(intruder),
-            other => Err(std::io::Error::other(format!("{other:?}"))),
+        let heard = intruder.hear()?;
+        if !matches!(heard, Frame::Welcome(_)) {
+            return Err(std::io::Error::other(format!("{heard:?}")));
         }
+        Ok(intruder)
     };
     let mut intruder = enter().expect("a connection");
     let mut phone = Caller::new(&segment, CALLER);

@@ -66,6 +66,8 @@ impl Papers {
             call_legs: PlacementSetting::Auto,
             signals: PlacementSetting::Auto,
             draining: false,
+            joining: false,
+            continues: Vec::new(),
             capacity: Capacity::USUAL,
             media_ports: PortRange::new(20_000, 29_999).expect("ports"),
             wan_ip: AddressPair::default(),
