@@ -34,6 +34,9 @@ use crate::scenario::DOMAIN;
 pub(crate) const SHARED: SocketAddr =
     SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)), 5060);
 
+/// How long one that has just become a member waits for the others before it listens, as a node does.
+const CONNECTED_WITHIN: Duration = Duration::from_millis(1_500);
+
 /// Calls that everybody has forgotten end by themselves after this.
 const CALL_LIFETIME: Duration = Duration::from_secs(300);
 
@@ -105,6 +108,8 @@ pub(super) struct Process {
     /// Those that take what is new, as it sees it.
     pub(super) takers: Vec<Identity>,
     pub(super) is_minority: bool,
+    /// When it has first taken part.
+    pub(super) part_since: Option<Instant>,
     /// Since when it takes nothing new, by what it knows: it drains, or sees too few.
     pub(super) closed: Option<Instant>,
 }
@@ -284,6 +289,7 @@ impl Process {
             draining: None,
             takers: Vec::new(),
             is_minority: false,
+            part_since: None,
             closed: None,
         }
     }
@@ -291,6 +297,20 @@ impl Process {
     /// Whether it takes part: a view that it goes by holds it.
     pub(super) fn takes_part(&self) -> bool {
         self.own.is_some() && matches!(self.membership.standing(), Standing::Part(_))
+    }
+
+    /// Whether it takes part and listens: it sees the others, or has waited for them.
+    pub(super) fn listens(&self, now: Instant) -> bool {
+        let Some(since) = self.part_since.filter(|_| self.takes_part()) else { return false };
+        let is_seen = |member: &control_core::cluster::Member| {
+            let id = MemberId::new(member.id.get());
+            let is_own = self.own.map(|own| own.member) == id;
+            let peer = id.and_then(|id| self.peers.get(&id));
+            let peer = peer.filter(|peer| peer.incarnation.0 == member.incarnation.0);
+            is_own || peer.is_some_and(|peer| peer.state == PeerState::Up)
+        };
+        let sees_all = || self.view.iter().flat_map(|view| &view.members).all(is_seen);
+        now >= since + CONNECTED_WITHIN || sees_all()
     }
 
     /// What the proxy core is to know of the members.

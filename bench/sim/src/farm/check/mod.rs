@@ -14,7 +14,7 @@
 mod rules;
 mod times;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -107,6 +107,9 @@ pub(super) enum End {
 /// What a branch of those begins with that use a token of a life that is over.
 pub(super) const DEAD: &str = "z9hG4bKd";
 
+/// By then everybody knows that a process is no more: its host may have vanished with it.
+const FORGOTTEN: Duration = Duration::from_secs(3);
+
 /// Who sends something.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Said {
@@ -175,6 +178,8 @@ pub(super) struct Ledger {
     /// Which process lives which life, and when processes ended.
     lives: HashMap<Identity, u64>,
     over: HashMap<u64, Instant>,
+    /// Requests that have to get 481 and have not got it yet: what they are, by their branch.
+    to_refuse: BTreeMap<String, String>,
     /// When phones had no connection, or had not registered by it yet.
     away: HashMap<usize, Times>,
     /// When the member of their connection was taken for dead.
@@ -199,6 +204,7 @@ impl Ledger {
             deaths: HashMap::new(),
             lives: HashMap::new(),
             over: HashMap::new(),
+            to_refuse: BTreeMap::new(),
             away: HashMap::new(),
             halted: HashMap::new(),
             counts: Counts::default(),
@@ -234,6 +240,11 @@ impl Ledger {
 
     pub(super) fn ends_process(&mut self, now: Instant, process: u64) {
         self.over.insert(process, now);
+    }
+
+    /// B5: a request of this branch has to get 481.
+    pub(super) fn must_refuse(&mut self, branch: &str, what: String) {
+        self.to_refuse.insert(branch.to_owned(), what);
     }
 
     /// A phone begins a transaction.
@@ -360,6 +371,9 @@ impl Ledger {
             let what = format!("{} to {call_id} by {who:?}", text.start);
             self.wrong(now, "the token of a life that is over leads nowhere", what);
         }
+        if text.status() == Some(481) {
+            self.to_refuse.remove(*branch);
+        }
         if text.status().is_none() {
             self.note_tokens(now, who, &text, call_id);
             if branches.len() < 2 {
@@ -443,6 +457,11 @@ impl Ledger {
         if !is_right || to == from {
             let what = format!("{from:?} to {to:?} {errand:?}, which came by {cause:?}");
             self.wrong(now, "what was relayed is not relayed again", what);
+        }
+        let ended = self.lives.get(&to).and_then(|process| self.over.get(process));
+        if errand.why == Why::Pinned && ended.is_some_and(|ended| *ended + FORGOTTEN < now) {
+            let what = format!("{from:?} to {to:?}");
+            self.wrong(now, "who has been gone for 3 s is given nothing", what);
         }
         if errand.why == Why::Pinned
             && let Some(text) = Text::read(bytes)

@@ -25,6 +25,9 @@ impl Ledger {
     }
 
     pub(in crate::farm) fn finish(&mut self, now: Instant) {
+        for what in std::mem::take(&mut self.to_refuse).into_values() {
+            self.wrong(now, "the token of a life that is over for long is answered 481", what);
+        }
         let mut keys: Vec<_> = self.txs.keys().cloned().collect();
         keys.sort();
         let txs = std::mem::take(&mut self.txs);

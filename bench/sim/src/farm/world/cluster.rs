@@ -165,6 +165,8 @@ impl World<'_> {
                 }
                 if let Some(process) = self.slots[slot].process.as_mut() {
                     process.view = Some(view);
+                    let takes_part = process.takes_part();
+                    process.part_since = process.part_since.or(takes_part.then_some(now));
                 }
                 self.refresh(slot);
                 self.serve_streams(slot);
@@ -173,6 +175,7 @@ impl World<'_> {
             // Whoever runs it starts it again.
             Output::Refused(_) => {
                 self.stop(slot);
+                self.look_all(slot, PeerState::Refused, 0, 50);
                 let at = self.now() + Duration::from_secs(2);
                 self.clock.at(at, Event::Start(slot));
             }
@@ -196,9 +199,12 @@ impl World<'_> {
         self.refresh(slot);
         self.look_all(slot, PeerState::Up, 20, 300);
         for target in 0..self.slots.len() {
-            let is_there = self.slots[target].process.as_ref().is_some_and(|p| p.own.is_some());
-            if target != slot && is_there {
-                self.look(slot, target, PeerState::Up, 20, 300);
+            let there = self.slots[target].process.as_ref().map(|process| process.own);
+            match there {
+                _ if target == slot => {}
+                Some(Some(_)) => self.look(slot, target, PeerState::Up, 20, 300),
+                Some(None) => {}
+                None => self.look(slot, target, PeerState::Refused, 0, 50),
             }
         }
     }
@@ -321,6 +327,8 @@ impl World<'_> {
             let member = view.members.iter().find(|member| member.name.as_str() == name)?;
             sip_identity(member.incarnate())
         };
+        // Who has gone meanwhile, or can be reached no more, is not there.
+        let state = if state == PeerState::Up && own.is_none() { PeerState::Down } else { state };
         let (identity, seen) = match state {
             PeerState::Up => (own, sip::PeerState::Up),
             PeerState::Suspect => (known(process), sip::PeerState::Suspect),

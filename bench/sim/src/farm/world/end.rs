@@ -23,6 +23,7 @@ impl World<'_> {
             self.ledger.wrong(now, rule, what);
         }
         self.is_frozen = true;
+        self.replay_dead();
     }
 
     fn disagreement(&mut self) -> Option<String> {

@@ -35,7 +35,29 @@ impl World<'_> {
         self.ledger.counts.forged += 1;
     }
 
+    /// B5: every member gets a token of a life that is over, once all of them know that it is.
+    pub(super) fn replay_dead(&mut self) {
+        let now = self.now();
+        for slot in 0..self.slots.len() {
+            if self.slots[slot].process.is_none() {
+                continue;
+            }
+            let draw = self.rng.random_range(0..1_000);
+            let Some((token, call_id)) = self.ledger.a_dead_token(now, draw) else { return };
+            self.meet("a token of a life that is over for long");
+            let branch = format!("d{draw}x{slot}");
+            self.ledger.must_refuse(&format!("z9hG4bK{branch}"), format!("m{slot}: {token}"));
+            self.bye_to(slot, &branch, &token, &call_id);
+        }
+    }
+
     fn bye(&mut self, branch: &str, token: &str, call_id: &str) {
+        if let Some(slot) = self.spread() {
+            self.bye_to(slot, branch, token, call_id);
+        }
+    }
+
+    fn bye_to(&mut self, slot: usize, branch: &str, token: &str, call_id: &str) {
         let from = phone::address(0);
         let bytes = Bytes::from(format!(
             "BYE sip:u1@{} SIP/2.0\r\nVia: SIP/2.0/UDP {from};branch=z9hG4bK{branch}\r\n\
@@ -44,8 +66,6 @@ impl World<'_> {
              Call-ID: {call_id}\r\nCSeq: 7 BYE\r\nContent-Length: 0\r\n\r\n",
             phone::address(1),
         ));
-        if let Some(slot) = self.spread() {
-            self.clock.at(self.now(), Event::ToMember { slot, phone: 0, bytes });
-        }
+        self.clock.at(self.now(), Event::ToMember { slot, phone: 0, bytes });
     }
 }

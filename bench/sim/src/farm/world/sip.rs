@@ -8,7 +8,7 @@ use signaling_core::farm::{Identity, Why};
 use signaling_core::proxy::farm::FarmOutput;
 use signaling_core::proxy::output::Output;
 use signaling_core::resolve::ResolveError;
-use signaling_core::transport::{Target, Transmit};
+use signaling_core::transport::{Arrival, Target, Transmit};
 
 use super::{Cause, Event, Frame, HASH_BASE, LOSSES_IN_A_ROW_MAX, World, hash};
 use crate::farm::phone::{self, Cx, Phone};
@@ -97,7 +97,7 @@ impl World<'_> {
             match &slot.process {
                 Some(process) => {
                     let drains = process.draining.is_some_and(|since| now > since + UNHEALTHY);
-                    process.takes_part() && !drains || now < slot.gone_until
+                    process.listens(now) && !drains || now < slot.gone_until
                 }
                 None => now < slot.gone_until,
             }
@@ -109,7 +109,7 @@ impl World<'_> {
     pub(super) fn datagram(&mut self, slot: usize, phone: usize, bytes: Bytes) {
         let now = self.now();
         // Outside of the cluster nothing is taken.
-        let process = self.slots[slot].process.as_mut().filter(|process| process.takes_part());
+        let process = self.slots[slot].process.as_mut().filter(|process| process.listens(now));
         let Some(process) = process else { return self.ledger.loses(&bytes) };
         process.handle_message(now, phone::address(phone), None, bytes);
         self.settle(slot, Cause::Own);
@@ -121,12 +121,17 @@ impl World<'_> {
             return;
         }
         let name = self.slots[from].name.clone();
-        let Some(process) = self.process(slot, life) else { return };
+        let Some(process) = self.process(slot, life) else {
+            if let Frame::Relay { arrival, bytes, .. } = frame {
+                self.loses_relayed(&arrival, &bytes);
+            }
+            return;
+        };
         let local = process.skew.local(now);
         match frame {
             Frame::Relay { from, errand, arrival, bytes } => {
                 if process.own.is_none() {
-                    return;
+                    return self.loses_relayed(&arrival, &bytes);
                 }
                 process.proxy.handle_relayed(local, from, errand, arrival, bytes);
                 self.settle(slot, Cause::Errand(from, errand));
@@ -249,11 +254,8 @@ impl World<'_> {
                 self.ledger.relays(self.clock.now(), own, to, given, &relay.bytes);
                 self.meet(errand_name(relay.errand.why));
                 let Some(at) = self.living(relay.to) else {
-                    // What came over a connection came once; that the host is gone is not known yet.
-                    return match relay.arrival.connection {
-                        Some(_) => self.ledger.loses_for_good(&relay.bytes),
-                        None => self.ledger.loses(&relay.bytes),
-                    };
+                    // That the host is gone is not known yet.
+                    return self.loses_relayed(&relay.arrival, &relay.bytes);
                 };
                 let connection = relay.arrival.connection;
                 let is_bad = self.rng.random_bool(self.plan.mesh_loss);
@@ -287,6 +289,14 @@ impl World<'_> {
                     self.mesh(slot, at, Frame::Registrations { bytes, is_copy: false });
                 }
             }
+        }
+    }
+
+    /// A member dies while a message is on its way to it. What came over a connection came once.
+    fn loses_relayed(&mut self, arrival: &Arrival, bytes: &[u8]) {
+        match arrival.connection {
+            Some(_) => self.ledger.loses_for_good(bytes),
+            None => self.ledger.loses(bytes),
         }
     }
 

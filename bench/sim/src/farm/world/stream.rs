@@ -42,7 +42,7 @@ impl World<'_> {
         }
         let slot = self.spread();
         let process = slot.and_then(|slot| self.slots[slot].process.as_ref());
-        let process = process.filter(|process| process.takes_part());
+        let process = process.filter(|process| process.listens(now));
         let there = process.and_then(|process| Some((process.life, process.own?)));
         let (Some(slot), Some((life, own))) = (slot, there) else {
             let at = now + Duration::from_millis(500);
