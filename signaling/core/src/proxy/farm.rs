@@ -1,5 +1,6 @@
 //! This node as a member of a farm: whose a message is, and what members send each other.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::farm::{
 use crate::registrar::Replica;
 use crate::transaction::Transactions;
 use crate::transaction::arrival::reply_target;
-use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit};
+use crate::transport::{Arrival, ConnectionId, ListenerId, Target, Transmit, Transport};
 use crate::wire::{HeaderName, Message, ResponseBuilder, Uri};
 
 /// What a member of a farm wants done besides.
@@ -330,7 +331,9 @@ impl Proxy {
     /// The way that another member has to a peer, as one of this node's. What is on a connection stays so.
     pub(super) fn adopt(&mut self, target: Target) -> Target {
         if target.connection.is_some_and(|connection| self.is_own_connection(connection)) {
-            return target;
+            // Others number listeners in their own way, and may have none where this one came to.
+            let listener = self.listener_like(target.transport, target.local);
+            return Target { listener: listener.unwrap_or(target.listener), ..target };
         }
         // What came by way of a farm member goes back by way of it.
         if self.relays() && target.connection.is_none() {
@@ -347,6 +350,16 @@ impl Proxy {
                 .map_or((NO_LISTENER, target.local), |own| (own.listener, own.local)),
         };
         Target { listener, local, ..target }
+    }
+
+    /// The listener at that address, or one of its kind: any of them knows every connection of its transport.
+    fn listener_like(&self, transport: Transport, local: SocketAddr) -> Option<ListenerId> {
+        let at = self.addresses.listener_at(&self.config, transport, local);
+        at.or_else(|| {
+            let mut listeners = self.config.listeners.iter();
+            let place = listeners.position(|listener| listener.transport == transport)?;
+            u16::try_from(place).ok().map(ListenerId)
+        })
     }
 
     /// The way that a flow token of another member names; `None` if it leads nowhere any more.

@@ -6,6 +6,7 @@ use super::super::calls::{ALICE, BOB, invite};
 use super::super::harness::{register, sdp};
 use super::Farm;
 use crate::farm::Mode;
+use crate::transport::ListenerId;
 use crate::wire::Message;
 
 /// S32 as far as frontends share what they know: all of them look up what one was told.
@@ -90,6 +91,30 @@ fn where_a_phone_has_come_to_is_told_on_by_members_that_have_no_such_address() {
     let texts: Vec<String> = texts.collect();
     let sent = texts.iter().find(|text| text.starts_with("INVITE ")).expect("Bob is called");
     assert!(sent.contains("Record-Route: <sip:198.51.100.44:5060;"), "{sent}");
+}
+
+/// S31: a phone's connection may be known by what a member tells that has no such listener. The member whose
+/// connection it is writes to it all the same.
+#[test]
+fn a_member_writes_to_its_own_connection_that_another_one_tells_of() {
+    let mut farm = Farm::new(1, 5);
+    farm.tcp_at(0, BOB, &register("bob", "10.0.0.9:5060", "1").replace("/UDP", "/TCP"));
+    farm.taken();
+    let now = farm.members[0].now;
+    let told = farm.members[0].proxy.registrations_chunk(now, None).bytes.to_vec();
+    let own = [192, 0, 2, 1];
+    let at = told.windows(4).position(|bytes| bytes == own).unwrap();
+    let mut others = Farm::new(2, 1);
+    let foreign = [&told[..at], &[198, 51, 100, 44], &told[at + 4..]].concat();
+    others.members[1].proxy.handle_replicated(now, &foreign);
+    let on = others.members[1].proxy.registrations_chunk(now, None).bytes;
+    let mut back = Farm::new(1, 1);
+    back.members[0].proxy.handle_replicated(now, &on);
+    back.udp_at(0, ALICE, &invite("bob", &sdp("198.51.100.10", 4000)));
+    let taken = back.taken();
+    let sent = taken.iter().find(|(_, sent)| sent.bytes.starts_with(b"INVITE "));
+    let (_, sent) = sent.expect("Bob is called");
+    assert_eq!(sent.target.listener, ListenerId(1), "the one of TCP: {:?}", sent.target);
 }
 
 /// The connections of a member that has died lead nowhere; who listens where he says is called there.
