@@ -6,6 +6,7 @@ mod engine;
 mod member;
 #[path = "../nats/mod.rs"]
 mod nats;
+mod pause;
 mod phone;
 
 use std::net::SocketAddr;

@@ -204,13 +204,27 @@ impl Member {
 
     /// What `/readyz` answers.
     pub(crate) fn ready(&self) -> u16 {
-        let mut stream = TcpStream::connect(self.metrics).expect("its metrics listen");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
-        stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").expect("it is written");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("an answer");
+        let text = self.get("/readyz");
         let code = text.split(' ').nth(1).and_then(|code| code.parse().ok());
         code.unwrap_or_else(|| panic!("no status: {text}"))
+    }
+
+    /// How many calls it has, as `/metrics` says.
+    pub(crate) fn calls(&self) -> u64 {
+        let text = self.get("/metrics");
+        let line = text.lines().find_map(|line| line.strip_prefix("ringfarm_sip_calls "));
+        let number = line.and_then(|number| number.trim().parse().ok());
+        number.unwrap_or_else(|| panic!("no calls: {text}"))
+    }
+
+    fn get(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect(self.metrics).expect("its metrics listen");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it is written");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("an answer");
+        text
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -311,31 +311,43 @@ impl Phone {
         call: &mut Call,
         peer: &mut Phone,
     ) -> u16 {
+        self.ask_within(members, call, "BYE", peer)
+    }
+
+    /// A request within a call, which `peer` answers by 200 if it reaches it; the status.
+    pub(crate) fn ask_within(
+        &mut self,
+        members: &[SocketAddr],
+        call: &mut Call,
+        asked: &str,
+        peer: &mut Phone,
+    ) -> u16 {
         call.sequence += 1;
-        let bye = self.within(call, "BYE", call.sequence);
+        let request = self.within(call, asked, call.sequence);
+        let sequence = format!("{} {asked}", call.sequence);
         let begun = Instant::now();
         let mut again = begun;
         while begun.elapsed() < ANSWERED_WITHIN {
             if Instant::now() >= again {
-                self.send(members, &bye);
+                self.send(members, &request);
                 again = Instant::now() + AGAIN_AFTER;
             }
             if let Some(message) = peer.receive()
                 && header(&message, "Call-ID") == call.id
-                && method(&message) == "BYE"
+                && method(&message) == asked
             {
                 let ok = peer.ok(&message, false);
                 peer.send(members, &ok);
             }
             if let Some(answer) = self.receive()
                 && header(&answer, "Call-ID") == call.id
-                && header(&answer, "CSeq").ends_with("BYE")
+                && header(&answer, "CSeq") == sequence
                 && status(&answer) >= 200
             {
                 return status(&answer);
             }
         }
-        panic!("not answered:\n{bye}");
+        panic!("not answered:\n{request}");
     }
 }
 
