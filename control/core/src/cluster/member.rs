@@ -205,6 +205,9 @@ pub struct MemberRecord {
     /// Members of its view whose hosts refuse its connections: no process of theirs is there.
     #[serde(default)]
     pub refused_by: Vec<Incarnate>,
+    /// The newest key of tokens that it reads ([`super::TokenKeys::newest`]).
+    #[serde(default)]
+    pub token_key: u32,
     /// Who it is and what it says of itself.
     pub member: Member,
 }

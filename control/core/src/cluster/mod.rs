@@ -16,6 +16,7 @@ pub mod membership;
 mod ranges;
 mod role;
 mod settings;
+mod token_keys;
 mod view;
 
 pub use controller::{ControllerLease, Holder};
@@ -33,4 +34,5 @@ pub use role::{Farm, FarmSetting, Placement, PlacementSetting, Role, Surrounding
 pub use settings::{
     AUDIT_MAX, Audit, Change, LocalSettings, Scope, SettingKey, SettingsDocument, VALUE_BYTES_MAX,
 };
+pub use token_keys::{Salt, TokenKeys, TokenSalt};
 pub use view::{MEMBERS_MAX, View};

@@ -14,6 +14,7 @@ use super::document::{Document, documents};
 use super::ids::{MemberName, UnixMillis, UnixSeconds};
 use super::member::{Capacity, Member, Profile, SipAddress, Versions};
 use super::role::{FarmSetting, PlacementSetting, Role};
+use super::token_keys::TokenKeys;
 use crate::settings::problem::Wrong;
 use crate::settings::read::{Text, quoted};
 use crate::settings::values::not_unicast;
@@ -64,6 +65,8 @@ pub enum SettingKey {
     WanIp,
     /// `member.barred`.
     Barred,
+    /// `cluster.token_keys` (B1).
+    TokenKeys,
 }
 
 /// Of which documents a setting may be part.
@@ -76,7 +79,7 @@ enum Where {
 
 impl SettingKey {
     /// Every one.
-    pub const ALL: [SettingKey; 9] = [
+    pub const ALL: [SettingKey; 10] = [
         SettingKey::ClusterWanIp,
         SettingKey::Role,
         SettingKey::Farm,
@@ -86,6 +89,7 @@ impl SettingKey {
         SettingKey::MediaPorts,
         SettingKey::WanIp,
         SettingKey::Barred,
+        SettingKey::TokenKeys,
     ];
 
     /// As commands and documents write it.
@@ -101,6 +105,7 @@ impl SettingKey {
             SettingKey::MediaPorts => "member.media_ports",
             SettingKey::WanIp => "member.wan_ip",
             SettingKey::Barred => "member.barred",
+            SettingKey::TokenKeys => "cluster.token_keys",
         }
     }
 
@@ -127,6 +132,10 @@ impl SettingKey {
                 "no member speaks with who shows a certificate of this one that was issued until then, in \
                  seconds since 1970 (`ringfarm cluster remove NAME`)"
             }
+            SettingKey::TokenKeys => {
+                "what the tokens in SIP messages are made with, by number; changed by \
+                 `ringfarm cluster rotate-key` alone"
+            }
         }
     }
 
@@ -141,7 +150,8 @@ impl SettingKey {
             | SettingKey::CallLegs
             | SettingKey::Signals
             | SettingKey::Capacity
-            | SettingKey::Barred => Effect::Live,
+            | SettingKey::Barred
+            | SettingKey::TokenKeys => Effect::Live,
         }
     }
 
@@ -157,7 +167,7 @@ impl SettingKey {
 
     const fn place(self) -> Where {
         match self {
-            SettingKey::ClusterWanIp => Where::Cluster,
+            SettingKey::ClusterWanIp | SettingKey::TokenKeys => Where::Cluster,
             SettingKey::Role | SettingKey::MediaPorts | SettingKey::WanIp | SettingKey::Barred => {
                 Where::Member
             }
@@ -202,6 +212,7 @@ impl SettingKey {
             SettingKey::Capacity => parse_capacity(value).map(drop),
             SettingKey::MediaPorts => <PortRange as Text>::parse(value).map(drop),
             SettingKey::Barred => parse_time(value).map(drop),
+            SettingKey::TokenKeys => parse_keys(value).map(drop),
         }
     }
 }
@@ -244,6 +255,12 @@ fn parse_time(text: &str) -> Result<UnixSeconds, Wrong> {
     text.parse().map(UnixSeconds).map_err(|_| {
         let what = format!("{} is not a time", quoted(text));
         Wrong::new(what, "write seconds since 1970, or use `ringfarm cluster remove NAME`")
+    })
+}
+
+fn parse_keys(text: &str) -> Result<TokenKeys, Wrong> {
+    text.parse().map_err(|()| {
+        Wrong::new("these are no keys of tokens", "use `ringfarm cluster rotate-key`")
     })
 }
 
@@ -340,9 +357,40 @@ impl SettingsDocument {
         if self.audit.len() >= AUDIT_MAX {
             self.audit.drain(..=self.audit.len() - AUDIT_MAX);
         }
-        let (by, new) = (change.by.clone(), change.value.clone());
+        // Salts are for the members, not for whoever reads who has changed what.
+        let is_secret = change.key == SettingKey::TokenKeys;
+        let shown = |value: Option<String>| match value {
+            Some(text) if is_secret => text.parse().ok().map(|keys: TokenKeys| keys.shown()),
+            value => value,
+        };
+        let (by, old, new) = (change.by.clone(), shown(old), shown(change.value.clone()));
         self.audit.push_back(Audit { at: change.at, by, key: name, old, new });
         true
+    }
+
+    /// What the farm's tokens are made and read with.
+    #[must_use]
+    pub fn token_keys(&self) -> TokenKeys {
+        self.read(SettingKey::TokenKeys, parse_keys).unwrap_or_default()
+    }
+
+    /// Whether the change may be made to what stands here.
+    ///
+    /// # Errors
+    /// In words: keys of tokens are changed step by step.
+    pub(crate) fn allows(&self, change: &Change) -> Result<(), String> {
+        if change.key != SettingKey::TokenKeys {
+            return Ok(());
+        }
+        let next = change.value.as_deref().and_then(|text| text.parse::<TokenKeys>().ok());
+        if next.is_some_and(|next| next.follow(&self.token_keys())) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} is {} by now, and this is not the next step; use `ringfarm cluster rotate-key`",
+            change.key,
+            self.token_keys().shown()
+        ))
     }
 
     /// Certificates of this member that were issued until then are no good any more.

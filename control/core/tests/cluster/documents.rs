@@ -15,6 +15,7 @@ fn record() -> MemberRecord {
         presence: Presence::Here,
         load: Load { calls: 12, cpu_permille: 250 },
         joining: false,
+        token_key: 0,
         refused_by: Vec::new(),
         member: member(1, Role::Frontend, FarmSetting::Auto),
     }

@@ -92,6 +92,9 @@ impl Membership {
             return None;
         }
         let mut document = slot.get().cloned().unwrap_or_default();
+        if let Err(why) = document.allows(&pending.change) {
+            return Some(Err(ChangeError::Wrong(why)));
+        }
         if !document.apply(&pending.change) {
             return Some(Ok(()));
         }

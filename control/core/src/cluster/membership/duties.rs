@@ -20,6 +20,7 @@ impl Membership {
         self.remove_the_gone(now);
         self.publish(term, now);
         self.clear_ranges(now);
+        self.restore_token_keys(now);
     }
 
     /// Marks the records of members whose leases have run out. The write fails if they have moved.

@@ -28,6 +28,7 @@ mod own;
 mod slot;
 mod status;
 mod store;
+mod token_keys;
 mod views;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -48,7 +49,7 @@ use store::Store;
 
 use super::{
     Change, Epoch, Incarnate, Key, Load, LocalSettings, MEMBERS_MAX, MemberName, Profile, Revision,
-    Scope, Term, UnixMillis, Unreadable, View,
+    Scope, Term, TokenKeys, UnixMillis, Unreadable, View,
 };
 
 /// See the [module](self). Methods are `handle_*` (inputs), `poll_*` (outputs) and getters.
@@ -71,6 +72,8 @@ pub struct Membership {
     store: Store,
     own: Own,
     view: Option<Arc<View>>,
+    /// The furthest that the engine has had.
+    token_keys: TokenKeys,
     /// The term in which this member holds the Controller's lease.
     holds: Option<Term>,
     peers: BTreeMap<MemberName, (Incarnate, PeerState)>,
@@ -108,6 +111,7 @@ impl Membership {
             store: Store::new(now),
             own: Own::new(now),
             view: None,
+            token_keys: TokenKeys::default(),
             holds: None,
             peers: BTreeMap::new(),
             changes: VecDeque::new(),
@@ -212,6 +216,13 @@ impl Membership {
         self.own.load = load;
     }
 
+    /// This member's signaling reads tokens made with that key, and with those before it.
+    pub fn handle_token_key(&mut self, number: u32, now: Instant) {
+        self.wake(now);
+        self.own.token_key = number;
+        self.settle(now);
+    }
+
     /// This member takes no new work any more, or takes it again (B4).
     pub fn handle_drain(&mut self, draining: bool, now: Instant) {
         self.wake(now);
@@ -312,6 +323,7 @@ impl Membership {
     /// Compares what is with what should be, and begins what makes it so.
     fn settle(&mut self, now: Instant) {
         self.take_engine_view();
+        self.take_token_keys();
         self.settle_arrival(now);
         if self.engine == EngineLink::Back {
             self.store.work(&self.timing, now);

@@ -74,6 +74,8 @@ pub(super) struct Own {
     pub(super) refused: Option<Media>,
     pub(super) draining: bool,
     pub(super) load: Load,
+    /// The newest key of tokens that its signaling reads.
+    pub(super) token_key: u32,
     /// When the lease is to be renewed.
     pub(super) beat_at: Instant,
     /// What was told outside last.
@@ -95,6 +97,7 @@ impl Own {
             refused: None,
             draining: false,
             load: Load::default(),
+            token_key: 0,
             beat_at: now,
             profile: None,
         }
@@ -255,6 +258,7 @@ impl Membership {
             load: self.own.load,
             joining: presence == Presence::Here && self.is_joining(),
             refused_by: self.refusals(),
+            token_key: self.own.token_key,
             member: Member {
                 name: self.identity.name.clone(),
                 id: incarnate.id,

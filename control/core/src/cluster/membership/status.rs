@@ -8,7 +8,7 @@ use super::Membership;
 use super::api::{EngineLink, PeerState, Standing};
 use crate::cluster::{
     Farm, Incarnate, Load, Member, MemberName, Presence, Profile, Scope, SettingsDocument, Term,
-    UnixSeconds, View,
+    TokenKeys, UnixSeconds, View,
 };
 
 /// A member as operators see it.
@@ -32,6 +32,8 @@ pub struct MemberStatus {
     pub peer: Option<PeerState>,
     /// Whether it holds the Controller's lease.
     pub is_controller: bool,
+    /// The newest key of tokens that it reads.
+    pub token_key: u32,
 }
 
 impl Membership {
@@ -92,6 +94,12 @@ impl Membership {
         }
     }
 
+    /// What the farm's tokens are made and read with.
+    #[must_use]
+    pub fn token_keys(&self) -> TokenKeys {
+        self.token_keys
+    }
+
     /// Whose certificates are no good any more, and until when they were issued.
     #[must_use]
     pub fn barred(&self) -> BTreeMap<MemberName, UnixSeconds> {
@@ -117,6 +125,7 @@ impl Membership {
                 still_for: now.saturating_duration_since(slot.moved_at()),
                 peer: peer.map(|(_, state)| *state),
                 is_controller: controller.as_ref() == Some(name),
+                token_key: record.token_key,
                 member: record.member.clone(),
             })
         })

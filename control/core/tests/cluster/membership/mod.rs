@@ -9,4 +9,5 @@ mod joining;
 mod media;
 mod setting_changes;
 mod storms;
+mod token_keys;
 mod world;

@@ -2,8 +2,8 @@
 
 use control_core::cluster::membership::{ChangeError, Output, Ticket};
 use control_core::cluster::{
-    Change, FarmSetting, Key, LocalSettings, Scope, SettingKey, SettingsDocument, UnixMillis,
-    UnixSeconds,
+    Change, FarmSetting, Key, LocalSettings, Salt, Scope, SettingKey, SettingsDocument, TokenKeys,
+    UnixMillis, UnixSeconds,
 };
 use control_core::settings::{Effect, PortRange};
 
@@ -53,6 +53,7 @@ fn a_farm_setting_that_is_set_anywhere_takes_effect_on_its_member_at_once() {
 fn every_setting_acts_when_its_label_says() {
     for key in SettingKey::ALL {
         let mut world = settled(1);
+        let announced = TokenKeys::default().announce(Salt([3; 16])).expect("the first");
         let (scope, value) = match key {
             SettingKey::ClusterWanIp => (Scope::Cluster, "203.0.113.5"),
             SettingKey::Role => (of("m1"), "backend"),
@@ -63,6 +64,7 @@ fn every_setting_acts_when_its_label_says() {
             SettingKey::WanIp => (of("m1"), "203.0.113.6"),
             // It concerns the others.
             SettingKey::Barred => (of("m2"), "1700000000"),
+            SettingKey::TokenKeys => (Scope::Cluster, &*announced.to_string()),
         };
         let before = world.processes[0].membership.profile();
         let ticket = set(&mut world, 0, scope, key, value);
@@ -72,6 +74,10 @@ fn every_setting_acts_when_its_label_says() {
         if key == SettingKey::Barred {
             let barred = world.processes[0].membership.barred();
             assert_eq!(barred.get(&name("m2")), Some(&UnixSeconds(1_700_000_000)));
+            continue;
+        }
+        if key == SettingKey::TokenKeys {
+            assert_eq!(world.processes[0].membership.token_keys(), announced);
             continue;
         }
         assert_ne!(after, before, "{key} acts at once");
