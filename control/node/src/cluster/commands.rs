@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, Subcommand};
@@ -22,6 +23,11 @@ use crate::exit::Stop;
 use crate::members;
 use crate::output;
 
+/// How long a change of keys waits for members: one that is dead is none any more by then.
+const ALL_READ_WITHIN: Duration = Duration::from_secs(30);
+/// How often it asks meanwhile.
+const ASKED_EVERY: Duration = Duration::from_millis(100);
+
 /// Where a member's keys are, unless something else is said.
 const STATE: &str = "/var/lib/ringfarm/cluster";
 
@@ -34,6 +40,7 @@ Examples:
   ringfarm cluster renew                            another certificate, where ca.key is
   ringfarm cluster renew rf1-...                    elsewhere, by a token of `cluster token --replace fe-2`
   ringfarm cluster remove fe-2                      its host is lost: nobody speaks with its keys any more
+  ringfarm cluster rotate-key                       another key for the tokens in SIP messages
 
 The first node has to run (with [cluster] in its settings) when another joins. Its folder holds ca.key, by
 which members are let in: keep a copy of it in a safe place. To let members in elsewhere, or when the first
@@ -102,6 +109,18 @@ pub(crate) enum ClusterCommand {
         #[arg(long)]
         json: bool,
     },
+    /// Change the key by which members know their own messages: announced to all of them first, used once each
+    /// of them reads it. Calls go on.
+    RotateKey {
+        #[command(flatten)]
+        node: NodeArgs,
+        /// Also if the key was changed less than a day ago: what was begun under the one before loses its way.
+        #[arg(long)]
+        force: bool,
+        /// Print the result as one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show who this node is, and of which cluster.
     Show {
         #[command(flatten)]
@@ -163,6 +182,7 @@ pub(crate) fn execute(command: &ClusterCommand) -> Result<(), Stop> {
             output::print(&if *json { shown } else { shown + said })
         }
         ClusterCommand::Remove { name, node, json } => remove(name, node, *json),
+        ClusterCommand::RotateKey { node, force, json } => rotate_key(node, *force, *json),
         ClusterCommand::Show { state, json } => {
             let shown = show(&state.state, *json)?;
             output::print(&shown)
@@ -193,12 +213,40 @@ fn remove(name: &MemberName, node: &NodeArgs, as_json: bool) -> Result<(), Stop>
     }
     let mut text = format!(
         "{name} is out: no member speaks with who has its keys. They know what all members do: give the \
-         engine's account another password\n"
+         engine's account another password, then run `ringfarm cluster rotate-key`, and again once calls \
+         of today have ended\n"
     );
     if result["was_alive"] == true {
         text += "it was alive: stop it, or it goes on by itself\n";
     }
     output::print(&text)
+}
+
+fn rotate_key(node: &NodeArgs, force: bool, as_json: bool) -> Result<(), Stop> {
+    let step = |key: Option<u32>| {
+        client::ask(&node.socket, &Command::RotateKey { key, force, by: members::who() })
+    };
+    let mut result = step(None)?;
+    let number = result["key"].as_u64().and_then(|number| u32::try_from(number).ok());
+    let number = number.context("the node does not say which key it has announced")?;
+    let begun = Instant::now();
+    while result["done"] != true {
+        result = step(Some(number))?;
+        if result["done"] != true && begun.elapsed() >= ALL_READ_WITHIN {
+            let behind = result["waits_for"].as_array().into_iter().flatten();
+            let behind: Vec<&str> = behind.filter_map(|name| name.as_str()).collect();
+            return Err(anyhow!(
+                "key {number} is announced, and not every member reads it yet ({}): the one before stays in \
+                 use; look at `ringfarm members`, then run this again to go on",
+                behind.join(", ")
+            )
+            .into());
+        }
+        thread::sleep(ASKED_EVERY);
+    }
+    let text =
+        format!("tokens are made with key {number}; those of the one before are read still\n");
+    output::print(&if as_json { format!("{result:#}\n") } else { text })
 }
 
 fn settings_hint(state: &Path) -> String {

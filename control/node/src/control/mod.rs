@@ -68,6 +68,16 @@ pub(crate) enum Command {
         /// Who does so, for the audit log.
         by: String,
     },
+    /// Change the key that the farm's tokens are made with.
+    RotateKey {
+        /// The one that was announced, to go on with it; without it, announce the next.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        key: Option<u32>,
+        /// Also if the present one is young.
+        force: bool,
+        /// Who does so, for the audit log.
+        by: String,
+    },
     /// Show settings that stand in the cluster's engine.
     Settings {
         /// Of this member; without it, those of the cluster.

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::host_addresses::Watch;
 use super::metrics::Figures;
-use super::{Shared, bans, certificates, members, translate};
+use super::{Shared, bans, certificates, members, rotation, translate};
 use crate::cluster::member::MemberHandle;
 use crate::control::{Answer, Command};
 
@@ -109,6 +109,12 @@ impl Commands {
             Command::Drain {} => self.drain(),
             Command::Members {} => members::list(self.member()?, &self.figures()),
             Command::Remove { name, by } => members::remove(self.member()?, &name, by),
+            Command::RotateKey { key: None, force, by } => {
+                rotation::begin(self.member()?, force, &by)
+            }
+            Command::RotateKey { key: Some(number), force: _, by } => {
+                rotation::go_on(self.member()?, number, &by)
+            }
             Command::Settings { member, key } => {
                 members::settings(self.member()?, member.as_deref(), key.as_deref())
             }

@@ -37,6 +37,10 @@ pub(super) fn list(member: &MemberHandle, figures: &Figures) -> Answer {
         "term": present.controller.as_ref().map_or(0, |(_, _, term)| term.0),
         "is_controller": present.is_controller.is_some(),
         "engine": engine(&present),
+        "token_key": {
+            "writes": present.token_keys.writes().number,
+            "reads": present.token_keys.also().map(|also| also.number),
+        },
         "farm": figures.farm.as_ref().map(farm),
         "registrations": figures.registrations,
         "media_before": member
@@ -106,6 +110,7 @@ fn one(status: &MemberStatus, peer: Option<&PeerFigures>, is_own: bool, is_barre
         "draining": profile.draining,
         "barred": is_barred,
         "joining": status.joining,
+        "token_key": status.token_key,
         "farm": { "configured": profile.farm.word(), "effective": status.farm },
         "call_legs": {
             "configured": profile.call_legs.word(), "effective": placement(profile.call_legs)
@@ -152,7 +157,12 @@ pub(super) fn settings(member: &MemberHandle, of: Option<&str>, key: Option<&str
         .values
         .iter()
         .filter(|(name, _)| key.is_none_or(|key| key.name() == name.as_str()))
-        .map(|(name, value)| (name.clone(), Value::from(value.as_str())))
+        .map(|(name, value)| {
+            // Salts are for the members.
+            let is_secret = name == SettingKey::TokenKeys.name();
+            let shown = if is_secret { document.token_keys().shown() } else { value.clone() };
+            (name.clone(), Value::from(shown))
+        })
         .collect();
     let audit = document.audit.iter().filter(|audit| {
         key.is_none_or(|key| serde_json::to_value(audit).is_ok_and(|it| it["key"] == key.name()))
@@ -171,6 +181,9 @@ pub(super) fn set(
 ) -> Answer {
     let scope = scope(of)?;
     let key = SettingKey::parse(key, &scope)?;
+    if key == SettingKey::TokenKeys {
+        return Err(format!("{key} is changed by `ringfarm cluster rotate-key` alone"));
+    }
     let is_known = match &scope {
         Scope::Cluster => true,
         Scope::Member(name) => member.members()?.iter().any(|known| known.member.name == *name),

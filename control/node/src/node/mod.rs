@@ -18,6 +18,7 @@ mod ng;
 mod node_secret;
 mod notices;
 mod pressure;
+mod rotation;
 mod strain;
 mod translate;
 

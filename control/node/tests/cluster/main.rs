@@ -8,6 +8,8 @@ mod member;
 mod nats;
 mod pause;
 mod phone;
+mod rotation;
+mod standing;
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -6,44 +6,11 @@ use std::net::SocketAddr;
 use nix::sys::signal::Signal;
 
 use crate::member::{Cluster, Member, logs, of};
-use crate::phone::{Call, Phone};
+use crate::standing::Standing;
 use crate::{make_calls, sip};
 
 /// A third of them are the member's: that all are, or all but one, does not happen.
 const CALLS_MAX: u64 = 40;
-
-/// A call that stands, with both phones.
-struct Standing {
-    caller: Phone,
-    callee: Phone,
-    outgoing: Call,
-    incoming: Call,
-}
-
-impl Standing {
-    fn begin(cluster: &Cluster, members: &[SocketAddr], number: u64) -> Standing {
-        let mut callee = Phone::new(&format!("sb{number}"), 1_000 + 2 * number);
-        assert_eq!(callee.register(members), 200, "{}", logs(cluster));
-        let mut caller = Phone::new(&format!("sa{number}"), 1_001 + 2 * number);
-        let (outgoing, incoming) = caller
-            .call(members, &mut callee)
-            .unwrap_or_else(|status| panic!("call {number}: {status}\n{}", logs(cluster)));
-        Standing { caller, callee, outgoing, incoming }
-    }
-
-    /// What each side's request within it is answered.
-    fn ask(&mut self, members: &[SocketAddr]) -> [u16; 2] {
-        let Standing { caller, callee, outgoing, incoming } = self;
-        [
-            caller.ask_within(members, outgoing, "INFO", callee),
-            callee.ask_within(members, incoming, "INFO", caller),
-        ]
-    }
-
-    fn end(&mut self, members: &[SocketAddr]) -> u16 {
-        self.caller.hang_up(members, &mut self.outgoing, &mut self.callee)
-    }
-}
 
 /// Calls at the member that is going to pause, and at the others.
 fn begin_at_both(cluster: &Cluster, lone: usize) -> (Vec<Standing>, Vec<Standing>) {

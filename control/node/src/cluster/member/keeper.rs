@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use control_core::cluster::membership::Standing;
-use control_core::cluster::{Incarnate, MemberName, Profile, UnixSeconds, View};
+use control_core::cluster::{Incarnate, MemberName, Profile, TokenKeys, UnixSeconds, View};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::ReadLoad;
@@ -46,6 +46,9 @@ pub(super) struct Keeper {
     own: Option<Incarnate>,
     view: Option<Arc<View>>,
     joining: bool,
+    token_keys: TokenKeys,
+    /// What the membership has been told of them.
+    token_key: u32,
     profile: Option<Profile>,
     barred: BTreeMap<MemberName, UnixSeconds>,
     events: Vec<MeshEvent>,
@@ -64,9 +67,11 @@ impl Keeper {
         load: ReadLoad,
         media: MediaChange<MediaSide>,
     ) -> Keeper {
+        let token_keys = membership.present().token_keys;
         link.set(|stand| {
             stand.own = Some(own);
             stand.joining = true;
+            stand.token_keys = token_keys;
         });
         Keeper {
             name,
@@ -82,6 +87,8 @@ impl Keeper {
             own: Some(own),
             view: None,
             joining: true,
+            token_keys,
+            token_key: 0,
             profile: None,
             barred: BTreeMap::new(),
             events: Vec::new(),
@@ -131,6 +138,7 @@ impl Keeper {
                 _ = tick.tick() => {
                     self.tell_load();
                     self.look_at_media();
+                    self.tell_token_key();
                 }
                 () = self.turn() => {}
             }
@@ -167,6 +175,7 @@ impl Keeper {
             () = self.woken.notified() => {}
         }
         self.take_copied();
+        self.tell_token_key();
         self.pass_on();
         self.take_mesh();
     }
@@ -176,6 +185,15 @@ impl Keeper {
         if self.link.take_copied() {
             // Without it the member takes new work a few seconds later.
             let _ = self.membership.copied();
+        }
+    }
+
+    /// Says so once the signaling thread reads another key of tokens.
+    fn tell_token_key(&mut self) {
+        let number = self.link.token_key();
+        // Where there is too much to do, it is said with the next tick.
+        if number != self.token_key && self.membership.token_key(number).is_ok() {
+            self.token_key = number;
         }
     }
 
@@ -202,13 +220,17 @@ impl Keeper {
             self.mesh.handle.set_epoch(view.epoch);
         }
         let joining = present.profile.joining;
-        if is_other || is_new_view || joining != self.joining {
+        let token_keys = present.token_keys;
+        let has_new_keys = token_keys != self.token_keys;
+        if is_other || is_new_view || has_new_keys || joining != self.joining {
             self.own = own;
+            self.token_keys = token_keys;
             self.joining = joining;
             self.view.clone_from(&present.view);
             self.link.set(|stand| {
                 stand.own = own;
                 stand.joining = joining;
+                stand.token_keys = token_keys;
                 stand.view.clone_from(&present.view);
             });
         }

@@ -166,6 +166,7 @@ impl Driver {
             Input::Load(load) => self.membership.handle_load(load),
             Input::Drain(draining) => self.membership.handle_drain(draining, now),
             Input::Copied => self.membership.handle_copied(now),
+            Input::TokenKey(number) => self.membership.handle_token_key(number, now),
             Input::Local(local) => self.membership.handle_local(*local, now),
             Input::MediaUsed(latest, earlier) => {
                 self.membership.handle_media_used(latest, &earlier, now);
@@ -249,6 +250,7 @@ fn current(
         engine,
         profile: membership.profile(),
         barred: membership.barred(),
+        token_keys: membership.token_keys(),
         end: end.cloned(),
         news_dropped,
     }

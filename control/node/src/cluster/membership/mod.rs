@@ -24,7 +24,7 @@ use control_core::cluster::membership::{
 };
 use control_core::cluster::{
     Change, Incarnate, Instance, Load, LocalSettings, MemberName, Profile, Scope, SettingsDocument,
-    Term, UnixMillis, UnixSeconds, View,
+    Term, TokenKeys, UnixMillis, UnixSeconds, View,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -56,6 +56,8 @@ pub(crate) struct Present {
     pub(crate) profile: Profile,
     /// Whose certificates are no good any more, and until when they were issued.
     pub(crate) barred: BTreeMap<MemberName, UnixSeconds>,
+    /// What the farm's tokens are made and read with.
+    pub(crate) token_keys: TokenKeys,
     /// Whether it is over.
     pub(crate) end: Option<End>,
     /// News that were dropped because nobody took them.
@@ -107,6 +109,7 @@ enum Input {
     Load(Load),
     Drain(bool),
     Copied,
+    TokenKey(u32),
     Local(Box<LocalSettings>),
     MediaUsed(UsedMedia, Vec<UsedMedia>),
     Leave,
@@ -207,6 +210,11 @@ impl Handle {
     /// This member knows what the others know, and takes new work from now on.
     pub(crate) fn copied(&self) -> Result<(), Busy> {
         self.tell(Input::Copied)
+    }
+
+    /// This member's signaling reads tokens made with that key.
+    pub(crate) fn token_key(&self, number: u32) -> Result<(), Busy> {
+        self.tell(Input::TokenKey(number))
     }
 
     /// This member's own settings have changed.

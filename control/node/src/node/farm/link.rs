@@ -1,9 +1,9 @@
 //! What the signaling thread is told of the cluster.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use control_core::cluster::{Incarnate, View};
+use control_core::cluster::{Incarnate, TokenKeys, View};
 
 use crate::cluster::mesh::Wake;
 
@@ -16,6 +16,8 @@ pub(crate) struct Stand {
     pub(crate) view: Option<Arc<View>>,
     /// It has just come, and takes nothing new yet.
     pub(crate) joining: bool,
+    /// What tokens are made and read with.
+    pub(crate) token_keys: TokenKeys,
 }
 
 /// The latest [`Stand`]. Costs who looks one atomic load while there is nothing new.
@@ -24,6 +26,7 @@ pub(crate) struct Link {
     is_new: AtomicBool,
     wake: Wake,
     has_copy: AtomicBool,
+    token_key: AtomicU32,
     wake_member: Wake,
 }
 
@@ -31,7 +34,8 @@ impl Link {
     /// `wake` wakes the signaling thread, `wake_member` the member's.
     pub(crate) fn new(wake: Wake, wake_member: Wake) -> Link {
         let (is_new, has_copy) = (AtomicBool::new(false), AtomicBool::new(false));
-        Link { stand: Mutex::default(), is_new, wake, has_copy, wake_member }
+        let token_key = AtomicU32::new(0);
+        Link { stand: Mutex::default(), is_new, wake, has_copy, token_key, wake_member }
     }
 
     /// The signaling thread knows what the other members know.
@@ -44,6 +48,18 @@ impl Link {
     /// Whether that was said since the last time.
     pub(crate) fn take_copied(&self) -> bool {
         self.has_copy.swap(false, Ordering::Acquire)
+    }
+
+    /// The signaling thread reads tokens made with that key.
+    pub(crate) fn reads(&self, token_key: u32) {
+        if self.token_key.swap(token_key, Ordering::Release) != token_key {
+            (self.wake_member)();
+        }
+    }
+
+    /// The newest key of tokens that the signaling thread reads.
+    pub(crate) fn token_key(&self) -> u32 {
+        self.token_key.load(Ordering::Acquire)
     }
 
     /// This is so from now on.

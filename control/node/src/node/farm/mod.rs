@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use control_core::cluster::{Incarnate, MemberId};
+use control_core::cluster::{Incarnate, MemberId, TokenKeys};
 use control_core::mesh::{
     Body, Closed, ClusterSecret, Frame, Hello, Registrations, SendOut, Sip, SyncStep,
 };
@@ -52,6 +52,8 @@ pub(super) struct FarmSide {
     parts: FarmParts,
     pump: Pump,
     secrets: Secrets,
+    /// The start of the member that the proxy core has been told of last.
+    life: Option<Incarnate>,
     stand: Stand,
     peers: BTreeMap<MemberId, Peer>,
     /// By connections that are open; so there are as many of them, times the members.
@@ -75,7 +77,8 @@ pub(super) struct FarmSide {
 impl FarmSide {
     pub(super) fn new(parts: FarmParts, listeners: Vec<(Transport, SocketAddr)>) -> FarmSide {
         FarmSide {
-            secrets: words::secrets(&parts.secret),
+            secrets: words::secrets(&parts.secret, &TokenKeys::default()),
+            life: None,
             pump: Pump::new(&parts.mesh),
             parts,
             stand: Stand::default(),
@@ -179,11 +182,20 @@ impl FarmSide {
     }
 
     fn stand_now(&mut self, stand: Stand, proxy: &mut Proxy, transports: &mut Transports) {
-        if let Some(own) = stand.own.filter(|own| Some(*own) != self.stand.own) {
+        let has_new_keys = stand.token_keys != self.stand.token_keys;
+        if has_new_keys {
+            self.secrets = words::secrets(&self.parts.secret, &stand.token_keys);
+        }
+        let has_new_life = stand.own.is_some_and(|own| Some(own) != self.stand.own);
+        self.life = stand.own.or(self.life);
+        if let Some(own) = self.life.filter(|_| has_new_keys || has_new_life) {
             proxy.set_farm(words::identity(own), &self.secrets);
+        }
+        if let Some(own) = stand.own.filter(|_| has_new_life) {
             transports.set_member(own.id.get(), own.incarnation.0);
             self.arrive();
         }
+        self.parts.link.reads(stand.token_keys.newest());
         self.stand = stand;
     }
 

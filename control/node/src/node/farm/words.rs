@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use crate::node::translate::transport as of_settings;
 use control_core::cluster::membership::CONTINUES_MAX;
-use control_core::cluster::{self, Incarnate};
+use control_core::cluster::{self, Incarnate, TokenKeys, TokenSalt};
 use control_core::mesh::{self, ClusterSecret, Hop, ListenerKind, SendOut};
 use sha2::{Digest as _, Sha256};
 use signaling_core::farm::{
@@ -39,9 +39,20 @@ pub(super) fn member(id: cluster::MemberId) -> MemberId {
 }
 
 /// The secrets of the farm: each is made of the cluster's for one use alone.
-pub(super) fn secrets(cluster: &ClusterSecret) -> Secrets {
-    let current = TokenKey { id: 0, secret: derive(cluster, "farm tokens 0") };
-    Secrets { current, previous: None, lasting: Lasting(derive(cluster, "farm lasting")) }
+pub(super) fn secrets(cluster: &ClusterSecret, keys: &TokenKeys) -> Secrets {
+    Secrets {
+        current: token_key(cluster, keys.writes()),
+        // The one before, or the next one, which is read before anybody makes tokens with it.
+        previous: keys.also().map(|also| token_key(cluster, also)),
+        lasting: Lasting(derive(cluster, "farm lasting")),
+    }
+}
+
+/// Whoever lacks the cluster's secret or the salt cannot make it.
+fn token_key(cluster: &ClusterSecret, TokenSalt { number, salt }: TokenSalt) -> TokenKey {
+    let usage = format!("farm tokens {number} {:032x}", u128::from_be_bytes(salt.0));
+    // The two that there are at a time are neighbours.
+    TokenKey { id: number.to_le_bytes()[0], secret: derive(cluster, &usage) }
 }
 
 /// A secret for one use, as all members make it.
@@ -195,6 +206,32 @@ mod tests {
         let hop = Hop { transport: 9, listener, local: address, remote: address, connection: 0 };
         assert_eq!(target(&hop), None);
         assert_eq!(arrival(&hop), None);
+    }
+
+    /// B1: a key is its number and salt, whoever makes it, and no other.
+    #[test]
+    fn tokens_are_made_with_one_key_and_read_with_its_neighbour() {
+        use control_core::cluster::{Salt, UnixSeconds};
+        let cluster = ClusterSecret([1; 32]);
+        let made = |keys: &TokenKeys| {
+            let Secrets { current, previous, .. } = secrets(&cluster, keys);
+            (current, previous)
+        };
+        let first = TokenKeys::default();
+        let announced = first.announce(Salt([7; 16])).unwrap();
+        let switched = announced.switch(UnixSeconds(1)).unwrap();
+        let (old, none) = made(&first);
+        assert!(none.is_none());
+        let (still, next) = made(&announced);
+        let (now, before) = made(&switched);
+        let [next, before] = [next, before].map(Option::unwrap);
+        let id_and_secret = |key: TokenKey| (key.id, key.secret);
+        assert_eq!(id_and_secret(old), id_and_secret(still));
+        assert_eq!(id_and_secret(next), id_and_secret(now));
+        assert_eq!(id_and_secret(old), id_and_secret(before));
+        assert_ne!(now.id, before.id);
+        let other = first.announce(Salt([8; 16])).unwrap();
+        assert_ne!(made(&other).1.unwrap().secret, next.secret, "the salt counts");
     }
 
     #[test]
