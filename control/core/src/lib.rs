@@ -4,6 +4,7 @@
 //! as an argument, validated settings or a list of problems go out as values.
 #![forbid(unsafe_code)]
 
+pub mod balancer;
 pub mod cluster;
 pub mod mesh;
 pub mod settings;

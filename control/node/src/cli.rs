@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::cluster;
 use crate::control::SOCKET;
 use crate::exit::EXIT_CODES;
+use crate::lb;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -72,6 +73,11 @@ pub(crate) enum Command {
     Settings {
         #[command(subcommand)]
         command: SettingsCommand,
+    },
+    /// Print configurations of the balancer in front of a cluster.
+    Lb {
+        #[command(subcommand)]
+        command: lb::LbCommand,
     },
     /// Say what is wrong with a settings file, without starting anything.
     #[command(after_help = CHECK_EXAMPLES)]

@@ -9,6 +9,7 @@ mod config;
 mod control;
 mod demo;
 mod exit;
+mod lb;
 mod logging;
 mod members;
 mod memory;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => members::drain(&args),
         Command::Members(args) => members::members(&args),
         Command::Settings { command } => members::settings(&command),
+        Command::Lb { command } => lb::execute(&command),
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),
     };
