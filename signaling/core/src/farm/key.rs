@@ -66,6 +66,14 @@ impl Spread {
         self.hash(1, message.top_via().as_bytes())
     }
 
+    /// The hash of what a request and its responses have in common, besides CSeq and the way that they take: the
+    /// branch (RFC 3261 17.1.3), without one the Call-ID.
+    #[must_use]
+    pub(crate) fn of_exchange(&self, message: &Message) -> u64 {
+        let branch = message.top_via().unique_branch();
+        self.hash(1, branch.unwrap_or(message.call_id()).as_bytes())
+    }
+
     /// `kind` keeps keys of one kind apart from those of another.
     fn hash(&self, kind: u8, bytes: &[u8]) -> u64 {
         let mut state = Sip::new(self.secret);

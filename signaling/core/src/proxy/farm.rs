@@ -12,6 +12,7 @@ use super::failures::RETRY_AFTER;
 use super::flow_token::FlowTokens;
 use super::inbound::{ALLOW, Answer};
 use super::output::Output;
+use super::unanswered::lost;
 use super::{Load, Proxy};
 use crate::farm::membership::Standing;
 use crate::farm::{
@@ -28,6 +29,9 @@ use crate::wire::{HeaderName, Message, ResponseBuilder, Uri};
 #[derive(Clone, Debug, PartialEq)]
 pub enum FarmOutput {
     /// Give this message to another member, whose [`Proxy::handle_relayed`] it is for.
+    ///
+    /// Where it cannot be given to it, [`Proxy::handle_unrelayed`] is told; of what members have written to
+    /// connections of this one, [`Proxy::handle_written`]; of connections to members, [`Proxy::handle_met`].
     Relay(Relay),
     /// Have a member of the farm send this from its own listeners (S22).
     SendOut {
@@ -133,6 +137,7 @@ impl Proxy {
             // The low bits of its life are what connections carry.
             self.registrar.remove_flows_of(member.get(), incarnation.0 as u16);
         }
+        self.answer_for_the_dead(now);
         self.process_events(now);
     }
 
@@ -237,6 +242,9 @@ impl Proxy {
         // It has been read where it came from: only another version could read it otherwise.
         if let Ok(message) = Message::parse_datagram(bytes) {
             match errand.why {
+                Why::Returned if self.take_back(&arrival, &message) => {
+                    self.refuse_at_once(now, &arrival, &message, &lost());
+                }
                 Why::Returned => {
                     self.route_message(now, arrival, message, None, errand.asked);
                 }
@@ -248,7 +256,7 @@ impl Proxy {
         self.process_events(now);
     }
 
-    fn route_message(
+    pub(super) fn route_message(
         &mut self,
         now: Instant,
         arrival: Arrival,
@@ -269,6 +277,7 @@ impl Proxy {
         match decision {
             Decision::Here => self.admit(now, arrival, message),
             Decision::Relay { to, why } => {
+                self.note_relayed(now, to, arrival, &message);
                 self.relay_to(to, Errand { why, asked }, arrival, &message);
             }
             Decision::Return => {
@@ -300,7 +309,7 @@ impl Proxy {
     }
 
     /// Answers without a trace, as far as the guard allows.
-    fn refuse_at_once(
+    pub(super) fn refuse_at_once(
         &mut self,
         now: Instant,
         arrival: &Arrival,
@@ -323,7 +332,7 @@ impl Proxy {
 
     /// How a message that came to another member is answered from here: from the same local address where
     /// this host has it, else by a listener of the same transport (S38).
-    fn adopt_arrival(&mut self, arrival: Arrival) -> Arrival {
+    pub(super) fn adopt_arrival(&mut self, arrival: Arrival) -> Arrival {
         let target = self.adopt(arrival.reply());
         Arrival { listener: target.listener, local: target.local, ..arrival }
     }
@@ -398,7 +407,7 @@ impl Proxy {
     }
 }
 
-fn refused(refusal: Refusal) -> Answer {
+pub(super) fn refused(refusal: Refusal) -> Answer {
     match refusal {
         Refusal::Gone => Answer::new(481, "Call/Transaction Does Not Exist"),
         Refusal::Unreachable => Answer::new(503, "Owner Of Dialog Not Reachable")

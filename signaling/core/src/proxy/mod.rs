@@ -43,6 +43,7 @@ mod shedding;
 mod tests;
 mod timers;
 mod trial;
+mod unanswered;
 mod way;
 
 use std::collections::{HashMap, VecDeque};
@@ -126,6 +127,8 @@ pub struct Proxy {
     overload: Overload,
     /// Of a node that is a member of a farm.
     farm: Option<Box<Farm>>,
+    /// What other members were given and have not answered.
+    unanswered: unanswered::Unanswered,
     sessions: SessionIds,
     last_token: u64,
     /// The node stops: nothing new is taken.
@@ -220,6 +223,7 @@ impl Proxy {
             names: Names::default(),
             rng,
             farm: None,
+            unanswered: unanswered::Unanswered::default(),
             sessions: SessionIds::new(Owner::Proxy),
             last_token: 0,
             stopping: false,
@@ -264,6 +268,7 @@ impl Proxy {
     /// A stream connection has closed.
     pub fn handle_closed(&mut self, now: Instant, connection: ConnectionId) {
         self.closed.note(connection);
+        self.unanswered.forget(connection);
         self.registrar.remove_flow(connection);
         self.transactions.handle_connection_closed(now, connection);
         self.process_events(now);
@@ -336,6 +341,7 @@ impl Proxy {
         assert!(self.by_client.is_empty(), "{:?}", self.by_client);
         assert!(self.lookups.is_empty(), "{:?}", self.lookups);
         assert!(self.held.is_empty(), "{:?}", self.held);
+        assert!(self.unanswered.is_empty(), "{:?}", self.unanswered);
         assert!(self.ended.is_empty(), "{:?}", self.ended);
         assert!(self.by_session.is_empty(), "{:?}", self.by_session);
         assert!(self.timers.is_empty(), "{} timers", self.timers.len());

@@ -23,7 +23,7 @@ use signaling_core::proxy::farm::FarmOutput;
 use signaling_core::transport::{ConnectionId, ListenerId, Target, Transmit, Transport};
 use signaling_net::Transports;
 
-use crate::cluster::mesh::{Inbox, MeshEvent, MeshHandle, Pump};
+use crate::cluster::mesh::{Inbox, MeshEvent, MeshHandle, Pump, SendError};
 use arrival::Arrival;
 use copies::Copies;
 pub(crate) use figures::FarmFigures;
@@ -67,6 +67,10 @@ pub(super) struct FarmSide {
     failed: Vec<Target>,
     /// Messages that no other member was there to send.
     unsent: Vec<(Target, Bytes)>,
+    /// Requests that a member could not be given.
+    unrelayed: Vec<(signaling_core::transport::Arrival, Bytes)>,
+    /// Members that there is a new connection to.
+    met: Vec<MemberId>,
     /// The listeners, by their places.
     listeners: Vec<(Transport, SocketAddr)>,
     figures: FarmFigures,
@@ -90,6 +94,8 @@ impl FarmSide {
             out: Vec::new(),
             failed: Vec::new(),
             unsent: Vec::new(),
+            unrelayed: Vec::new(),
+            met: Vec::new(),
             listeners,
             figures: FarmFigures::default(),
             has_no_exit: false,
@@ -148,6 +154,7 @@ impl FarmSide {
                 }
                 MeshEvent::PeerUp(hello) => {
                     self.peer_is(&hello, PeerState::Up);
+                    self.met.push(hello.member.id);
                     let ask = self.copies.up(hello.member.id);
                     self.out.extend(ask);
                     has_changed = true;
@@ -218,6 +225,8 @@ impl FarmSide {
                 view.members.iter_mut().filter(is_own).for_each(|member| member.draining = true);
             }
             proxy.set_membership(now, view);
+            let met = self.met.drain(..).filter_map(|id| farm::MemberId::new(id.get()));
+            met.for_each(|member| proxy.handle_met(now, member));
             self.look_at_exit(proxy);
         }
     }
@@ -261,7 +270,7 @@ impl FarmSide {
     ) {
         match frame {
             Frame::SipRelay(errand, sip) => self.take_relayed(now, proxy, from, errand, sip),
-            Frame::Write(sip) => self.write_here(transports, from, sip),
+            Frame::Write(sip) => self.write_here(proxy, transports, from, sip),
             Frame::Closed(Closed { connection }) => {
                 proxy.handle_closed(now, ConnectionId(connection));
             }
@@ -313,7 +322,13 @@ impl FarmSide {
     }
 
     /// Writes to a connection of this member what another one has to say there.
-    fn write_here(&mut self, transports: &mut Transports, from: MemberId, sip: Sip) {
+    fn write_here(
+        &mut self,
+        proxy: &mut Proxy,
+        transports: &mut Transports,
+        from: MemberId,
+        sip: Sip,
+    ) {
         let Some(target) = words::target(&sip.hop) else { return };
         let own = target.connection.filter(|connection| !self.is_others(*connection));
         let listener = self.listener_of(target.transport, target.local);
@@ -323,6 +338,7 @@ impl FarmSide {
         };
         self.figures.written_in += 1;
         self.tell_end_of(connection, from);
+        proxy.handle_written(connection, &sip.bytes);
         let target = Target { listener, ..target };
         transports.send(Transmit { target, bytes: sip.bytes, server_name: None });
     }
@@ -495,7 +511,12 @@ impl FarmSide {
         failed.iter().for_each(|target| proxy.handle_transport_error(now, target));
         let unsent = std::mem::take(&mut self.unsent);
         unsent.iter().for_each(|(target, bytes)| proxy.handle_unsent(now, target, bytes));
-        !failed.is_empty() || !unsent.is_empty()
+        let unrelayed = std::mem::take(&mut self.unrelayed);
+        let has_more = !failed.is_empty() || !unsent.is_empty() || !unrelayed.is_empty();
+        for (arrival, bytes) in unrelayed {
+            proxy.handle_unrelayed(now, arrival, bytes);
+        }
+        has_more
     }
 
     fn flush_out(&mut self) {
@@ -508,6 +529,16 @@ impl FarmSide {
             tracing::debug!(member = %to, %error, "not sent to another member");
             if frame.is_sip() {
                 self.figures.relay_failed += 1;
+            }
+            if let Frame::SipRelay(_, sip) = &frame {
+                match error {
+                    // It is told as soon as that member is down, or there again.
+                    SendError::NotConnected => {}
+                    SendError::Full | SendError::TooLong => {
+                        let arrival = words::arrival(&sip.hop);
+                        self.unrelayed.extend(arrival.map(|arrival| (arrival, sip.bytes.clone())));
+                    }
+                }
             }
             if let Frame::Write(sip) = &frame {
                 // Whoever sends it is told, as of a connection of this member's own.

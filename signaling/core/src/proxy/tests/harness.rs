@@ -492,6 +492,13 @@ pub(super) fn udp_arrival(remote: &str) -> Arrival {
     Arrival { transport, listener, local, remote, connection }
 }
 
+/// How a message comes on this connection.
+pub(in crate::proxy) fn tcp_arrival(connection: ConnectionId) -> Arrival {
+    let listener = ListenerId(1);
+    let connection = Some(connection);
+    Arrival { transport: Transport::Tcp, listener, connection, ..udp_arrival("198.51.100.10:5060") }
+}
+
 /// The way to a peer over UDP.
 pub(super) fn udp_target(remote: &str) -> Target {
     Target {

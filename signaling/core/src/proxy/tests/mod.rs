@@ -32,3 +32,5 @@ mod torture;
 mod torture6;
 mod trial;
 mod within;
+
+pub(super) use harness::tcp_arrival;

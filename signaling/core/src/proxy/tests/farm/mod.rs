@@ -5,6 +5,7 @@ mod changes;
 mod dialogs;
 mod registrations;
 mod relaying;
+mod unanswered;
 
 use std::time::Duration;
 
@@ -186,10 +187,23 @@ impl Farm {
         let mut moved = true;
         while std::mem::take(&mut moved) {
             for at in 0..self.members.len() {
+                self.tell_written(at);
                 while let Some(output) = self.members[at].farm.pop_front() {
                     moved = true;
                     self.give(at, output);
                 }
+            }
+        }
+    }
+
+    /// What this member has sent on connections of others has been written there.
+    fn tell_written(&mut self, at: usize) {
+        let sent: Vec<_> = self.members[at].sent.iter().cloned().collect();
+        for transmit in sent {
+            let Some(connection) = transmit.target.connection else { continue };
+            let owner = usize::from(connection.member()) - 1;
+            if owner != at && !self.dead[at] {
+                self.members[owner].proxy.handle_written(connection, &transmit.bytes);
             }
         }
     }
