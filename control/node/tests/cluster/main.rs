@@ -1,6 +1,7 @@
 //! Clusters of real processes on loopback: members with keys, mesh and engine, phones whose packets each
 //! reach any member. Needs `deploy/test --install` (nats-server), and no privileges.
 
+mod deaths;
 mod drain;
 mod engine;
 mod member;

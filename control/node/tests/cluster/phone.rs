@@ -56,7 +56,7 @@ pub(crate) struct Call {
     sequence: u32,
 }
 
-fn header<'m>(message: &'m str, name: &str) -> &'m str {
+pub(crate) fn header<'m>(message: &'m str, name: &str) -> &'m str {
     headers(message, name).next().unwrap_or_else(|| panic!("no {name} in {message}"))
 }
 
@@ -68,7 +68,7 @@ fn headers<'m>(message: &'m str, name: &str) -> impl Iterator<Item = &'m str> {
     })
 }
 
-fn status(message: &str) -> u16 {
+pub(crate) fn status(message: &str) -> u16 {
     let code = message.strip_prefix("SIP/2.0 ").and_then(|rest| rest.get(..3));
     code.and_then(|code| code.parse().ok()).unwrap_or(0)
 }
@@ -191,6 +191,13 @@ impl Phone {
             self.sequence
         );
         status(&self.request(members, &message))
+    }
+
+    /// The Call-ID of an INVITE that has come, and the address of the member that has sent it.
+    pub(crate) fn invited(&mut self) -> Option<(String, String)> {
+        let message = self.receive().filter(|message| method(message) == "INVITE")?;
+        let by = header(&message, "Via").split([' ', ';']).nth(1).unwrap_or_default();
+        Some((header(&message, "Call-ID").to_owned(), by.to_owned()))
     }
 
     /// OPTIONS to that member's own address, as balancers ask (S57); the status.

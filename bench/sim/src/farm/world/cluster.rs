@@ -345,6 +345,7 @@ impl World<'_> {
         }
         self.refresh(observer);
         if state == PeerState::Up {
+            self.meet_again(observer, identity.member);
             self.copy(target, observer);
         }
     }

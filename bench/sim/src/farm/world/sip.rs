@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand::Rng;
-use signaling_core::farm::{Identity, Why};
+use signaling_core::farm::{Identity, MemberId, Why};
 use signaling_core::proxy::farm::FarmOutput;
 use signaling_core::proxy::output::Output;
 use signaling_core::resolve::ResolveError;
@@ -292,11 +292,27 @@ impl World<'_> {
         }
     }
 
-    /// A member dies while a message is on its way to it. What came over a connection came once.
+    /// There is a new connection to a member.
+    pub(super) fn meet_again(&mut self, slot: usize, member: MemberId) {
+        let now = self.now();
+        let Some(process) = self.slots[slot].process.as_mut() else { return };
+        process.proxy.handle_met(process.skew.local(now), member);
+        self.settle(slot, Cause::Own);
+    }
+
+    /// A member dies while a message is on its way to it. What came over a connection came once: whose it is has it
+    /// answered, if it lives.
     fn loses_relayed(&mut self, arrival: &Arrival, bytes: &[u8]) {
-        match arrival.connection {
-            Some(_) => self.ledger.loses_for_good(bytes),
-            None => self.ledger.loses(bytes),
+        let Some(connection) = arrival.connection else { return self.ledger.loses(bytes) };
+        let is_its = |slot: &super::Slot| {
+            let own = slot.process.as_ref().and_then(|process| process.own);
+            own.is_some_and(|own| own.member.get() == connection.member())
+        };
+        let is_request = !bytes.starts_with(b"SIP/2.0 ") && !bytes.starts_with(b"ACK ");
+        if is_request && self.slots.iter().any(is_its) {
+            self.meet("whoever dies has not answered what came over a connection");
+        } else {
+            self.ledger.loses_for_good(bytes);
         }
     }
 

@@ -138,6 +138,8 @@ impl World<'_> {
         let target = transmit.target;
         let is_written = target.connection.is_some_and(|id| {
             self.tell_end_of(slot, id, from);
+            let process = self.slots[slot].process.as_mut();
+            process.into_iter().for_each(|p| p.proxy.handle_written(id, &transmit.bytes));
             self.write_here(slot, id, transmit.bytes)
         });
         if !is_written {
