@@ -13,7 +13,7 @@ use crate::farm::Purpose;
 use crate::farm::membership::Standing;
 use crate::farm::router::{CALL, CONTACT, FLOW};
 use crate::table::Key;
-use crate::wire::digits::push_hex;
+use crate::wire::digits::{into_text, push_hex};
 use crate::wire::{BRANCH_MAGIC, Message, Method, Uri};
 
 impl Proxy {
@@ -108,7 +108,14 @@ impl Proxy {
             Some(farm) if makes_dialog && request.to().tag().is_none() => {
                 farm.issue(Purpose::Tag, unique, request.call_id()).to_string()
             }
-            Some(_) | None => format!("{unique:016x}"),
+            Some(_) | None => hex_text(unique),
         }
     }
+}
+
+/// The sixteen hexadecimal digits of a number.
+pub(super) fn hex_text(number: u64) -> String {
+    let mut digits = Vec::with_capacity(16);
+    push_hex::<16>(&mut digits, number);
+    into_text(digits)
 }

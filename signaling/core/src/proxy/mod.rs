@@ -416,7 +416,7 @@ impl Proxy {
 
     /// A tag (RFC 3261 19.3): 64 random bits.
     fn new_tag(&mut self) -> String {
-        format!("{:016x}", self.rng.next_u64())
+        marks::hex_text(self.rng.next_u64())
     }
 
     fn next_token(&mut self) -> u64 {

@@ -36,9 +36,8 @@ impl Proxy {
             if authenticated != user {
                 return Err(Answer::new(403, "Not Your Address Of Record"));
             }
-        }
-        // A trusted source may name anybody, known or not.
-        if !self.registrar.exists(&user) {
+        } else if !self.registrar.exists(&user) {
+            // A trusted source may name anybody, known or not.
             return Err(Answer::new(404, "Not Found"));
         }
         self.check_path(request, is_trusted)?;

@@ -8,6 +8,7 @@ use super::digits::push_ip;
 use super::edit::Edit;
 use super::message::Message;
 use super::name::HeaderName;
+use super::params::next_param;
 use super::via::{Rport, Via};
 use super::write::push_number;
 
@@ -40,29 +41,31 @@ pub fn stamped_message(request: &Message, source: SocketAddr) -> Option<Message>
 pub(super) fn stamped(via: &Via<'_>, source: SocketAddr) -> Option<Vec<u8>> {
     let ip = source.ip().to_canonical();
     let asked = via.rport() != Rport::Absent;
-    let had_received = via.params().has("received");
     // RFC 3581 4: with rport, received is added even if it equals sent-by.
-    let needs_received = asked || had_received || !via.host().is_ip(ip);
+    let needs_received = asked || via.has_received() || !via.host().is_ip(ip);
     if !needs_received {
         return None;
     }
     if via.received() == Some(ip) && (!asked || via.rport() == Rport::Port(source.port())) {
         return None;
     }
+    let params = via.params().as_bytes();
     let mut value = Vec::with_capacity(via.as_bytes().len() + 48);
     value.extend_from_slice(chars::trim(via.before_params()));
-    for param in via.params() {
-        if param.name.eq_ignore_ascii_case("received") {
+    let mut at = 0;
+    while let Some(param) = next_param(params, at) {
+        at = param.end;
+        if param.name.eq_ignore_ascii_case(b"received") {
             continue;
         }
         value.push(b';');
-        value.extend_from_slice(param.name.as_bytes());
-        if param.name.eq_ignore_ascii_case("rport") {
+        value.extend_from_slice(param.name);
+        if param.name.eq_ignore_ascii_case(b"rport") {
             value.push(b'=');
             push_number(&mut value, u32::from(source.port()));
-        } else if let Some(text) = param.value {
+        } else if param.has_value {
             value.push(b'=');
-            value.extend_from_slice(text);
+            value.extend_from_slice(param.value);
         }
     }
     value.extend_from_slice(b";received=");

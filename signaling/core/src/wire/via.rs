@@ -222,6 +222,13 @@ impl<'a> Via<'a> {
         text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text).parse().ok()
     }
 
+    /// Whether there is a `received` parameter, of whatever value.
+    #[must_use]
+    pub(super) fn has_received(&self) -> bool {
+        // A Via in which it has no value is none.
+        !self.spans.received.is_empty()
+    }
+
     /// The `rport` parameter.
     #[must_use]
     pub const fn rport(&self) -> Rport {
