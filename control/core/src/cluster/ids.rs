@@ -151,7 +151,10 @@ pub struct Instance(pub u64);
 pub struct UnixMillis(pub u64);
 
 /// A moment by the calendar, in seconds since 1970 (UTC): when a certificate was issued.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(transparent)]
 pub struct UnixSeconds(pub u64);
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::document::documents;
-use super::ids::{Incarnation, Instance, MemberId, MemberName};
+use super::ids::{Incarnation, Instance, MemberId, MemberName, UnixSeconds};
 use super::role::{FarmSetting, PlacementSetting, Role};
 use crate::settings::{AddressPair, PortRange, Transport};
 
@@ -208,6 +208,9 @@ pub struct MemberRecord {
     /// The newest key of tokens that it reads ([`super::TokenKeys::newest`]).
     #[serde(default)]
     pub token_key: u32,
+    /// When its certificate was issued.
+    #[serde(default)]
+    pub certified: UnixSeconds,
     /// Who it is and what it says of itself.
     pub member: Member,
 }

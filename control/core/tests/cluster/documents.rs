@@ -2,7 +2,7 @@
 
 use control_core::cluster::{
     DOCUMENT_BYTES_MAX, Document, FarmSetting, Incarnation, Instance, Load, MEMBERS_MAX, MemberId,
-    MemberRecord, Presence, Role, View,
+    MemberRecord, Presence, Role, UnixSeconds, View,
 };
 
 use crate::make::{member, view};
@@ -16,6 +16,7 @@ fn record() -> MemberRecord {
         load: Load { calls: 12, cpu_permille: 250 },
         joining: false,
         token_key: 0,
+        certified: UnixSeconds(1_000),
         refused_by: Vec::new(),
         member: member(1, Role::Frontend, FarmSetting::Auto),
     }

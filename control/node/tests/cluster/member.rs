@@ -161,6 +161,11 @@ impl Member {
         self.stdout = Some(stdout);
     }
 
+    /// Starts it where it cannot; its exit code, and what it says.
+    pub(crate) fn refused_start(&self) -> (Option<i32>, String) {
+        outcome(&["run", "--config"], &self.folder.join("settings.toml"))
+    }
+
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::cluster::{
-    Epoch, Incarnate, Instance, Key, MemberName, NoIdLeft, Overlap, Profile, Revision, Term, View,
+    Epoch, Incarnate, Instance, Key, MemberName, NoIdLeft, Overlap, Profile, Revision, Term,
+    UnixSeconds, View,
 };
 use crate::settings::{AddressPair, PortRange};
 
@@ -17,6 +18,8 @@ pub struct Identity {
     pub name: MemberName,
     /// Drawn at random for this process.
     pub instance: Instance,
+    /// When its certificate was issued.
+    pub certified: UnixSeconds,
 }
 
 /// How fast things go. Every member of a cluster has the same.
@@ -230,6 +233,8 @@ pub enum JoinError {
     Overlap(Overlap),
     /// No number is left for its name.
     NoIdLeft(NoIdLeft),
+    /// It was taken out of the cluster after its certificate was issued.
+    Barred(MemberName),
 }
 
 impl fmt::Display for JoinError {
@@ -241,6 +246,12 @@ impl fmt::Display for JoinError {
             ),
             JoinError::Overlap(overlap) => overlap.fmt(f),
             JoinError::NoIdLeft(none) => none.fmt(f),
+            JoinError::Barred(name) => write!(
+                f,
+                "{name} was taken out of the cluster after its certificate was issued; if it is to come \
+                 back, get it another one (`ringfarm cluster token --replace {name}`, then \
+                 `ringfarm cluster renew TOKEN`)"
+            ),
         }
     }
 }

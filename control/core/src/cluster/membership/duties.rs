@@ -131,7 +131,9 @@ impl Membership {
             };
             let is_alive =
                 candidacy != Candidacy::New || slot.moves() > 0 || *name == self.identity.name;
-            (record.presence == Presence::Here && is_alive && member.name == *name)
+            // It leaves by itself when it hears of it; one that does not is no member either.
+            let is_barred = self.is_barred(name, record.certified);
+            (record.presence == Presence::Here && is_alive && !is_barred && member.name == *name)
                 .then_some((candidacy, member))
         })
     }

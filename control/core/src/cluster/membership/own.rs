@@ -140,6 +140,9 @@ impl Membership {
             return;
         }
         let name = self.identity.name.clone();
+        if self.is_barred(&name, self.identity.certified) {
+            self.own.leave(Some(JoinError::Barred(name.clone())));
+        }
         self.store.records.entry(name).or_insert_with(|| Slot::new(now));
         match (self.own_record().cloned(), self.own.announced) {
             (Some(record), Some(was)) if record.member.incarnate() == was => {
@@ -259,6 +262,7 @@ impl Membership {
             joining: presence == Presence::Here && self.is_joining(),
             refused_by: self.refusals(),
             token_key: self.own.token_key,
+            certified: self.identity.certified,
             member: Member {
                 name: self.identity.name.clone(),
                 id: incarnate.id,

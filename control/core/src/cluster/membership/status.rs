@@ -107,6 +107,12 @@ impl Membership {
         settings.filter_map(|(name, slot)| Some((name.clone(), slot.get()?.barred()?))).collect()
     }
 
+    /// Whether whoever goes by that name was taken out of the cluster after its certificate was issued.
+    pub(super) fn is_barred(&self, name: &MemberName, certified: UnixSeconds) -> bool {
+        let settings = self.store.member_settings.get(name).and_then(|slot| slot.get());
+        settings.and_then(SettingsDocument::barred).is_some_and(|until| certified <= until)
+    }
+
     /// Every member that has a record, by name.
     pub fn members(&self, now: Instant) -> impl Iterator<Item = MemberStatus> {
         let controller = self.controller().map(|(name, _, _)| name.clone());

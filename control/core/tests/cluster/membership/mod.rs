@@ -1,5 +1,6 @@
 //! A member's part in the cluster, with an engine in memory and a clock of the test's.
 
+mod barred;
 mod checks;
 mod controller;
 mod drain_and_leave;

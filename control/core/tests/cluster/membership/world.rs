@@ -11,7 +11,7 @@ use control_core::cluster::membership::{
 };
 use control_core::cluster::{
     Document, Incarnate, Instance, Key, LocalSettings, MemberName, MemberRecord, Revision,
-    UnixMillis, View,
+    UnixMillis, UnixSeconds, View,
 };
 
 use super::checks::Checks;
@@ -96,6 +96,8 @@ pub(crate) struct World {
     pub(crate) now_ms: u64,
     pub(crate) dice: Dice,
     pub(crate) trouble: Trouble,
+    /// When certificates of processes that start are issued.
+    pub(crate) certified: u64,
     /// The engine takes no writes.
     pub(crate) is_stalled: bool,
     values: BTreeMap<Key, (Revision, Vec<u8>)>,
@@ -119,6 +121,7 @@ impl World {
             now_ms: 0,
             dice: Dice(seed),
             trouble,
+            certified: 1_000,
             is_stalled: false,
             values: BTreeMap::new(),
             last_revision: 0,
@@ -149,7 +152,8 @@ impl World {
     pub(crate) fn start(&mut self, member: &str, local: LocalSettings) -> usize {
         let at = self.processes.len();
         let instance = Instance(1_000 + at as u64);
-        let identity = Identity { name: name(member), instance };
+        let certified = UnixSeconds(self.certified);
+        let identity = Identity { name: name(member), instance, certified };
         let unix = UnixMillis(1_000_000 + self.dice.roll(1_000_000));
         let membership = Membership::new(identity, local, Timing::default(), self.now(), unix);
         self.processes.push(Process {

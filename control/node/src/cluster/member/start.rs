@@ -111,8 +111,10 @@ async fn join(plan: Plan) -> anyhow::Result<(Keeper, FarmParts, MemberHandle)> {
     let name = keys.identity.name.clone();
     let secret = keys.secret;
     let engine = engine(&settings, &keys).await?;
-    let (membership, mut news) = membership::start(engine, name.clone(), local, Timing::default())
-        .map_err(|error| anyhow!("no randomness: {error}"))?;
+    let certified = keys.identity.issued;
+    let (membership, mut news) =
+        membership::start(engine, name.clone(), certified, local, Timing::default())
+            .map_err(|error| anyhow!("no randomness: {error}"))?;
     let own = joined(&membership, &mut news).await?;
     let woken = Arc::new(Notify::new());
     let wakes = Arc::clone(&woken);

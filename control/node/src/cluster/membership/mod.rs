@@ -146,17 +146,19 @@ impl Drop for Task {
     }
 }
 
-/// Begins to join the cluster of `engine` as the member `name`; on a tokio runtime.
+/// Begins to join the cluster of `engine` as the member `name`, whose certificate was issued then; on a tokio
+/// runtime.
 ///
 /// # Errors
 /// The system has no random numbers.
 pub(crate) fn start(
     engine: Coord,
     name: MemberName,
+    certified: UnixSeconds,
     local: LocalSettings,
     timing: Timing,
 ) -> Result<(Handle, mpsc::Receiver<News>), getrandom::Error> {
-    let identity = Identity { name, instance: Instance(getrandom::u64()?) };
+    let identity = Identity { name, certified, instance: Instance(getrandom::u64()?) };
     let (input_sender, inputs) = mpsc::channel(INPUTS_MAX);
     let (news_sender, news) = mpsc::channel(NEWS_MAX);
     let (driver, present) = Driver::new(engine, identity, local, timing, news_sender);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use control_core::cluster::membership::{Fence, Notice, PeerState, Standing, Timing, ViewVerdict};
 use control_core::cluster::{
     Capacity, Change, Incarnation, Load, LocalSettings, MemberName, Role, Scope, SettingKey,
-    UnixMillis, Versions, View,
+    UnixMillis, UnixSeconds, Versions, View,
 };
 use control_core::mesh::{ClusterId, Hello};
 use control_core::settings::{AddressPair, PortRange};
@@ -43,7 +43,8 @@ impl Member {
     }
 
     fn start_at(engine: Coord, number: u16, local: LocalSettings) -> Self {
-        let (handle, news) = start(engine, name(number), local, TIMING).expect("random numbers");
+        let (handle, news) =
+            start(engine, name(number), UnixSeconds(1), local, TIMING).expect("random numbers");
         Self { handle, news }
     }
 
