@@ -217,7 +217,7 @@ fn remove(name: &MemberName, node: &NodeArgs, as_json: bool) -> Result<(), Stop>
          of today have ended\n"
     );
     if result["was_alive"] == true {
-        text += "it was alive: stop it, or it goes on by itself\n";
+        text += "it was alive: it lets its calls end and stops; if it does not, stop it\n";
     }
     output::print(&text)
 }
