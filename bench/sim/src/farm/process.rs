@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use control_core::cluster::membership::{self, Membership, Standing, Timing};
 use control_core::cluster::{
-    Farm, FarmSetting, Instance, LocalSettings, MemberName, Role, UnixMillis, Versions, View,
+    Farm, FarmSetting, Instance, LocalSettings, MemberName, Role, UnixMillis, UnixSeconds,
+    Versions, View,
 };
 use control_core::settings::{AddressPair, PortRange};
 use signaling_core::auth::{self, Authenticator};
@@ -268,7 +269,8 @@ impl Process {
     ) -> Process {
         let local = skew.local(now);
         let name = MemberName::new(&format!("m{slot}")).expect("a letter and digits");
-        let identity = membership::Identity { name, instance: Instance(life + 1) };
+        let (instance, certified) = (Instance(life + 1), UnixSeconds(1));
+        let identity = membership::Identity { name, instance, certified };
         let timing = Timing::default();
         let unix = UnixMillis(1_000_000 + life);
         Process {
