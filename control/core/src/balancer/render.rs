@@ -71,10 +71,13 @@ fn family(site: &Site, vip: IpAddr) -> Scope {
         IpAddr::V4(_) => (4, "ip", "ipv4_addr", 32),
         IpAddr::V6(_) => (6, "ip6", "ipv6_addr", 128),
     };
-    let vip_port = match vip {
-        IpAddr::V4(_) => vip.to_string(),
-        IpAddr::V6(_) => format!("[{vip}]"),
+    // What tells connections apart. nft 1.0.6 aborts where a map that packets write to has an IPv6 address with
+    // something beside it as its key.
+    let (vip_port, connection) = match vip {
+        IpAddr::V4(_) => (vip.to_string(), "ip saddr . tcp sport . tcp dport"),
+        IpAddr::V6(_) => (format!("[{vip}]"), "ip6 saddr"),
     };
+    let buckets = buckets(site.members.len());
     let members = site.members.iter().enumerate();
     Scope::default()
         .with("n", n)
@@ -88,7 +91,8 @@ fn family(site: &Site, vip: IpAddr) -> Scope {
         .each("member", members.map(|(index, member)| one(index, member, vip)).collect())
         .with("spread_udp", spread(site, site.spread, ip, "udp"))
         .with("spread_tcp", spread(site, site.spread, ip, "tcp"))
-        .with("spread_source_tcp", spread(site, Spread::Source, ip, "tcp"))
+        .with("connection", connection)
+        .with("spread_connection", format!("jhash {connection} mod {buckets} seed 0x5060"))
 }
 
 fn one(index: usize, member: &SiteMember, vip: IpAddr) -> Scope {

@@ -58,7 +58,7 @@ fn each_packet_can_go_its_own_way() {
     assert!(!nat.contains("jhash"), "{nat}");
     let dsr = render(Method::Dsr, Device::Nftables, &site).unwrap();
     assert!(dsr.contains("udp dport { 5060 } meta mark set numgen random mod 16"), "{dsr}");
-    assert!(dsr.contains("jhash ip saddr . tcp sport"), "{dsr}");
+    assert!(dsr.contains("jhash ip saddr . tcp sport . tcp dport mod"), "{dsr}");
 }
 
 /// There are sixteen shares, or more where there are more members.
