@@ -12,7 +12,7 @@ use super::malformed::Malformed;
 use super::message::Message;
 use super::name::{FieldName, HeaderName};
 use super::span::Span;
-use super::write::{push_header, push_uri, push_value};
+use super::write::{push_header, push_uri, push_value, uri_room};
 
 /// Header lines that an edit holds without allocating: those of a phone's INVITE and what a proxy adds.
 const LINES_INLINE: usize = 28;
@@ -205,8 +205,8 @@ impl<'m> Edit<'m> {
     pub fn finish(&self) -> Bytes {
         let body = self.body.as_deref().unwrap_or_else(|| self.message.body());
         let head = self.message.index().body as usize + self.scratch.len();
-        // An escaped URI takes up to three bytes a byte; an added Content-Length line fits in the rest.
-        let slack = self.request_uri.as_ref().map_or(0, |uri| 3 * uri.len()) + 32;
+        // An added Content-Length line fits in the rest.
+        let slack = self.request_uri.as_ref().map_or(0, |uri| uri_room(uri)) + 32;
         let mut out = Vec::with_capacity(head + body.len() + slack);
         self.push_start_line(&mut out);
         self.push_lines(&mut out);

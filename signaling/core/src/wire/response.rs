@@ -14,6 +14,16 @@ use super::write::{push_header, push_known_header, push_number, push_value};
 /// Room for the lines that are added to most responses: a challenge, or contacts and what is supported.
 const EXTRA_BYTES: usize = 256;
 
+/// What stands in each response besides copied and given values: `SIP/2.0 200 ` and the line's end, the names
+/// of From, To, Call-ID and CSeq with its number, and a Content-Length of up to ten digits.
+const FIXED_BYTES: usize = 14 + 8 + 6 + 11 + 8 + 11 + 30;
+
+/// What filling in a source may add to a Via: an IPv6 address and a port.
+const STAMP_BYTES: usize = 64;
+
+/// `Content-Type: ` and the line's end.
+const BODY_BYTES: usize = 16;
+
 /// A response to a request: its Vias, From, To, Call-ID and CSeq (and the Timestamp of a request that is
 /// answered with 100, RFC 3261 8.2.6.1), then what is added.
 #[derive(Clone, Debug)]
@@ -121,8 +131,7 @@ impl<'r> ResponseBuilder<'r> {
     /// Writes the response.
     #[must_use]
     pub fn finish(&self) -> Bytes {
-        let mut out =
-            Vec::with_capacity(self.request.raw().len().min(1024) + self.extra.len() + 256);
+        let mut out = Vec::with_capacity(self.room());
         out.extend_from_slice(b"SIP/2.0 ");
         push_number(&mut out, self.status.into());
         out.push(b' ');
@@ -149,6 +158,26 @@ impl<'r> ResponseBuilder<'r> {
         out.extend_from_slice(&self.extra);
         push_body(&mut out, self.body.as_ref());
         Bytes::from(out)
+    }
+
+    /// Bytes that the response takes, and few more: a transaction keeps it for 32 s, with the room around it.
+    fn room(&self) -> usize {
+        let copied = |name: HeaderName| {
+            let lines = self.request.lines(name);
+            lines.map(|line| line.len() + name.as_str().len() + ": \r\n".len()).sum::<usize>()
+        };
+        let mut room = FIXED_BYTES + self.reason.len() + self.extra.len();
+        room += copied(HeaderName::Via) + self.source.map_or(0, |_| STAMP_BYTES);
+        room += self.request.from().as_bytes().len() + self.request.to().as_bytes().len();
+        room += self.request.call_id().len() + self.request.method().as_str().len();
+        room += self.to_tag.map_or(0, |tag| ";tag=".len() + tag.len());
+        if self.record_route {
+            room += copied(HeaderName::RecordRoute);
+        }
+        if self.status == 100 {
+            room += copied(HeaderName::Timestamp);
+        }
+        room + self.body.as_ref().map_or(0, |(name, body)| BODY_BYTES + name.len() + body.len())
     }
 
     /// Writes the response, to be sent as it is.
@@ -210,4 +239,42 @@ pub(super) fn push_body(out: &mut Vec<u8>, body: Option<&(&str, Bytes)>) {
     push_number(out, u32::try_from(body.len()).unwrap_or(u32::MAX));
     out.extend_from_slice(b"\r\n\r\n");
     out.extend_from_slice(body);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REQUEST: &str = "REGISTER sip:callee.example SIP/2.0\r\n\
+        Via: SIP/2.0/UDP proxy.example;branch=z9hG4bKb;rport\r\n\
+        Via: SIP/2.0/UDP 192.0.2.2;branch=z9hG4bKa\r\nRecord-Route: <sip:192.0.2.9;lr>\r\n\
+        Timestamp: 54\r\nFrom: \"Bob\" <sip:bob@callee.example>;tag=1\r\nTo:\r\n <sip:bob@callee.example>\r\n\
+        Call-ID: 843817637684230@192.0.2.2\r\nCSeq: 2147483647 REGISTER\r\nContent-Length: 0\r\n\r\n";
+
+    /// A transaction keeps the response for 32 s (RFC 3261 17.2.2): by far the most of what a registration
+    /// costs in memory.
+    #[test]
+    fn a_response_takes_hardly_more_memory_than_it_is_long() {
+        let credentials = format!("Authorization: Digest {}\r\nContent-Length", "x".repeat(500));
+        let text = REQUEST.replace("Content-Length", &credentials);
+        let request = Message::parse_datagram(Bytes::from(text)).unwrap();
+        let mut response = ResponseBuilder::new(&request, 200, None);
+        response.to_tag("0123456789abcdef").header(HeaderName::Contact, "<sip:bob@192.0.2.2>");
+        let (room, length) = (response.room(), response.finish().len());
+        assert!((length..length + 32).contains(&room), "{room} for {length} bytes");
+    }
+
+    #[test]
+    fn whatever_is_in_a_response_its_room_suffices() {
+        let request = Message::parse_datagram(Bytes::from_static(REQUEST.as_bytes())).unwrap();
+        for status in [100, 200] {
+            for source in ["192.0.2.77:65535", "[2001:db8:1111:2222:3333:4444:5555:6666]:65535"] {
+                let mut response = ResponseBuilder::new(&request, status, "A reason");
+                response.to_tag("tag").source(source.parse().unwrap()).copy_record_route();
+                response.header("X-Other", "what,\r\n\tever").body("text/plain", "0123456789");
+                let (room, length) = (response.room(), response.finish().len());
+                assert!((length..length + 128).contains(&room), "{room} for {length} bytes");
+            }
+        }
+    }
 }

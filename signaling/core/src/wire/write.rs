@@ -38,11 +38,20 @@ pub(super) fn push_value(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(&unfold(value));
 }
 
+const fn is_escaped(byte: u8) -> bool {
+    byte <= b' ' || byte == 0x7f
+}
+
+/// Room for a URI that is written by [`push_uri`].
+pub(super) fn uri_room(uri: &str) -> usize {
+    if uri.bytes().any(is_escaped) { 3 * uri.len() } else { uri.len() }
+}
+
 /// Appends a URI; what could end the request line early is escaped.
 pub(super) fn push_uri(out: &mut Vec<u8>, uri: &str) {
     use std::io::Write as _;
     for b in uri.bytes() {
-        if b <= b' ' || b == 0x7f {
+        if is_escaped(b) {
             // Writing to a Vec does not fail.
             let _ = write!(out, "%{b:02X}");
         } else {
