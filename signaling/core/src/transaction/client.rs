@@ -237,8 +237,10 @@ impl Clients {
         now: Instant,
         tx: ClientTx,
     ) {
-        if let Some(place) = self.table.get_mut(tx.0).and_then(|client| client.place.take()) {
-            shared.peers.remove(place);
+        if let Some(client) = self.table.get_mut(tx.0)
+            && let Some(place) = client.place.take()
+        {
+            shared.peers.remove(place, &client.target);
         }
         self.handle(shared, now, tx, Input::TransportError, None);
     }
@@ -318,7 +320,7 @@ impl Clients {
         let Some(mut client) = self.table.remove(tx.0) else { return };
         shared.stop_all(&mut client.timers);
         if let Some(place) = client.place {
-            shared.peers.remove(place);
+            shared.peers.remove(place, &client.target);
         }
         self.index.remove(client.hash, tx.0);
         if client.owner == Owner::User {

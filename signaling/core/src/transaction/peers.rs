@@ -46,21 +46,24 @@ impl From<&Target> for Peer {
 
 /// A transaction's place in the list of its peer.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Place(usize);
+pub(super) struct Place(u32);
 
+/// Small, since each transaction has one: whom it is with is known to the transaction.
 #[derive(Debug)]
 struct Node {
     tx: Tx,
-    peer: Peer,
-    previous: Option<usize>,
-    next: Option<usize>,
+    previous: u32,
+    next: u32,
 }
+
+/// No node. There are fewer transactions than numbers: keys of their tables have as many bits.
+const NONE: u32 = u32::MAX;
 
 /// A list of transactions for each peer.
 #[derive(Debug)]
 pub(super) struct Peers {
     nodes: Slab<Node>,
-    first: HashMap<Peer, usize, Keyed>,
+    first: HashMap<Peer, u32, Keyed>,
 }
 
 impl Peers {
@@ -69,28 +72,27 @@ impl Peers {
     }
 
     pub(super) fn insert(&mut self, target: &Target, tx: Tx) -> Place {
-        let peer = Peer::from(target);
-        let index = self.nodes.vacant_key();
-        let next = self.first.insert(peer, index);
-        if let Some(next) = next {
-            self.nodes[next].previous = Some(index);
+        let index = self.nodes.vacant_key() as u32;
+        let next = self.first.insert(Peer::from(target), index).unwrap_or(NONE);
+        if let Some(next) = self.nodes.get_mut(next as usize) {
+            next.previous = index;
         }
-        Place(self.nodes.insert(Node { tx, peer, previous: None, next }))
+        self.nodes.insert(Node { tx, previous: NONE, next });
+        Place(index)
     }
 
-    pub(super) fn remove(&mut self, place: Place) {
-        let node = self.nodes.remove(place.0);
-        if let Some(next) = node.next {
-            self.nodes[next].previous = node.previous;
+    /// `target`: that of the transaction, as it was when it was put in.
+    pub(super) fn remove(&mut self, place: Place, target: &Target) {
+        let node = self.nodes.remove(place.0 as usize);
+        if let Some(next) = self.nodes.get_mut(node.next as usize) {
+            next.previous = node.previous;
         }
-        match (node.previous, node.next) {
-            (Some(previous), next) => self.nodes[previous].next = next,
-            (None, Some(next)) => {
-                self.first.insert(node.peer, next);
-            }
-            (None, None) => {
-                self.first.remove(&node.peer);
-            }
+        if let Some(previous) = self.nodes.get_mut(node.previous as usize) {
+            previous.next = node.next;
+        } else if node.next == NONE {
+            self.first.remove(&Peer::from(target));
+        } else {
+            self.first.insert(Peer::from(target), node.next);
         }
     }
 
@@ -103,8 +105,8 @@ impl Peers {
     pub(super) fn of(&self, peer: Peer) -> Vec<Tx> {
         let mut next = self.first.get(&peer).copied();
         std::iter::from_fn(|| {
-            let node = &self.nodes[next?];
-            next = node.next;
+            let node = self.nodes.get(next? as usize)?;
+            next = Some(node.next);
             Some(node.tx)
         })
         .collect()

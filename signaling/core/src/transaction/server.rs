@@ -378,8 +378,10 @@ impl Servers {
         now: Instant,
         tx: ServerTx,
     ) {
-        if let Some(place) = self.table.get_mut(tx.0).and_then(|server| server.place.take()) {
-            shared.peers.remove(place);
+        if let Some(server) = self.table.get_mut(tx.0)
+            && let Some(place) = server.place.take()
+        {
+            shared.peers.remove(place, &server.target);
         }
         self.handle(shared, now, tx, Input::TransportError);
     }
@@ -431,7 +433,7 @@ impl Servers {
         let Some(mut server) = self.table.remove(tx.0) else { return };
         shared.stop_all(&mut server.timers);
         if let Some(place) = server.place {
-            shared.peers.remove(place);
+            shared.peers.remove(place, &server.target);
         }
         self.index.remove(server.hash, tx.0);
         if let Some(merge) = server.merge
