@@ -104,7 +104,7 @@ fn judge(output: &Output, errand: Option<Errand>, sound: bool) {
                 assert_eq!((relay.to, relay.errand.why), (OTHER, Why::Returned));
             }
             (FarmOutput::Relay(_), None | Some(Why::Returned)) => {}
-            (FarmOutput::Ask { .. }, _) => {}
+            (FarmOutput::Ask { .. } | FarmOutput::Calls { .. }, _) => {}
             (FarmOutput::Relay(_), Some(why)) => panic!("relayed again what came as {why:?}"),
         },
         Output::Media(_)

@@ -40,6 +40,8 @@ pub enum Frame {
     Registrations(Registrations),
     /// A part of all registrations.
     RegistrationSync(SyncStep, Body),
+    /// What members tell each other of calls whose users are watched.
+    Calls(Body),
     /// The view that the sender goes by, if it has published it.
     View(ViewFrame),
     /// A question.
@@ -359,6 +361,7 @@ mod kind {
     pub(super) const UNDELIVERED: u8 = 20;
     pub(super) const REGISTRATIONS: u8 = 32;
     pub(super) const REGISTRATION_SYNC: u8 = 33;
+    pub(super) const CALLS: u8 = 34;
     pub(super) const VIEW: u8 = 48;
     pub(super) const REQUEST: u8 = 49;
     pub(super) const REPLY: u8 = 50;
@@ -384,6 +387,7 @@ impl Frame {
             Frame::Undelivered(..) => kind::UNDELIVERED,
             Frame::Registrations(_) => kind::REGISTRATIONS,
             Frame::RegistrationSync(..) => kind::REGISTRATION_SYNC,
+            Frame::Calls(_) => kind::CALLS,
             Frame::View(_) => kind::VIEW,
             Frame::Request(_) => kind::REQUEST,
             Frame::Reply(_) => kind::REPLY,
@@ -415,7 +419,7 @@ impl Frame {
             Frame::SendOut(SendOut { transport, remote, name, .. }) => {
                 write(&SendOutHeadRef { transport: *transport, remote: *remote, name }, out);
             }
-            Frame::Registrations(_) | Frame::Event(_) => {}
+            Frame::Registrations(_) | Frame::Calls(_) | Frame::Event(_) => {}
             Frame::RegistrationSync(step, _) => write(step, out),
             Frame::View(view) => write(&view.epoch, out),
             Frame::Request(Request { id, deadline_ms, .. }) => {
@@ -438,6 +442,7 @@ impl Frame {
             | Frame::SendOut(SendOut { bytes, .. })
             | Frame::Registrations(Registrations(Body(bytes)))
             | Frame::RegistrationSync(_, Body(bytes))
+            | Frame::Calls(Body(bytes))
             | Frame::Undelivered(_, Body(bytes))
             | Frame::View(ViewFrame { body: Body(bytes), .. })
             | Frame::Request(Request { body: Body(bytes), .. })
@@ -473,6 +478,7 @@ impl Frame {
             kind::UNDELIVERED => Frame::Undelivered(of(head)?, Body(payload)),
             kind::REGISTRATIONS => Frame::Registrations(Registrations(Body(payload))),
             kind::REGISTRATION_SYNC => Frame::RegistrationSync(of(head)?, Body(payload)),
+            kind::CALLS => Frame::Calls(Body(payload)),
             kind::VIEW => Frame::View(ViewFrame { epoch: of(head)?, body: Body(payload) }),
             kind::REQUEST => {
                 let RequestHead { id, deadline_ms } = of(head)?;

@@ -97,6 +97,7 @@ fn frames() -> Vec<Frame> {
         ),
         Frame::Registrations(Registrations(body("bindings"))),
         Frame::RegistrationSync(SyncStep { copy: 1, part: 2, step: SyncStep::LAST }, body("part")),
+        Frame::Calls(body("calls")),
         Frame::View(ViewFrame { epoch: Epoch(u64::MAX), body: body("{}") }),
         Frame::Request(Request { id: RequestId(8), deadline_ms: 500, body: body("?") }),
         Frame::Reply(Reply { id: RequestId(8), is_answered: true, body: body("!") }),

@@ -4,9 +4,11 @@
 //! with whom, nor anything by which they could take the call over.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::time::Instant;
 
 use super::{Events, Package};
+use crate::farm::MemberId;
 use crate::registrar::Registrar;
 use crate::table::Key;
 use crate::transaction::hash::Keyed;
@@ -33,23 +35,51 @@ impl CallState {
 
 /// A call with users of ours.
 #[derive(Debug)]
-struct Tracked {
+pub(super) struct Tracked {
     /// Caller and called party, as far as they are users.
-    users: [Option<Box<str>>; 2],
+    pub(super) users: [Option<Box<str>>; 2],
     /// `None`: nobody rings yet.
-    state: Option<CallState>,
+    pub(super) state: Option<CallState>,
+    /// Its member has not said again that it goes on.
+    pub(super) is_doubtful: bool,
+}
+
+/// Which call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum CallName {
+    /// One of this node.
+    Own(Key),
+    /// One of another member of the farm, as one of its parties has it.
+    Of {
+        member: MemberId,
+        /// Its number there.
+        number: u64,
+        is_called: bool,
+    },
+}
+
+impl fmt::Display for CallName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            CallName::Own(key) => key.fmt(f),
+            CallName::Of { member, number, is_called: _ } => {
+                write!(f, "{:04x}{number:016x}", member.get())
+            }
+        }
+    }
 }
 
 /// A call as one of its parties has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    call: Key,
-    is_called: bool,
+    pub(super) call: CallName,
+    pub(super) is_called: bool,
 }
 
-/// The calls that go on, at most one for each that the proxy core has.
+/// The calls that go on, at most one for each that the proxy core has, and those of other members that are
+/// watched here.
 #[derive(Debug)]
-pub(super) struct Calls(HashMap<Key, Tracked, Keyed>);
+pub(super) struct Calls(pub(super) HashMap<CallName, Tracked, Keyed>);
 
 impl Calls {
     pub(super) fn new(keyed: Keyed) -> Calls {
@@ -85,7 +115,8 @@ impl Events {
     pub fn call_begins(&mut self, call: Key, users: [Option<&str>; 2]) {
         if self.tells_calls() && users.iter().any(Option::is_some) {
             let users = users.map(|user| user.map(Box::from));
-            self.calls.0.insert(call, Tracked { users, state: None });
+            let tracked = Tracked { users, state: None, is_doubtful: false };
+            self.calls.0.insert(CallName::Own(call), tracked);
         }
     }
 
@@ -95,6 +126,16 @@ impl Events {
         now: Instant,
         registrar: &Registrar,
         call: Key,
+        state: CallState,
+    ) {
+        self.goes_on(now, registrar, CallName::Own(call), state);
+    }
+
+    pub(super) fn goes_on(
+        &mut self,
+        now: Instant,
+        registrar: &Registrar,
+        call: CallName,
         state: CallState,
     ) {
         let Some(tracked) = self.calls.0.get_mut(&call) else { return };
@@ -110,13 +151,20 @@ impl Events {
                 let (_, resource) = self.index.enter(Package::Dialog, user);
                 resource.calls.push(Part { call, is_called });
             }
+            self.tell_of(call, is_called, Some(state), user);
             self.changed(now, registrar, Package::Dialog, user);
         }
     }
 
     /// A call is over.
     pub fn call_ends(&mut self, now: Instant, registrar: &Registrar, call: Key) {
-        let Some(Tracked { users, state: Some(_) }) = self.calls.0.remove(&call) else { return };
+        self.ends(now, registrar, CallName::Own(call));
+    }
+
+    pub(super) fn ends(&mut self, now: Instant, registrar: &Registrar, call: CallName) {
+        let Some(Tracked { users, state: Some(_), .. }) = self.calls.0.remove(&call) else {
+            return;
+        };
         for (user, is_called) in users.iter().zip([false, true]) {
             let Some(user) = user else { continue };
             let part = Part { call, is_called };
@@ -126,6 +174,7 @@ impl Events {
                 resource.ended = Some(part);
             }
             self.index.leave(Package::Dialog, user);
+            self.tell_of(call, is_called, None, user);
             self.changed(now, registrar, Package::Dialog, user);
         }
     }

@@ -1,6 +1,6 @@
 //! Who watches what, and what there is to see of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use smallvec::SmallVec;
@@ -173,6 +173,18 @@ impl Index {
         let lists = self.lists_of.get(user).into_iter().flatten();
         let by_list = lists.filter_map(|at| self.lists.get(*at)).flat_map(|l| &l[package.index()]);
         alone.unwrap_or_default().iter().chain(by_list).copied().collect()
+    }
+
+    /// Those whom somebody is told of, by themselves or in a list.
+    pub(super) fn watched_users(&self, package: Package) -> BTreeSet<Arc<str>> {
+        let resources = self.resources[package.index()].iter();
+        let alone = resources.filter(|(_, resource)| !resource.watchers.is_empty());
+        let mut users: BTreeSet<Arc<str>> = alone.map(|(user, _)| user.clone()).collect();
+        let is_watched =
+            |at: &usize| self.lists.get(*at).is_some_and(|list| !list[package.index()].is_empty());
+        let listed = self.lists_of.iter().filter(|(_, lists)| lists.iter().any(is_watched));
+        users.extend(listed.map(|(user, _)| Arc::from(&**user)));
+        users
     }
 
     /// Whether anybody would be told of `user` in any package.

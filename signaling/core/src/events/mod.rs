@@ -7,8 +7,8 @@
 //!
 //! Input: [`Events::subscribe`], [`Events::publish`], [`Events::answered`],
 //! [`Events::registration_changed`], [`Events::call_begins`] and what follows it,
-//! [`Events::handle_timeout`]. Output: what those return, and
-//! [`Events::poll_notify`]. Getters: [`Events::has`], [`Events::serves`], [`Events::count`] and others.
+//! [`Events::handle_timeout`]; in a farm [`Events::members_are`], [`Events::greet`] and [`Events::handle_words`].
+//! Output: what those return, [`Events::poll_notify`] and [`Events::poll_words`]. Getters: [`Events::has`], [`Events::serves`], [`Events::count`] and others.
 //!
 //! A subscription is told what there is at once when it asks, and then of changes, never more often
 //! than its package allows and never while a notification has no answer: what changes meanwhile is
@@ -22,6 +22,7 @@ mod index;
 mod notify;
 mod package;
 mod publish;
+mod shared;
 mod state;
 mod subscribe;
 mod subscription;
@@ -49,6 +50,7 @@ use crate::transaction::hash::Keyed;
 use calls::Calls;
 use index::Index;
 use publish::Publication;
+use shared::Shared;
 use subscription::Subscription;
 
 /// Names a subscription for as long as the process lives.
@@ -76,6 +78,7 @@ pub struct Events {
     counts: [usize; Package::ALL.len()],
     index: Index,
     calls: Calls,
+    shared: Shared,
     timers: Wheel<Timer>,
     keyed: Keyed,
     rng: ChaCha8Rng,
@@ -94,6 +97,7 @@ impl Events {
             counts: [0; Package::ALL.len()],
             index: Index::new(&config.lists, keyed),
             calls: Calls::new(keyed),
+            shared: Shared::new(keyed),
             // A subscription has two timers at most, a publication one.
             timers: Wheel::new(now, 2 * limits.subscriptions + limits.publications),
             keyed,

@@ -71,6 +71,7 @@ impl Events {
             .insert(subscription)
             .map_err(|_| too_many("Too Many Subscriptions"))?;
         self.index.add(package, &watched, key);
+        self.watch_begins(package, &watched);
         self.counts[package.index()] += 1;
         if let Some(name) = asked.asker.name() {
             self.index.count_up(name);
@@ -222,6 +223,7 @@ impl Events {
             self.index.count_down(name);
         }
         self.index.remove(subscription.package, &subscription.watched, key);
+        self.watch_ends(subscription.package, &subscription.watched);
     }
 }
 

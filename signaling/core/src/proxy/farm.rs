@@ -16,8 +16,8 @@ use super::unanswered::lost;
 use super::{Load, Proxy};
 use crate::farm::membership::Standing;
 use crate::farm::{
-    Decision, Errand, Facts, Farm, History, Home, Identity, MemberId, Refusal, Secrets, View, Why,
-    decide,
+    Decision, Errand, Facts, Farm, History, Home, Identity, MemberId, PeerState, Refusal, Secrets,
+    View, Why, decide,
 };
 use crate::registrar::Replica;
 use crate::transaction::Transactions;
@@ -52,6 +52,14 @@ pub enum FarmOutput {
     },
     /// Tell all other members: it is for their [`Proxy::handle_replicated`].
     Replicate(Bytes),
+    /// Tell a member, or all others, of calls whose users are watched: it is for their
+    /// [`Proxy::handle_calls`]. What one member is told comes in its order.
+    Calls {
+        /// Whom; `None`: all others.
+        to: Option<MemberId>,
+        /// What.
+        bytes: Bytes,
+    },
 }
 
 /// A part of all registrations ([`Proxy::registrations_chunk`]).
@@ -116,6 +124,7 @@ impl Proxy {
             farm.membership = before.membership;
         }
         self.registrar.share(own.member, &secrets.lasting);
+        self.events.share();
         if lives_on {
             self.registrar.tell_flows_of(own.member);
         }
@@ -138,6 +147,7 @@ impl Proxy {
             self.registrar.remove_flows_of(member.get(), incarnation.0 as u16);
         }
         self.answer_for_the_dead(now);
+        self.share_calls(now);
         self.process_events(now);
     }
 
@@ -183,7 +193,26 @@ impl Proxy {
         }
     }
 
-    /// Tells the other members what has changed of registrations.
+    /// Says to members that can be reached now whose calls are watched here; of the others, calls are over.
+    fn share_calls(&mut self, now: Instant) {
+        let Some(farm) = &self.farm else { return };
+        if self.events.tells_calls() {
+            let own = farm.membership.own().member;
+            let members = farm.membership.members().iter();
+            let there = members
+                .filter(|member| member.state != PeerState::Down && member.identity.member != own);
+            let there = there.map(|member| member.identity.member).collect();
+            self.events.members_are(now, &self.registrar, &there);
+        }
+    }
+
+    /// What another member tells of calls that are watched here, or asks to be told of.
+    pub fn handle_calls(&mut self, now: Instant, from: MemberId, bytes: &[u8]) {
+        self.events.handle_words(now, &self.registrar, from, bytes);
+        self.process_events(now);
+    }
+
+    /// Tells the other members what has changed of registrations, and of calls that they watch.
     pub(super) fn tell_members(&mut self, now: Instant) {
         if self.farm.is_none() {
             return;
@@ -192,6 +221,10 @@ impl Proxy {
             let mut bytes = Vec::with_capacity(256);
             replica.write(&mut bytes);
             let output = FarmOutput::Replicate(bytes.into());
+            self.outputs.push_back(Output::Farm(Box::new(output)));
+        }
+        while let Some((to, bytes)) = self.events.poll_words() {
+            let output = FarmOutput::Calls { to, bytes };
             self.outputs.push_back(Output::Farm(Box::new(output)));
         }
     }

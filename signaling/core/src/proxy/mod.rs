@@ -286,6 +286,7 @@ impl Proxy {
         self.ended.purge(now);
         self.events.handle_timeout(now, &self.registrar);
         self.tell_subscribers(now);
+        self.tell_members(now);
     }
 
     /// When [`Proxy::handle_timeout`] is due next.

@@ -199,6 +199,7 @@ impl Proxy {
                 Standing::Own | Standing::Down | Standing::Gone => self.decide_anew(now, waiting),
             }
         }
+        self.events.greet(member);
         self.process_events(now);
     }
 

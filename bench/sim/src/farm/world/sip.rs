@@ -283,6 +283,8 @@ impl World<'_> {
                     self.mesh(slot, at, Frame::Ask { user, token });
                 }
             }
+            // No phone subscribes.
+            FarmOutput::Calls { .. } => {}
             FarmOutput::Replicate(bytes) => {
                 for at in (0..self.slots.len()).filter(|at| *at != slot) {
                     let bytes = bytes.clone();

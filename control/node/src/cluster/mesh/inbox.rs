@@ -79,7 +79,7 @@ fn payload_len(frame: &Frame) -> usize {
         Frame::SipRelay(_, sip) | Frame::Write(sip) => sip.bytes.len(),
         Frame::SendOut(send) => send.bytes.len(),
         Frame::Registrations(registrations) => registrations.0.0.len(),
-        Frame::RegistrationSync(_, body) | Frame::Event(body) => body.0.len(),
+        Frame::RegistrationSync(_, body) | Frame::Calls(body) | Frame::Event(body) => body.0.len(),
         Frame::View(view) => view.body.0.len(),
         Frame::Request(request) => request.body.0.len(),
         Frame::Reply(reply) => reply.body.0.len(),

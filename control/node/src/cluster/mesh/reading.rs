@@ -58,6 +58,7 @@ impl Reading {
             | Frame::SendOut(_)
             | Frame::Undelivered(..)
             | Frame::Registrations(_)
+            | Frame::Calls(_)
             | Frame::RegistrationSync(..) => self.signaling.push(MeshEvent::Frame(id, frame)),
             Frame::View(_) | Frame::Request(_) | Frame::Event(_) => {
                 self.control.push(MeshEvent::Frame(id, frame));

@@ -288,6 +288,11 @@ impl FarmSide {
             Frame::RegistrationSync(step, Body(bytes)) => {
                 self.take_copy(now, proxy, from, step, &bytes);
             }
+            Frame::Calls(Body(bytes)) => {
+                if let Some(from) = farm::MemberId::new(from.get()) {
+                    proxy.handle_calls(now, from, &bytes);
+                }
+            }
             Frame::SendOut(send) => self.send_for(proxy, from, send),
             // For others in this node.
             Frame::Hello(_)
@@ -453,12 +458,20 @@ impl FarmSide {
             }
             FarmOutput::Replicate(bytes) => {
                 self.figures.replicas_out += 1;
-                let frame = Frame::Registrations(Registrations(Body(bytes)));
-                // In the order in which the core has said it.
-                self.flush_out();
-                self.pump.send_all(&frame);
+                self.send_all(&Frame::Registrations(Registrations(Body(bytes))));
+            }
+            FarmOutput::Calls { to: None, bytes } => self.send_all(&Frame::Calls(Body(bytes))),
+            FarmOutput::Calls { to: Some(to), bytes } => {
+                let Some(to) = MemberId::new(to.get()) else { return };
+                self.out.push((to, Frame::Calls(Body(bytes))));
             }
         }
+    }
+
+    /// Tells all others, in the order in which the core has said it.
+    fn send_all(&mut self, frame: &Frame) {
+        self.flush_out();
+        self.pump.send_all(frame);
     }
 
     /// Has a member of the farm send from its own listeners (S22).

@@ -3,6 +3,7 @@
 mod calls;
 mod changes;
 mod dialogs;
+mod lamps;
 mod registrations;
 mod relaying;
 mod unanswered;
@@ -27,9 +28,10 @@ fn secrets(key: u8) -> Secrets {
     Secrets { current: of(key), previous, lasting: Lasting([3; 32]) }
 }
 
-/// Subscriptions to presence are served.
+/// Subscriptions to presence and to dialogs are served.
 fn events() -> events::Config {
-    events::Config { packages: vec![events::Package::Presence], ..events::Config::default() }
+    let packages = vec![events::Package::Presence, events::Package::Dialog];
+    events::Config { packages, ..events::Config::default() }
 }
 
 fn identity(member: usize, incarnation: u32) -> Identity {
@@ -57,6 +59,8 @@ struct Farm {
     keeps_asks: bool,
     /// How many messages went from one member to another, and why.
     relayed: Vec<Why>,
+    /// How often a member told others of calls.
+    told_of_calls: usize,
 }
 
 impl Farm {
@@ -75,6 +79,7 @@ impl Farm {
             keeps_replicas: false,
             keeps_asks: false,
             relayed: Vec::new(),
+            told_of_calls: 0,
         };
         for _ in 0..count {
             farm.join();
@@ -237,6 +242,18 @@ impl Farm {
                 let bench = &mut self.members[from];
                 bench.proxy.handle_told(bench.now, token, &told);
                 bench.settle();
+            }
+            FarmOutput::Calls { to, bytes } => {
+                self.told_of_calls += 1;
+                let to = to.map(|to| usize::from(to.get()) - 1);
+                let all = 0..self.members.len();
+                for at in all.filter(|at| *at != from && to.is_none_or(|to| to == *at)) {
+                    if !self.dead[at] && !self.dead[from] {
+                        let bench = &mut self.members[at];
+                        bench.proxy.handle_calls(bench.now, identity(from, 1).member, &bytes);
+                        bench.settle();
+                    }
+                }
             }
             FarmOutput::Replicate(_) if self.keeps_replicas => {}
             FarmOutput::Replicate(bytes) => {

@@ -20,7 +20,10 @@ impl Farm {
         self.members[at].tcp(ALICE, connection(at).0, text);
         let relayed = self.members[at].farm.iter().find_map(|output| match output {
             FarmOutput::Relay(relay) => Some(usize::from(relay.to.member.get()) - 1),
-            FarmOutput::SendOut { .. } | FarmOutput::Ask { .. } | FarmOutput::Replicate(_) => None,
+            FarmOutput::SendOut { .. }
+            | FarmOutput::Ask { .. }
+            | FarmOutput::Replicate(_)
+            | FarmOutput::Calls { .. } => None,
         });
         if relayed.is_none() {
             self.pump();
