@@ -163,7 +163,7 @@ a call failed through this program.";
 const FARM_EXAMPLES: &str = "\
 Examples:
   ringfarm bench farm --html farm.html    six rounds at 400 calls/s, then the highest rates: over an hour
-  ringfarm bench farm --quick             six short rounds within some 6 minutes
+  ringfarm bench farm --quick             six short rounds within some 13 minutes
   ringfarm bench farm --smoke             whether it works here
 
 As root it makes network namespaces of its own, and removes them; otherwise it measures over loopback.

@@ -16,12 +16,18 @@ use crate::sipbench::workload::{self, Kind, Workload};
 const TIMINGS: Timings = Timings {
     // The first transactions have ended by then (RFC 3261: 64 T1), so that as many end as begin.
     full: Timing { warm_up: Duration::from_secs(34), measured: Duration::from_secs(4) },
-    // Some 6 minutes: 30 cells of 8 s, and 3 s more for each to start.
+    // 30 cells of 8 s, and 3 s more for each to start; farms of several members settle before.
     quick: Timing { warm_up: Duration::from_millis(5_500), measured: Duration::from_millis(2_500) },
     // Enough to see that everything works, too little to learn anything.
     smoke: Timing { warm_up: Duration::from_millis(500), measured: Duration::from_millis(500) },
 };
 const SMOKE_RATE: f64 = 50.0;
+
+/// How long farms of several members are left alone before: for 32 s after a member has come, others are asked
+/// whether they know a request before it is anybody's (B3), which is not what a farm costs the rest of its time.
+const SETTLE: Duration = Duration::from_secs(33);
+/// Longest time to settle, in seconds.
+const SETTLE_MAX: f64 = 600.0;
 
 /// Compare a single node with farms of one, two and three members.
 #[derive(Args, Clone, Debug)]
@@ -48,6 +54,11 @@ pub struct FarmArgs {
     #[arg(long, value_name = "T")]
     pub warm_up: Option<f64>,
 
+    /// Seconds that farms of several members are left alone for before they are given load [default: 33, after
+    /// which none asks those that took requests before a member came; 0: what they cost until then].
+    #[arg(long, value_name = "T")]
+    pub settle: Option<f64>,
+
     /// Calls a second at which costs are compared [default: 400].
     #[arg(long, value_name = "N")]
     pub rate: Option<f64>,
@@ -72,7 +83,7 @@ pub struct FarmArgs {
     #[arg(long, value_name = "FILE", default_value = "nats-server")]
     pub nats_server: PathBuf,
 
-    /// Six rounds within some 6 minutes after a short warm-up, without the highest rates.
+    /// Six rounds within some 13 minutes after a short warm-up, without the highest rates.
     #[arg(long, conflicts_with = "smoke")]
     pub quick: bool,
 
@@ -91,6 +102,7 @@ pub(crate) struct Plan {
     pub(crate) systems: Vec<System>,
     pub(crate) rounds: u32,
     pub(crate) timing: Timing,
+    pub(crate) settle: Duration,
     pub(crate) load: Workload,
     pub(crate) capacity: bool,
     pub(crate) cores: CorePlan,
@@ -107,6 +119,8 @@ impl FarmArgs {
         let rounds = args::rounds(self.rounds, if self.smoke { 1 } else { 6 })?;
         let extent = Extent::of(self.quick, self.smoke);
         let timing = TIMINGS.asked(extent, self.warm_up, self.seconds)?;
+        let settle = self.settle.unwrap_or(if self.smoke { 0.0 } else { SETTLE.as_secs_f64() });
+        let settle = Duration::from_secs_f64(args::within("settle", settle, 0.0..=SETTLE_MAX)?);
         args::each_once(&self.systems, |system| system.name())?;
         let phones = args::within("phones", self.phones, workload::PHONES)?;
         let connections = args::within("connections", self.connections, workload::CONNECTIONS)?;
@@ -124,6 +138,7 @@ impl FarmArgs {
             systems: self.systems.clone(),
             rounds,
             timing,
+            settle,
             load,
             capacity: !self.no_capacity && extent == Extent::Full,
             cores: self.run.cores(self.server_core)?,
@@ -157,12 +172,24 @@ mod tests {
         assert!(plan.timing.warm_up >= Duration::from_secs(32));
     }
 
+    /// B3: until then requests are asked for elsewhere.
+    #[test]
+    fn farms_settle_for_longer_than_repetitions_are_looked_for_unless_told_otherwise() {
+        for words in ["", "--quick"] {
+            assert!(plan(words).unwrap().settle > Duration::from_secs(32));
+        }
+        for words in ["--smoke", "--settle 0"] {
+            assert!(plan(words).unwrap().settle.is_zero());
+        }
+    }
+
     #[test]
     fn what_cannot_be_is_refused_by_name() {
         for (words, why) in [
             ("--rounds 0", "--rounds"),
             ("--seconds 0", "--seconds"),
             ("--rate 0", "--rate"),
+            ("--settle 601", "--settle"),
             ("--systems single,single", "twice"),
             ("--transport tls", "--transport"),
             ("--phones 0", "--phones"),

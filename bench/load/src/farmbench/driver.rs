@@ -68,6 +68,7 @@ impl Driver {
             rounds: plan.rounds,
             seconds: plan.timing.measured.as_secs_f64(),
             warm_up_seconds: plan.timing.warm_up.as_secs_f64(),
+            settle_seconds: plan.settle.as_secs_f64(),
             transport: plan.load.transport.name().to_owned(),
             per_second: plan.load.per_second,
             ratios: Ratios::default(),
@@ -148,6 +149,9 @@ impl Driver {
 
     fn measure(&mut self, system: System, load: &Workload, timing: Timing) -> Result<Figures> {
         let mut started = members::start(system, &self.lab, &self.programs, &self.stop)?;
+        if system.members() > 1 {
+            self.stop.sleep(self.plan.settle)?;
+        }
         let running = &mut started.running;
         let configurations = &mut self.report.configurations;
         configurations.entry(system).or_insert_with(|| running.configuration.clone());

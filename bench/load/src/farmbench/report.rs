@@ -131,6 +131,8 @@ pub struct FarmReport {
     pub seconds: f64,
     /// Seconds of each before that.
     pub warm_up_seconds: f64,
+    /// Seconds that farms of several members were left alone before that.
+    pub settle_seconds: f64,
     /// What SIP travels on.
     pub transport: String,
     /// Calls a second at which costs are compared.
@@ -263,6 +265,7 @@ mod tests {
             rounds: 2,
             seconds: 1.0,
             warm_up_seconds: 0.0,
+            settle_seconds: 0.0,
             transport: "udp".into(),
             per_second: 1.0,
             ratios: Ratios::default(),

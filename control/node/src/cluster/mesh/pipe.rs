@@ -140,6 +140,31 @@ struct Batch {
     frames: usize,
 }
 
+/// What came of receiving once.
+enum Received {
+    /// The other side has closed the connection.
+    Closed,
+    /// Nothing is there.
+    Nothing,
+    /// Something, and more may be there.
+    Some,
+    /// All that was there.
+    All,
+}
+
+/// A socket that notes how much room there was for what it gave.
+struct Asked<'s> {
+    socket: &'s TcpStream,
+    room: usize,
+}
+
+impl io::Read for Asked<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.room = into.len();
+        self.socket.read(into)
+    }
+}
+
 struct Io {
     tls: Connection,
     socket: Socket,
@@ -329,16 +354,21 @@ impl Pipe {
 impl Io {
     fn read(&mut self, shared: &Shared, peer: &Arc<Peer>, waking: Waking) -> Result<Read, Ended> {
         self.read_at = Instant::now();
-        let mut got = 0;
+        let (mut got, mut is_drained) = (0, false);
         let read = loop {
             got += self.take_plain(peer)?;
             if got >= READ_MAX {
                 break Ok(Read::More);
             }
+            if is_drained {
+                break Ok(Read::Drained);
+            }
             match self.receive() {
-                Ok(Some(0)) => break Err(Ended::Closed),
-                Ok(Some(_)) => {}
-                Ok(None) => break Ok(Read::Drained),
+                Ok(Received::Closed) => break Err(Ended::Closed),
+                Ok(Received::Some) => {}
+                // What TLS makes of the last of it is still to be taken.
+                Ok(Received::All) => is_drained = true,
+                Ok(Received::Nothing) => break Ok(Read::Drained),
                 Err(error) => break Err(Ended::Io(error)),
             }
         };
@@ -383,12 +413,18 @@ impl Io {
         Ok(count)
     }
 
-    /// Receives what is there for TLS to decrypt: how much that was; `None`: nothing is there.
-    fn receive(&mut self) -> io::Result<Option<usize>> {
+    /// Receives what is there for TLS to decrypt.
+    fn receive(&mut self) -> io::Result<Received> {
+        let mut socket = Asked { socket: &self.socket.0, room: 0 };
         loop {
-            match self.tls.read_tls(&mut &*self.socket.0) {
-                Ok(count) => return Ok(Some(count)),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            match self.tls.read_tls(&mut socket) {
+                Ok(0) => return Ok(Received::Closed),
+                // The system gives all that there is, up to the room for it: to ask again would be in vain.
+                Ok(count) if count < socket.room => return Ok(Received::All),
+                Ok(_) => return Ok(Received::Some),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Received::Nothing);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }

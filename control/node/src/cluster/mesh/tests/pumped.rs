@@ -1,5 +1,7 @@
 //! The signaling thread reads and writes connections in its own turns.
 
+use tokio::io::AsyncWriteExt as _;
+
 use super::*;
 
 /// A pump as a signaling thread has it.
@@ -99,6 +101,32 @@ fn what_has_come_is_read_without_asking_the_runtime() {
         two.mesh.signaling.drain(&mut events);
         std::thread::yield_now();
     }
+}
+
+/// Less than there was room for is all that there was, and is not asked for again; the end that has come with it
+/// is noticed all the same.
+#[test]
+fn what_is_said_right_before_the_end_is_read_and_so_is_the_end() {
+    let cluster = Cluster::new(1);
+    let mut one = cluster.start(1);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let mut by_hand = runtime.block_on(ByHand::enter(&cluster, 2, one.mesh.address));
+    one.await_up(2);
+    let mut turns = Turns::take_over(&one, 1);
+    runtime.block_on(async {
+        by_hand.say(&sip(vec![b'x'; 10_000])).await;
+        by_hand.say(&sip("the last")).await;
+        by_hand.stream.shutdown().await.unwrap();
+    });
+    let (mut events, mut got) = (Vec::new(), Vec::new());
+    let end = Instant::now() + PATIENCE;
+    while turns.pump().lines() > 0 {
+        assert!(Instant::now() < end, "its connection is kept");
+        turns.turn();
+        one.mesh.signaling.drain(&mut events);
+        got.extend(events.drain(..).filter_map(|event| sip_of(&event)));
+    }
+    assert_eq!(got.iter().map(Bytes::len).collect::<Vec<_>>(), [10_000, 8]);
 }
 
 /// A signaling thread that stands still keeps no heartbeat from being read, and no request or event from
