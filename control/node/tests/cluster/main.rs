@@ -4,6 +4,7 @@
 mod deaths;
 mod drain;
 mod engine;
+mod lamps;
 mod member;
 #[path = "../nats/mod.rs"]
 mod nats;

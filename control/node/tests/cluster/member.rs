@@ -81,6 +81,7 @@ impl Cluster {
             "[sip]\ndomains = [\"farm.test\"]\n\
              [[sip.listen]]\ntransport = \"udp\"\naddress = \"{host}:{sip}\"\n\
              [[sip.listen]]\ntransport = \"tcp\"\naddress = \"{host}:{sip}\"\n\
+             [events]\npackages = [\"presence\", \"dialog\"]\n\
              [media]\nports = \"{first_port}-{}\"\naddresses = [\"{host}\"]\n\
              [cluster]\nstate = \"{}\"\nlisten = \"{host}:{mesh}\"\ndrain_s = 5\n\
              [cluster.engine]\nservers = [\"127.0.0.1:{}\"]\n\

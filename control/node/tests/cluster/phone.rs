@@ -73,8 +73,13 @@ pub(crate) fn status(message: &str) -> u16 {
     code.and_then(|code| code.parse().ok()).unwrap_or(0)
 }
 
-fn method(message: &str) -> &str {
+pub(crate) fn method(message: &str) -> &str {
     message.split(' ').next().unwrap_or_default()
+}
+
+/// The address of the member that has sent a request.
+pub(crate) fn sender(message: &str) -> &str {
+    header(message, "Via").split([' ', ';']).nth(1).unwrap_or_default()
 }
 
 fn uri(value: &str) -> &str {
@@ -106,14 +111,14 @@ impl Phone {
         }
     }
 
-    fn local(&self) -> SocketAddr {
+    pub(crate) fn local(&self) -> SocketAddr {
         match &self.line {
             Line::Udp(socket) => socket.local_addr().expect("an address"),
             Line::Tcp(stream, _) => stream.local_addr().expect("an address"),
         }
     }
 
-    fn send(&mut self, members: &[SocketAddr], message: &str) {
+    pub(crate) fn send(&mut self, members: &[SocketAddr], message: &str) {
         let to = members[self.spread.below(members.len())];
         match &mut self.line {
             // What nobody listens to is repeated, as what is lost.
@@ -122,7 +127,7 @@ impl Phone {
         }
     }
 
-    fn receive(&mut self) -> Option<String> {
+    pub(crate) fn receive(&mut self) -> Option<String> {
         if let Some(waiting) = self.pending.pop() {
             return Some(waiting);
         }
@@ -143,7 +148,7 @@ impl Phone {
         }
     }
 
-    fn via(&mut self) -> String {
+    pub(crate) fn via(&mut self) -> String {
         let branch = self.spread.next();
         let transport = match self.line {
             Line::Udp(_) => "UDP",
@@ -196,8 +201,7 @@ impl Phone {
     /// The Call-ID of an INVITE that has come, and the address of the member that has sent it.
     pub(crate) fn invited(&mut self) -> Option<(String, String)> {
         let message = self.receive().filter(|message| method(message) == "INVITE")?;
-        let by = header(&message, "Via").split([' ', ';']).nth(1).unwrap_or_default();
-        Some((header(&message, "Call-ID").to_owned(), by.to_owned()))
+        Some((header(&message, "Call-ID").to_owned(), sender(&message).to_owned()))
     }
 
     /// OPTIONS to that member's own address, as balancers ask (S57); the status.
@@ -281,7 +285,7 @@ impl Phone {
     }
 
     /// 200 to a request.
-    fn ok(&mut self, request: &str, is_invite: bool) -> String {
+    pub(crate) fn ok(&mut self, request: &str, is_invite: bool) -> String {
         let tag = if is_invite { format!(";tag=t{}", self.local().port()) } else { String::new() };
         let mut answer = "SIP/2.0 200 OK\r\n".to_owned();
         for name in ["Via", "Record-Route"] {
