@@ -5,14 +5,15 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use control_core::cluster::Epoch;
+use control_core::cluster::{Epoch, Incarnation, SipAddress};
 use control_core::mesh::{Body, Frame, Goodbye, Leave, SyncStep, ViewFrame, Welcome};
+use control_core::settings::{PortRange, Transport};
 use rustls::version::{TLS12, TLS13};
 
-use crate::harness::{CALLER, PROXY, node, wait_for};
+use crate::harness::{CALLER, PROXY, node, run, wait_for};
 use crate::impostor::{Impostor, Papers, of_versions};
 use crate::lab::{BACKENDS, FRONTENDS, Farm, Segment};
-use crate::member::{MESH, keys, state};
+use crate::member::{MEMBERS, MESH, Member, OPEN, keys, state};
 use crate::phones::{Callee, Caller, Dialog, SHARED, SIP, header, headers};
 
 const SEEN: Duration = Duration::from_secs(40);
@@ -161,6 +162,62 @@ fn a_newer_member_is_understood_and_a_broken_one_is_dropped() {
         farm.frontends.iter().all(|one| one.sees() == 2)
     });
 }
+
+/// S60, B5: what a member with good papers says of itself over the mesh makes it nothing: which ports are whose, which
+/// life is whose and who takes calls stands in the engine. Once it is out of the cluster its papers are no good.
+#[test]
+fn a_member_that_lies_about_itself_moves_nothing_and_one_that_is_out_is_refused() {
+    let segment = Segment::create();
+    let farm = Farm::start(&segment, 2, 0);
+    let lost = farm.frontends[0].let_in(FRONTENDS[2], OPEN);
+    let members = |count: f64| {
+        let all = |one: &Member<'_>| (one.figure(MEMBERS) - count).abs() < 0.5;
+        wait_for("the list of members", SEEN, || farm.frontends.iter().all(all));
+    };
+    members(3.0);
+    lost.kill();
+    members(2.0);
+    let epochs: Vec<f64> = farm.frontends.iter().map(|one| one.figure(EPOCH)).collect();
+    let own = Papers::of(&state(&segment, FRONTENDS[2]));
+    let lies = || {
+        let mut hello = own.hello(&own.name, 3);
+        // The ports and the address of the first one, and lives that were another process.
+        hello.member.incarnation = Incarnation(9);
+        hello.member.profile.continues = (1..9).map(Incarnation).collect();
+        hello.member.profile.media_ports = PortRange::new(20_000, 27_999).expect("ports");
+        let address = SocketAddr::new(FRONTENDS[0].into(), SIP);
+        hello.member.profile.sip = vec![SipAddress { transport: Transport::Udp, address }];
+        hello
+    };
+    let mut liar = Impostor::enter(&segment, FRONTENDS[0], &own, lies()).expect("a connection");
+    assert_eq!(liar.hear().expect("a word"), Frame::Welcome(Welcome { version: 1 }));
+    let callee = Callee::start(&segment);
+    let mut phone = Caller::new(&segment, CALLER);
+    for number in 1..=4 {
+        let mut call = phone.call("bob");
+        assert_eq!(phone.ask_within(&mut call, "BYE", SHARED), Some(200));
+        assert_eq!(callee.requests("BYE").len(), number);
+    }
+    members(2.0);
+    let now: Vec<f64> = farm.frontends.iter().map(|one| one.figure(EPOCH)).collect();
+    assert_eq!(now, epochs, "no list was made for it");
+
+    let mut remove = segment.host(FRONTENDS[0]).command(node::binary());
+    remove.args(["cluster", "remove", &own.name, "--socket"]).arg(farm.frontends[0].socket());
+    run(&mut remove);
+    let ended = || farm.frontends.iter().all(|one| one.sees() == 2);
+    wait_for("its connection to end", SEEN, ended);
+    for target in [FRONTENDS[0], FRONTENDS[1]] {
+        let heard = Impostor::enter(&segment, target, &own, lies()).and_then(|mut it| it.hear());
+        assert_eq!(heard.expect("a word"), goodbye(Leave::Refused), "{target}");
+    }
+    for member in &farm.frontends {
+        assert!(member.has_logged("was taken out of the cluster"), "{}", member.address);
+    }
+}
+
+/// The number of the list of members that a member goes by.
+const EPOCH: &str = "ringfarm_cluster_epoch";
 
 /// B1: a token that somebody has seen leads to the member that has written it and is of use in its place and
 /// dialog alone; of a call that is over it is answered 481. Each of its letters counts.

@@ -195,11 +195,13 @@ impl Callee {
                 let mut bytes = [0; 4096];
                 let Ok((length, from)) = socket.recv_from(&mut bytes) else { continue };
                 let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-                if let Some(answer) = answer(&text, own) {
+                let answer = answer(&text, own);
+                // Before whoever hears the answer looks.
+                log.lock().unwrap_or_else(PoisonError::into_inner).push(text);
+                if let Some(answer) = answer {
                     // A farm that does not hear it asks again.
                     let _ = socket.send_to(answer.as_bytes(), from);
                 }
-                log.lock().unwrap_or_else(PoisonError::into_inner).push(text);
             }
         });
         Callee { heard, is_over, thread: Some(thread) }

@@ -34,3 +34,93 @@ impl Arrival {
         self.copied.iter().any(knows) || others.all(|other| has_given(other.id))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use control_core::cluster::{
+        self, Capacity, FarmSetting, Incarnate, Incarnation, Member, MemberName, PlacementSetting,
+        Profile, Role, Term, UnixMillis, Versions, View,
+    };
+    use control_core::settings::{AddressPair, PortRange};
+
+    use super::*;
+
+    fn id(number: u16) -> MemberId {
+        MemberId::new(number).unwrap()
+    }
+
+    fn member(number: u16) -> Member {
+        let profile = Profile {
+            role: Role::Frontend,
+            farm: FarmSetting::Auto,
+            call_legs: PlacementSetting::Auto,
+            signals: PlacementSetting::Auto,
+            draining: false,
+            joining: false,
+            continues: Vec::new(),
+            capacity: Capacity::USUAL,
+            media_ports: PortRange::new(20_000, 29_999).unwrap(),
+            wan_ip: AddressPair::default(),
+            own_wan_ip: AddressPair::default(),
+            mesh: SocketAddr::from(([127, 0, 0, 1], 7443)),
+            sip: Vec::new(),
+            protocol: Versions { oldest: 1, newest: 1 },
+        };
+        let name = MemberName::new(&format!("m{number}")).unwrap();
+        Member { name, id: id(number), incarnation: Incarnation(1), profile }
+    }
+
+    /// Member 1, in a view of so many.
+    fn stand(count: u16) -> Stand {
+        let members: Vec<Member> = (1..=count).map(member).collect();
+        let view = View {
+            version: 1,
+            epoch: cluster::Epoch(1),
+            term: Term(1),
+            controller: members[0].name.clone(),
+            published: UnixMillis(1),
+            members,
+        };
+        let own = Some(Incarnate { id: id(1), incarnation: Incarnation(1) });
+        Stand { own, view: Some(Arc::new(view)), joining: true, ..Stand::default() }
+    }
+
+    fn peer(state: PeerState, joining: bool) -> Peer {
+        Peer { incarnation: Incarnation(1), state, draining: false, joining }
+    }
+
+    fn arrived(from: &[u16]) -> Arrival {
+        let mut arrival = Arrival::default();
+        from.iter().for_each(|number| arrival.copied(id(*number)));
+        arrival
+    }
+
+    /// What one that was there before has given is what everybody has been told.
+    #[test]
+    fn a_copy_of_one_that_was_there_before_is_enough() {
+        let peers = [(id(2), peer(PeerState::Up, false)), (id(3), peer(PeerState::Up, true))];
+        let peers = BTreeMap::from(peers);
+        assert!(!arrived(&[]).is_over(&stand(3), &peers));
+        assert!(!arrived(&[3]).is_over(&stand(3), &peers), "it has just come itself");
+        assert!(arrived(&[2]).is_over(&stand(3), &peers));
+        assert!(!arrived(&[2]).is_over(&Stand::default(), &peers), "without a view nobody knows");
+    }
+
+    /// A cluster begins somehow: where all have just come, none of them waits for another that waits for it.
+    #[test]
+    fn members_that_have_all_just_come_need_what_each_of_the_others_has() {
+        let joining = |state| peer(state, true);
+        let peers =
+            BTreeMap::from([(id(2), joining(PeerState::Up)), (id(3), joining(PeerState::Up))]);
+        assert!(!arrived(&[2]).is_over(&stand(3), &peers));
+        assert!(arrived(&[2, 3]).is_over(&stand(3), &peers));
+        // What it has given since then is not known to be all.
+        let peers =
+            BTreeMap::from([(id(2), joining(PeerState::Up)), (id(3), joining(PeerState::Down))]);
+        assert!(!arrived(&[2, 3]).is_over(&stand(3), &peers));
+        assert!(arrived(&[]).is_over(&stand(1), &BTreeMap::new()), "alone it waits for nobody");
+    }
+}
