@@ -13,14 +13,14 @@ use nix::unistd::Pid;
 
 /// All our namespaces are called `PREFIX PID - NUMBER - ROLE`, with the pid of the process that made
 /// them, so that a later run can tell what a killed one left behind.
-pub(crate) const PREFIX: &str = "ringfarm-bench-";
+pub const PREFIX: &str = "ringfarm-bench-";
 
 /// Where `ip netns` keeps the names.
 const FOLDER: &str = "/run/netns";
 
 /// A network namespace of our own.
 #[derive(Debug)]
-pub(crate) struct Namespace {
+pub struct Namespace {
     name: String,
 }
 
@@ -29,7 +29,7 @@ impl Namespace {
     ///
     /// # Errors
     /// This process may not, or `ip` is not installed.
-    pub(crate) fn create(role: &str) -> Result<Namespace> {
+    pub fn create(role: &str) -> Result<Namespace> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}-{role}", std::process::id());
@@ -39,28 +39,50 @@ impl Namespace {
         Ok(namespace)
     }
 
-    pub(crate) fn name(&self) -> &str {
+    /// As `ip netns` calls it.
+    #[must_use]
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Runs `ip` with these arguments, which a space divides, on the devices inside.
-    pub(crate) fn ip(&self, arguments: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// It is refused; with its words.
+    pub fn ip(&self, arguments: &str) -> Result<()> {
         run(Command::new("ip").args(["-n", &self.name]).args(arguments.split(' ')))
     }
 
+    /// A command that will run `program` inside.
+    #[must_use]
+    pub fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.name]).arg(program);
+        command
+    }
+
     /// Runs a shell line inside, where `/sys/class/net` shows the devices of this namespace.
-    pub(crate) fn shell(&self, line: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// It fails; with its words.
+    pub fn shell(&self, line: &str) -> Result<()> {
         run(Command::new("ip").args(["netns", "exec", &self.name, "sh", "-c", line]))
     }
 
     /// The namespace as an open file, to enter it with.
-    pub(crate) fn open(&self) -> Result<File> {
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn open(&self) -> Result<File> {
         let path = self.path();
         File::open(&path).with_context(|| format!("opening {}", path.display()))
     }
 
     /// Runs `work` on a thread inside: a socket that it opens belongs to the namespace for good.
-    pub(crate) fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+    ///
+    /// # Errors
+    /// The namespace is gone, or `work` fails.
+    pub fn enter<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
         let file = self.open()?;
         thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -84,7 +106,7 @@ impl Drop for Namespace {
 }
 
 /// Removes what runs that were killed have left behind.
-pub(crate) fn sweep() {
+pub fn sweep() {
     let Ok(entries) = fs::read_dir(FOLDER) else { return };
     for name in entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()) {
         let owner = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());

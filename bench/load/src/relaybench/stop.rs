@@ -12,7 +12,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Whether the user has had enough.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Stop {
+pub struct Stop {
     told: Arc<AtomicBool>,
     /// The run ends here, whatever happens.
     deadline: Option<Instant>,
@@ -25,7 +25,7 @@ impl Stop {
     ///
     /// # Errors
     /// The kernel refuses to block them.
-    pub(crate) fn on_signals() -> Result<Stop> {
+    pub fn on_signals() -> Result<Stop> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGINT);
         signals.add(Signal::SIGTERM);
@@ -47,18 +47,18 @@ impl Stop {
     }
 
     /// The same with a time at which the run is to end.
-    pub(crate) fn with_deadline(self, deadline: Instant) -> Stop {
+    pub fn with_deadline(self, deadline: Instant) -> Stop {
         Stop { deadline: Some(deadline), ..self }
     }
 
     /// Whether the run is to end now.
-    pub(crate) fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.check().is_err()
     }
 
     /// # Errors
     /// The user has had enough, or the time is up.
-    pub(crate) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.told.load(Ordering::Relaxed) {
             bail!("interrupted");
         }
@@ -72,7 +72,7 @@ impl Stop {
     ///
     /// # Errors
     /// The user has had enough.
-    pub(crate) fn sleep(&self, time: Duration) -> Result<()> {
+    pub fn sleep(&self, time: Duration) -> Result<()> {
         let end = Instant::now() + time;
         loop {
             self.check()?;
@@ -85,7 +85,7 @@ impl Stop {
     }
 
     #[cfg(test)]
-    pub(crate) fn set(&self) {
+    pub fn set(&self) {
         self.told.store(true, Ordering::Relaxed);
     }
 }

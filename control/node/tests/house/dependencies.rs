@@ -10,7 +10,7 @@ const SIMULATION: &str = "ringfarm-sim";
 const BINARY: &str = "ringfarm";
 
 /// Which of our packages each of our packages may name. The binary may name all.
-const MAY_KNOW: [(&str, &[&str]); 7] = [
+const MAY_KNOW: [(&str, &[&str]); 8] = [
     ("ringfarm-relay-core", &[]),
     // Its command and SDP-facing types.
     ("ringfarm-signaling-core", &["ringfarm-relay-core"]),
@@ -19,6 +19,8 @@ const MAY_KNOW: [(&str, &[&str]); 7] = [
     ("ringfarm-signaling-net", &["ringfarm-signaling-core"]),
     // Nothing of ours: the generator judges our code by the code of others.
     ("ringfarm-load", &[]),
+    // The node is a program to it, as to operators.
+    ("ringfarm-lab", &["ringfarm-load"]),
     (SIMULATION, &CORES),
 ];
 

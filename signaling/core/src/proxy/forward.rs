@@ -7,7 +7,7 @@ use std::time::Instant;
 use smallvec::{SmallVec, smallvec};
 
 use super::Proxy;
-use super::addresses::{Addresses, advertised};
+use super::addresses::Addresses;
 use super::bye::Asker;
 use super::config::Config;
 use super::context::{Branch, Context, Progress, Purpose};
@@ -375,8 +375,10 @@ impl Proxy {
         let mark = self.call_mark(call, request.call_id());
         let route =
             |transport: Transport, address| own_uri(transport, address, is_sips, None, &mark);
-        let inside =
-            route(arrival.transport, advertised(&self.config, arrival.listener, arrival.local));
+        let inside = route(
+            arrival.transport,
+            self.known_as(arrival.transport, arrival.listener, arrival.local),
+        );
         let outside = route(target.transport, self.sent_by(target, request.call_id()));
         let mut routes = smallvec![inside];
         routes.extend((routes[0] != outside).then_some(outside));

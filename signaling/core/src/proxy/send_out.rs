@@ -7,13 +7,14 @@ use bytes::Bytes;
 
 use super::Proxy;
 use super::addresses::advertised;
+use super::config::Listener;
 use super::failures::RETRY_AFTER;
 use super::farm::{FarmOutput, NO_LISTENER};
 use super::inbound::Answer;
 use super::output::{Notice, Output};
 use crate::farm::membership::{Standing, Whose};
 use crate::farm::{Farm, Identity, Member, Mode};
-use crate::transport::{Target, Transmit, Transport};
+use crate::transport::{ListenerId, Target, Transmit, Transport};
 use crate::wire::{HeaderName, Message};
 
 impl Proxy {
@@ -46,7 +47,35 @@ impl Proxy {
             .filter(|_| target.connection.is_none())
             .and_then(|farm| exit_of(farm, target, call_id));
         exit.and_then(|exit| exit.address(target.transport, target.remote.is_ipv4()))
-            .unwrap_or_else(|| advertised(&self.config, target.listener, target.local))
+            .unwrap_or_else(|| self.known_as(target.transport, target.listener, target.local))
+    }
+
+    /// What peers whose messages come to `local` know this node by.
+    pub(super) fn known_as(
+        &self,
+        transport: Transport,
+        listener: ListenerId,
+        local: SocketAddr,
+    ) -> SocketAddr {
+        let of_other = || self.known_as_other(transport, local);
+        let of_other = (listener == NO_LISTENER).then(of_other).flatten();
+        of_other.unwrap_or_else(|| advertised(&self.config, listener, local))
+    }
+
+    /// What peers are told whose connection is at `local`, which another member has: a name that this node
+    /// and that member have in common, a balancer's, for listeners like that one (S33).
+    fn known_as_other(&self, transport: Transport, local: SocketAddr) -> Option<SocketAddr> {
+        let membership = &self.farm.as_deref()?.membership;
+        let Some(Whose::Of(id)) = membership.whose(local) else { return None };
+        let owner = membership.member(id)?;
+        let is_like = |listener: &&Listener| {
+            let bound = listener.bound;
+            listener.transport == transport
+                && bound.is_ipv4() == local.is_ipv4()
+                && bound.port() == local.port()
+        };
+        let like = self.config.listeners.iter().filter(is_like);
+        like.filter_map(|listener| listener.advertised).find(|address| owner.has(*address))
     }
 
     /// Whether a request can leave this node.

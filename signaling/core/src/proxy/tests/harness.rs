@@ -123,6 +123,8 @@ pub(super) struct Plan {
     pub(super) session_timers: Option<SessionTimers>,
     /// Another one for another run of the process.
     pub(super) seed: u8,
+    /// What [`NODE`] is called by peers, where it is not this.
+    pub(super) advertised: Option<SocketAddr>,
 }
 
 impl Default for Plan {
@@ -150,6 +152,7 @@ impl Default for Plan {
             redirects: Redirects::default(),
             session_timers: Some(SessionTimers::default()),
             seed: 4,
+            advertised: None,
         }
     }
 }
@@ -176,7 +179,11 @@ pub(super) struct Bench {
 impl Bench {
     pub(super) fn new(plan: Plan) -> Bench {
         let now = start();
-        let listener = |transport, at| Listener { transport, bound: address(at), advertised: None };
+        let listener = |transport, at| Listener {
+            transport,
+            bound: address(at),
+            advertised: plan.advertised.filter(|_| at == NODE),
+        };
         let mut listeners = vec![
             listener(Transport::Udp, NODE),
             listener(Transport::Tcp, NODE),

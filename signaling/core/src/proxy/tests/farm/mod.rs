@@ -1,5 +1,6 @@
 //! Several members that share an address, behind a balancer that sends every packet to any of them.
 
+mod balanced;
 mod calls;
 mod changes;
 mod dialogs;

@@ -1,0 +1,119 @@
+//! One topology after the other.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use load::relaybench::netns;
+use load::relaybench::stop::Stop;
+
+use crate::balancer;
+use crate::calls::{Calls, Load, Transport};
+use crate::cli::LabArgs;
+use crate::engine;
+use crate::judge::Capture;
+use crate::members::{Running, Site, figure};
+use crate::plan::{Family, Method};
+use crate::report::{Clients, Outcome, Report};
+use crate::segment::Segment;
+
+/// Runs the topologies that are asked for.
+///
+/// # Errors
+/// Something of the lab could not be made or does not run. What goes wrong with calls is no error but what
+/// the report says.
+pub fn run(args: &LabArgs, stop: &Stop) -> Result<Report> {
+    netns::sweep();
+    let mut outcomes = Vec::new();
+    for method in args.methods() {
+        let folder = tempfile::Builder::new().prefix("ringfarm-lab-").tempdir();
+        let folder = folder.context("a scratch folder")?;
+        let came = one(args, method, folder.path(), stop)
+            .with_context(|| format!("{method}; files are in {}", folder.path().display()));
+        if args.keep || came.is_err() {
+            let kept = folder.keep();
+            eprintln!("{method}: logs and captures are kept in {}", kept.display());
+        }
+        outcomes.push(came?);
+    }
+    Ok(Report::of(outcomes))
+}
+
+fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Outcome> {
+    let segment = Segment::create(method)?;
+    let ringfarm: PathBuf = args.ringfarm()?;
+    let site = Site { segment: &segment, method, ringfarm: &ringfarm, folder, stop };
+    let _engine = engine::start(&segment, &args.nats_server()?, folder, stop)?;
+    let mut members = site.start()?;
+    balancer::start(&segment, method, args.spread, args.session_binding, folder)?;
+    let capture = Capture::start(&segment, folder, stop)?;
+    let clients = make_calls(args, site)?;
+    let verdict = capture.judge(stop)?;
+    members.iter_mut().try_for_each(Running::check)?;
+    let inner_hop_share = inner_hop_share(&members)?;
+    Ok(Outcome {
+        topology: method,
+        spread: args.spread,
+        calls: clients.iter().map(|one| one.calls).sum(),
+        calls_failed: clients.iter().map(|one| one.calls_failed).sum(),
+        rtp_sent: clients.iter().map(|one| one.rtp_sent).sum(),
+        rtp_lost: clients.iter().map(|one| one.rtp_lost).sum(),
+        inner_hop_share,
+        wrong_source_answers: verdict.wrong_answers,
+        wrong_source_media: verdict.wrong_media,
+        answers_judged: verdict.answers,
+        media_judged: verdict.media,
+        conntrack_entries: balancer::tracked(&segment)?,
+        clients,
+    })
+}
+
+/// All kinds of clients call at once; they share the calls.
+fn make_calls(args: &LabArgs, site: Site<'_>) -> Result<Vec<Clients>> {
+    let kinds: Vec<(Family, Transport)> = args
+        .families()
+        .into_iter()
+        .flat_map(|family| args.transports().into_iter().map(move |transport| (family, transport)))
+        .collect();
+    let share = args.calls.div_ceil(kinds.len() as u32);
+    let per_second = f64::from(args.rate) / kinds.len() as f64;
+    let loads: Vec<Load> = kinds
+        .into_iter()
+        .map(|(family, transport)| {
+            let seconds = args.seconds;
+            Load::start(
+                site,
+                Calls { family, transport, count: share, per_second, seconds, run: 0 },
+            )
+        })
+        .collect::<Result<_>>()?;
+    loads.into_iter().map(|load| end(load, site.stop)).collect()
+}
+
+fn end(load: Load, stop: &Stop) -> Result<Clients> {
+    let Calls { family, transport, .. } = load.calls;
+    let report = load.report(stop)?;
+    let reasons = [&report.failures, &report.hangup_failures, &report.registration_failures];
+    let failures = reasons.into_iter().flatten().map(|(why, count)| format!("{count} x {why}"));
+    Ok(Clients {
+        family,
+        transport,
+        calls: report.sessions_requested,
+        calls_failed: report.sessions_failed + report.hangups_failed,
+        rtp_sent: report.rtp_packets_sent,
+        rtp_lost: report.rtp_packets_lost,
+        failures: failures.collect(),
+    })
+}
+
+/// Of the messages that came from outside, those that were given to other members.
+fn inner_hop_share(members: &[Running<'_>]) -> Result<f64> {
+    let (mut received, mut relayed) = (0.0, 0.0);
+    for member in members {
+        let page = member.page()?;
+        received += figure(&page, "ringfarm_transport_udp_received_total")
+            + figure(&page, "ringfarm_transport_tcp_received_total");
+        let returned = figure(&page, "ringfarm_farm_relayed_out_total{why=\"returned\"}");
+        relayed += figure(&page, "ringfarm_farm_relayed_out_total") - returned;
+    }
+    Ok((relayed / f64::max(received, 1.0) * 1_000.0).round() / 1_000.0)
+}
