@@ -44,7 +44,7 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
     let site = Site { segment: &segment, method, ringfarm: &ringfarm, folder, stop };
     let _engine = engine::start(&segment, &args.nats_server()?, folder, stop)?;
     let mut members = site.start()?;
-    balancer::start(&segment, method, args.spread, args.session_binding, folder)?;
+    balancer::start(site, args.spread, args.session_binding)?;
     let capture = Capture::start(&segment, folder, stop)?;
     let clients = make_calls(args, site)?;
     let verdict = capture.judge(stop)?;
@@ -62,7 +62,7 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
         wrong_source_media: verdict.wrong_media,
         answers_judged: verdict.answers,
         media_judged: verdict.media,
-        conntrack_entries: balancer::tracked(&segment)?,
+        conntrack_entries: balancer::tracked(site)?,
         clients,
     })
 }
