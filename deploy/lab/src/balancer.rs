@@ -71,9 +71,9 @@ pub(crate) fn tracked(site: Site<'_>) -> Result<u64> {
     let path = "/proc/net/nf_conntrack";
     let listing = process::run(site.segment.balancer.command("cat").arg(path))?;
     let is_ours = |line: &&str| {
-        let ports = line.split_whitespace().filter_map(|word| {
-            word.strip_prefix("dport=").or_else(|| word.strip_prefix("sport="))
-        });
+        let ports = line
+            .split_whitespace()
+            .filter_map(|word| word.strip_prefix("dport=").or_else(|| word.strip_prefix("sport=")));
         let mut ports = ports.filter_map(|port| port.parse::<u16>().ok());
         line.contains(" udp ") && ports.any(|port| port == SIP || port >= 10_000)
     };

@@ -132,11 +132,12 @@ pub fn judge(sip: &[Sip], media: &[Media]) -> Verdict {
         let is_known = |of: Option<&BTreeSet<SocketAddr>>| {
             of.is_some_and(|known| known.contains(&message.source))
         };
+        verdict.answers += u64::from(message.code.is_some());
         let is_right = match message.code {
-            Some(_) => {
-                verdict.answers += 1;
-                is_known(asked.get(&message.transaction))
-            }
+            // Several messages in one packet are told apart by nobody here, and whoever answers on a connection
+            // answers from where it was opened to.
+            Some(_) if message.is_stream => is_known(partners.get(&message.destination)),
+            Some(_) => is_known(asked.get(&message.transaction)),
             // Requests on connections that the node has opened come from any port.
             None => message.is_stream || is_known(partners.get(&message.destination)),
         };
@@ -204,8 +205,8 @@ fn sip_line(line: &str) -> Option<Vec<Sip>> {
         .into_iter()
         .flat_map(|ip| ports.clone().map(move |port| (ip, port).into()))
         .collect();
-    // Which part of such a line belongs to which message is not told; connections' ends are right by
-    // nature, so all that matters is what media they tell of.
+    // Which part of such a line belongs to which message is not told: all that matters of them is what
+    // media they tell of.
     let branch = list(9).next().unwrap_or_default().to_owned();
     let method = list(10).next().unwrap_or_default().to_owned();
     let code = list(8).next().and_then(|code| code.parse().ok());

@@ -13,7 +13,8 @@ pub(crate) fn binding_sessions() -> String {
         let vip = VIP.ip(family);
         let bracketed = if vip.is_ipv6() { format!("[{vip}]") } else { vip.to_string() };
         let own = |host: u8| Member { host }.own(Method::SingleIpNat).ip(family);
-        let choice: Vec<String> = FRONTENDS.iter().zip(0..).map(|(host, at)| format!("{at} : {}", own(*host))).collect();
+        let choice: Vec<String> =
+            FRONTENDS.iter().zip(0..).map(|(host, at)| format!("{at} : {}", own(*host))).collect();
         let pick = format!("numgen random mod {} map {{ {} }}", FRONTENDS.len(), choice.join(", "));
         let _infallible = writeln!(
             to,
