@@ -4,15 +4,24 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::members::Site;
 use crate::plan::{FRONTENDS, Member, Method, SIP, VIP, public};
-use crate::process;
+use crate::process::{self, Process};
 use crate::report::Spread;
 use crate::rules;
 use crate::segment::{DEVICE, OUT};
+
+/// Whoever moves the shares has asked each frontend within this.
+const FOLLOWS: Duration = Duration::from_secs(10);
+/// The description of the site, for `ringfarm lb`.
+const SITE: &str = "site.toml";
+/// What marks begin with, to which the number of a member is added.
+const MARK_BASE: usize = 0x5246_0000;
 
 /// Lets the balancer begin.
 ///
@@ -23,13 +32,45 @@ pub(crate) fn start(site: Site<'_>, spread: Spread, binding: bool) -> Result<()>
     let text = if binding {
         rules::binding_sessions()
     } else {
-        let mut command = site.segment.balancer.command(site.ringfarm);
-        command.args(["lb", "render", site.method.name(), "--for", "nftables", "--site"]);
+        let mut command = lb(site, "render");
+        command.args(["--for", "nftables", "--site"]);
         process::run(command.arg(described))?
     };
     let file = site.folder.join("balancer.nft");
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     process::run(site.segment.balancer.command("nft").arg("-f").arg(&file)).map(drop)
+}
+
+/// `ringfarm lb`, on the balancer.
+fn lb(site: Site<'_>, what: &str) -> Command {
+    let mut command = site.segment.balancer.command(site.ringfarm);
+    command.args(["lb", what, site.method.name()]);
+    command
+}
+
+/// Pings the frontends from now on, and moves the shares of those that are gone or drain.
+///
+/// # Errors
+/// It does not start.
+pub(crate) fn follow(site: Site<'_>) -> Result<Process> {
+    let mut command = lb(site, "follow");
+    command.arg("--site").arg(site.folder.join(SITE));
+    let mut process = Process::spawn("balancer", &mut command, site.folder)?;
+    process.wait("its first line", FOLLOWS, site.stop, |said| !said.is_empty())?;
+    Ok(process)
+}
+
+/// Whether a frontend has no share of what is new any more.
+///
+/// # Errors
+/// The balancer has no rules.
+pub(crate) fn has_left(site: Site<'_>, host: u8) -> Result<bool> {
+    let family = if site.method == Method::Dsr { "netdev" } else { "inet" };
+    let mut command = site.segment.balancer.command("nft");
+    let listing = process::run(command.args(["list", "map", family, "ringfarm", "bucket"]))?;
+    let place = FRONTENDS.iter().position(|other| *other == host).context("a frontend")?;
+    // Shares are marked by their members' numbers.
+    Ok(!listing.contains(&format!(": {:#010x}", MARK_BASE + place + 1)))
 }
 
 /// The site, as an operator describes it.
@@ -58,7 +99,7 @@ fn described(site: Site<'_>, spread: Spread) -> Result<PathBuf> {
             text += &format!("wan = {}\n", pair(public(member.host).both()));
         }
     }
-    let file = site.folder.join("site.toml");
+    let file = site.folder.join(SITE);
     fs::write(&file, text).with_context(|| format!("writing {}", file.display()))?;
     Ok(file)
 }

@@ -38,6 +38,9 @@ pub struct LabArgs {
     /// Seconds of media in each call.
     #[arg(long, value_name = "S", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=600))]
     pub(crate) seconds: u32,
+    /// Calls that are being made while a frontend drains, and while another one dies; 0: none leaves.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(0..=20_000))]
+    pub(crate) change_calls: u32,
     /// How the balancer chooses.
     #[arg(long, value_enum, default_value_t = Spread::Random)]
     pub(crate) spread: Spread,

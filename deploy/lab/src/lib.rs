@@ -7,6 +7,7 @@
 
 mod balancer;
 mod calls;
+pub mod changes;
 pub mod cli;
 mod engine;
 pub mod judge;

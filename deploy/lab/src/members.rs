@@ -208,17 +208,6 @@ impl Running<'_> {
         process::run(&mut command).map(drop)
     }
 
-    /// SIGTERM; it has to end by itself and without an error.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(crate) fn stop(mut self) -> Result<()> {
-        self.process.signal(Signal::SIGTERM);
-        let status = self.process.wait_end(ENDED, self.site.stop)?;
-        ensure!(status.success(), "{}: {status}", self.member.name());
-        Ok(())
-    }
-
     /// SIGKILL.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::calls::Transport;
+use crate::changes::Change;
 use crate::plan::{Family, Method};
 
 /// The version of the report's shape; grows when a field changes its meaning.
@@ -70,17 +71,20 @@ pub struct Outcome {
     pub conntrack_entries: u64,
     /// By kind of client.
     pub clients: Vec<Clients>,
+    /// What came of frontends that left, one after the other.
+    pub changes: Vec<Change>,
 }
 
 impl Outcome {
     /// Whether no call failed, no packet was lost and none came from the wrong place.
     #[must_use]
-    pub const fn is_flawless(&self) -> bool {
+    pub fn is_flawless(&self) -> bool {
         self.calls_failed == 0
             && self.rtp_lost == 0
             && self.wrong_source_answers == 0
             && self.wrong_source_media == 0
             && self.conntrack_entries == 0
+            && self.changes.iter().all(Change::is_flawless)
     }
 }
 
@@ -175,6 +179,21 @@ impl fmt::Display for Report {
                 one.wrong_source_answers,
                 one.wrong_source_media
             )?;
+            for change in &one.changes {
+                writeln!(
+                    f,
+                    "{:<14} a frontend {:?}: nothing new after {} ms; of {} calls {} failed, {} packets lost; \
+                     of {} later calls {} failed",
+                    one.topology.name(),
+                    change.what,
+                    change.moved_ms,
+                    change.calls,
+                    change.calls_failed,
+                    change.rtp_lost,
+                    change.calls_after,
+                    change.calls_after_failed
+                )?;
+            }
         }
         Ok(())
     }

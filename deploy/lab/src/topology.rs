@@ -8,6 +8,7 @@ use load::relaybench::stop::Stop;
 
 use crate::balancer;
 use crate::calls::{Calls, Load, Transport};
+use crate::changes;
 use crate::cli::LabArgs;
 use crate::engine;
 use crate::judge::Capture;
@@ -50,6 +51,12 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
     let verdict = capture.judge(stop)?;
     members.iter_mut().try_for_each(Running::check)?;
     let inner_hop_share = inner_hop_share(&members)?;
+    let conntrack_entries = balancer::tracked(site)?;
+    let changes = if args.change_calls > 0 && !args.session_binding {
+        changes::make(args, site, members)?
+    } else {
+        Vec::new()
+    };
     Ok(Outcome {
         topology: method,
         spread: args.spread,
@@ -62,8 +69,9 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
         wrong_source_media: verdict.wrong_media,
         answers_judged: verdict.answers,
         media_judged: verdict.media,
-        conntrack_entries: balancer::tracked(site)?,
+        conntrack_entries,
         clients,
+        changes,
     })
 }
 

@@ -4,10 +4,12 @@
 //! The texts stand in `templates/`; what is said there and here is about the same four [`Method`]s.
 
 mod render;
+mod shares;
 mod site;
 mod template;
 
 pub use render::{BUCKETS_MIN, MARK_BASE, render};
+pub use shares::{ANSWERS_MIN, Health, MISSES_MAX, Pinged, move_shares, shares};
 pub use site::{MEMBERS_MAX, Site, SiteMember, Spread, Trouble};
 
 use std::fmt;

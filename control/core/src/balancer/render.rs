@@ -106,7 +106,7 @@ fn one(index: usize, member: &SiteMember, vip: IpAddr) -> Scope {
         .with("ports", member.ports.map(|ports| ports.to_string()).unwrap_or_default())
 }
 
-fn mark(index: usize) -> String {
+pub(super) fn mark(index: usize) -> String {
     format!("{MARK_BASE:#010x}", MARK_BASE = MARK_BASE as usize + index + 1)
 }
 
@@ -121,7 +121,7 @@ fn spread(site: &Site, spread: Spread, ip: &str, transport: &str) -> String {
 }
 
 /// How many shares there are for so many members.
-const fn buckets(members: usize) -> usize {
+pub(super) const fn buckets(members: usize) -> usize {
     let wanted = members.next_power_of_two();
     if wanted < BUCKETS_MIN { BUCKETS_MIN } else { wanted }
 }

@@ -1,6 +1,7 @@
 //! `ringfarm lb render`: the configuration of what stands in front of the cluster.
 
 mod file;
+mod follow;
 mod members;
 
 use std::net::IpAddr;
@@ -43,6 +44,9 @@ pub(crate) enum LbCommand {
     /// Print a balancer's configuration for the site's own addresses, with what to mind as comments.
     #[command(after_help = EXAMPLES)]
     Render(Box<RenderArgs>),
+    /// On a balancer with nftables: ping the members, and give what is new to those that take it.
+    #[command(after_help = follow::EXAMPLES)]
+    Follow(follow::FollowArgs),
 }
 
 /// A site, and what to print for it.
@@ -86,7 +90,10 @@ pub(crate) struct RenderArgs {
 
 /// Does what is to be done.
 pub(crate) fn execute(command: &LbCommand) -> Result<(), Stop> {
-    let LbCommand::Render(args) = command;
+    let args = match command {
+        LbCommand::Render(args) => args,
+        LbCommand::Follow(args) => return follow::follow(args),
+    };
     let site = site(args)?;
     match render(args.method, args.device, &site) {
         Ok(text) => output::print(&text),
