@@ -3,6 +3,7 @@
 //! [`Site`] says what there is, [`render`] writes it in the words of a balancer or of the members' operating systems.
 //! The texts stand in `templates/`; what is said there and here is about the same four [`Method`]s.
 
+mod devices;
 mod render;
 mod shares;
 mod site;
@@ -61,17 +62,55 @@ impl fmt::Display for Method {
 pub enum Device {
     /// A Linux host that balances without state, by nftables.
     Nftables,
+    /// Keepalived: who of two balancers has the addresses, and LVS for direct server return.
+    Keepalived,
+    /// HAProxy, for connections alone.
+    Haproxy,
+    /// F5 BIG-IP.
+    F5,
+    /// Alteon or Nortel application switch.
+    Alteon,
+    /// Foundry or Brocade ServerIron.
+    Foundry,
+    /// The members' side of direct server return, on Linux.
+    Linux,
+    /// The same on FreeBSD.
+    Freebsd,
+    /// The same on Solaris and illumos.
+    Solaris,
+    /// The members' own settings.
+    Ringfarm,
 }
 
 impl Device {
     /// Every device.
-    pub const ALL: [Device; 1] = [Device::Nftables];
+    pub const ALL: [Device; 10] = [
+        Device::Nftables,
+        Device::Keepalived,
+        Device::Haproxy,
+        Device::F5,
+        Device::Alteon,
+        Device::Foundry,
+        Device::Linux,
+        Device::Freebsd,
+        Device::Solaris,
+        Device::Ringfarm,
+    ];
 
     /// As the command line says it.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Device::Nftables => "nftables",
+            Device::Keepalived => "keepalived",
+            Device::Haproxy => "haproxy",
+            Device::F5 => "f5",
+            Device::Alteon => "alteon",
+            Device::Foundry => "foundry",
+            Device::Linux => "linux",
+            Device::Freebsd => "freebsd",
+            Device::Solaris => "solaris",
+            Device::Ringfarm => "ringfarm",
         }
     }
 

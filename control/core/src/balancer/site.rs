@@ -62,6 +62,8 @@ pub struct Site {
     pub inside: Option<String>,
     /// How SIP is spread.
     pub spread: Spread,
+    /// Where the members' `/readyz` is asked (`metrics.listen`), if it can be from the balancer.
+    pub ready_port: Option<u16>,
     /// Who it is spread over.
     pub members: Vec<SiteMember>,
 }
@@ -100,6 +102,12 @@ impl Site {
             }
         }
         troubles
+    }
+
+    /// Every port of SIP, each once.
+    pub(super) fn all_ports(&self) -> Vec<u16> {
+        let tcp = self.tcp_ports.iter().filter(|port| !self.udp_ports.contains(port));
+        self.udp_ports.iter().chain(tcp).copied().collect()
     }
 
     fn check_size(&self, troubles: &mut Vec<Trouble>) {

@@ -47,6 +47,7 @@ fn site() -> Site {
         outside: Some("eth0".to_owned()),
         inside: None,
         spread: Spread::Source,
+        ready_port: None,
         members: (1..=3).map(|number| member(number, true)).collect(),
     }
 }

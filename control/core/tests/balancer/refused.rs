@@ -125,3 +125,48 @@ fn media_ports_that_leave_none_for_the_members_own_connections_are_refused() {
           ports in a row free"]
     );
 }
+
+/// S37: what a device cannot do is refused with the reason and what can be done.
+#[test]
+fn what_a_device_cannot_do_is_refused_with_the_way_out() {
+    let v4 = || {
+        let mut site = site();
+        site.vip.v6 = None;
+        site
+    };
+    let says = |method, device, site: &Site| {
+        let refused = render(method, device, site).expect_err("it is refused");
+        refused.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    for device in [Device::F5, Device::Alteon, Device::Foundry] {
+        for method in [Method::SingleIpNat, Method::MultiIpNat] {
+            let line = says(method, device, &v4());
+            assert!(line.contains("remembers sessions of UDP"), "{line}");
+            assert!(line.ends_with(&format!("use dsr, or nftables for {method}")), "{line}");
+        }
+        for method in [Method::Dsr, Method::MultiIp] {
+            assert!(render(method, device, &v4()).is_ok(), "{device} {method}");
+        }
+    }
+    let line = says(Method::Dsr, Device::Alteon, &site());
+    assert!(line.contains("knows IPv4 alone, and 2001:db8::5 is IPv6"), "{line}");
+    let line = says(Method::Dsr, Device::Haproxy, &site());
+    assert!(line.contains("answers cannot pass it by"), "{line}");
+    let mut no_tcp = site();
+    no_tcp.tcp_ports.clear();
+    let line = says(Method::MultiIp, Device::Haproxy, &no_tcp);
+    assert!(line.contains("there is no TCP port"), "{line}");
+    for device in [Device::Linux, Device::Freebsd, Device::Solaris] {
+        let line = says(Method::MultiIp, device, &site());
+        assert!(line.contains("nothing is to be set in the system of the members"), "{line}");
+    }
+    let mut site = site();
+    site.outside = None;
+    for device in Device::ALL {
+        let needs = matches!(device, Device::Nftables | Device::Keepalived);
+        let told = render(Method::Dsr, device, &site)
+            .err()
+            .is_some_and(|lines| lines.iter().any(|line| line.fix == "add --outside DEVICE"));
+        assert_eq!(told, needs, "{device}");
+    }
+}

@@ -35,6 +35,7 @@ struct File {
     spread: Option<String>,
     udp_port: Option<Vec<u16>>,
     tcp_port: Option<Vec<u16>>,
+    ready_port: Option<u16>,
     #[serde(default)]
     member: Vec<Member>,
 }
@@ -59,6 +60,7 @@ pub(super) fn empty() -> Site {
         outside: None,
         inside: None,
         spread: Spread::default(),
+        ready_port: None,
         members: Vec::new(),
     }
 }
@@ -89,6 +91,7 @@ fn site(text: &str) -> anyhow::Result<Site> {
         outside: file.outside,
         inside: file.inside,
         spread,
+        ready_port: file.ready_port,
         members: members?,
     })
 }

@@ -55,7 +55,8 @@ pub(crate) struct RenderArgs {
     /// How the members stand behind the balancer: single-ip-nat, multi-ip, multi-ip-nat or dsr.
     #[arg(value_name = "METHOD", value_parser = method)]
     method: Method,
-    /// What the configuration is for.
+    /// What the configuration is for: nftables, keepalived, haproxy, f5, alteon, foundry; the members' side: linux, freebsd,
+    /// solaris (dsr), ringfarm (their settings).
     #[arg(long = "for", value_name = "DEVICE", value_parser = device)]
     device: Device,
     /// The address that clients use; one a family.
@@ -83,6 +84,9 @@ pub(crate) struct RenderArgs {
     /// TCP ports of SIP, over TLS or WebSocket or not [default: 5060,5061]; none: another program balances TCP.
     #[arg(long, value_name = "PORTS", value_parser = file::ports)]
     tcp_port: Option<file::Ports>,
+    /// The port of the members' /readyz (metrics.listen), where the balancer can ask it: it tells who drains.
+    #[arg(long, value_name = "PORT")]
+    ready_port: Option<u16>,
     /// The node that is asked for the members (its control socket).
     #[arg(long, value_name = "PATH", default_value = SOCKET)]
     socket: PathBuf,
@@ -118,6 +122,7 @@ fn site(args: &RenderArgs) -> Result<Site, Stop> {
     site.spread = args.spread.unwrap_or(site.spread);
     site.udp_ports = args.udp_port.clone().unwrap_or(site.udp_ports);
     site.tcp_ports = args.tcp_port.clone().map_or(site.tcp_ports, |ports| ports.0);
+    site.ready_port = args.ready_port.or(site.ready_port);
     if !args.member.is_empty() {
         site.members.clone_from(&args.member);
     }

@@ -6,6 +6,7 @@
 //! test and says so.
 
 mod addresses;
+mod balancer_files;
 mod baresip;
 mod baresip_calls;
 mod capture;

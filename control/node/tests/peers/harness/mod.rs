@@ -211,7 +211,7 @@ pub(crate) fn wait_for(what: &str, limit: Duration, mut done: impl FnMut() -> bo
 
 /// Panics unless `program` is installed. Never skips: an absent peer must not look like a passed
 /// test.
-fn require(program: &str) {
+pub(crate) fn require(program: &str) {
     let found = std::env::var_os("PATH").is_some_and(|path| {
         std::env::split_paths(&path)
             .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
