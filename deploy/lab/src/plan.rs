@@ -83,7 +83,8 @@ impl Pair {
         let [a, b, c] = v4;
         let [x, y, z] = v6;
         // As its decimal digits are read: host 41 is ::41.
-        let digits = (host as u16 / 100) << 8 | (host as u16 / 10 % 10) << 4 | host as u16 % 10;
+        let digits =
+            ((host as u16 / 100) << 8) | ((host as u16 / 10 % 10) << 4) | (host as u16 % 10);
         Pair { v4: Ipv4Addr::new(a, b, c, host), v6: Ipv6Addr::new(x, y, z, 0, 0, 0, 0, digits) }
     }
 

@@ -84,6 +84,7 @@ impl Stop {
         }
     }
 
+    /// As if the user had had enough.
     #[cfg(test)]
     pub fn set(&self) {
         self.told.store(true, Ordering::Relaxed);
