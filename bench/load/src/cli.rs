@@ -1,6 +1,6 @@
 //! The arguments of a run, and running it as a process of its own.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -14,10 +14,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
-use crate::guard::{Guard, ipv4};
+use crate::guard::Guard;
 use crate::media::layout::SESSIONS_PER_SOCKET_MAX;
 use crate::media::packet::{PAYLOAD_BYTES_MAX, STAMP_BYTES, Shape};
 use crate::progress::Event;
+use crate::sip::hosts;
 use crate::sip::message::SIP_PORT;
 use crate::sip::timers::T1_DEFAULT;
 use crate::sip::wire::Streaming;
@@ -266,10 +267,10 @@ pub struct LoadArgs {
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// `None`: direct.
-    pub(crate) target: Option<SocketAddrV4>,
+    pub(crate) target: Option<SocketAddr>,
     /// `None`: over UDP.
     pub(crate) streaming: Option<Streaming>,
-    pub(crate) bind: Ipv4Addr,
+    pub(crate) bind: IpAddr,
     pub(crate) guard: Guard,
     pub(crate) users: Users,
     pub(crate) cores: Option<Vec<usize>>,
@@ -292,22 +293,25 @@ impl LoadArgs {
     /// Names the option and what it may be.
     pub(crate) fn plan(&self) -> Result<Plan> {
         self.check_numbers()?;
-        let bind = ipv4(self.bind)?;
+        let bind = self.bind;
         let mut named = self.allow_target.clone();
         // What the generator is bound to is its own.
         named.push(self.bind);
-        let guard = Guard::new(&named)?;
+        let guard = Guard::new(&named);
         let target = match self.target {
             Some(target) => {
-                let address = ipv4(target.ip())?;
-                guard.check(address)?;
-                Some(SocketAddrV4::new(address, target.port()))
+                guard.check(target.ip())?;
+                ensure!(
+                    target.is_ipv4() == bind.is_ipv4(),
+                    "{target} is not reached from {bind}: give --bind an address of its family"
+                );
+                Some(target)
             }
             None => None,
         };
         ensure!(self.direct == target.is_none(), "give a target or --direct");
         let streaming = self.streaming(target)?;
-        let users = self.read_users(target.unwrap_or(SocketAddrV4::new(bind, SIP_PORT)))?;
+        let users = self.read_users(target.unwrap_or(SocketAddr::new(bind, SIP_PORT)))?;
         let video = (!self.no_video)
             .then(|| Shape::video(self.video_fps, self.video_packets, self.video_bytes as usize));
         let cores = self.pick_cores()?;
@@ -326,7 +330,7 @@ impl LoadArgs {
     }
 
     /// The connections that are asked for.
-    fn streaming(&self, target: Option<SocketAddrV4>) -> Result<Option<Streaming>> {
+    fn streaming(&self, target: Option<SocketAddr>) -> Result<Option<Streaming>> {
         let is_secure = self.transport == Transport::Tls;
         ensure!(
             self.tls_authority.is_some() == is_secure,
@@ -362,14 +366,14 @@ impl LoadArgs {
         within("deadline-seconds", self.deadline_seconds.unwrap_or(1), 1, DEADLINE_SECONDS_MAX)
     }
 
-    fn read_users(&self, server: SocketAddrV4) -> Result<Users> {
+    fn read_users(&self, server: SocketAddr) -> Result<Users> {
         if let Some(path) = &self.users_file {
             return Users::read(path);
         }
         // What a phone does that knows nothing but its server.
         let domain = self.domain.clone().unwrap_or_else(|| match server.port() {
-            SIP_PORT => server.ip().to_string(),
-            _ => server.to_string(),
+            SIP_PORT => hosts::host(server.ip()),
+            _ => hosts::socket(server),
         });
         let prefixes = [self.caller_prefix.as_str(), self.callee_prefix.as_str()];
         let pairs = self.users.unwrap_or(self.sessions);
@@ -495,7 +499,8 @@ mod tests {
     fn a_target_outside_is_refused_unless_it_is_named() {
         assert!(refused("192.0.2.1:5060").contains("--allow-target 192.0.2.1"));
         assert!(parse("192.0.2.1:5060 --allow-target 192.0.2.1").plan().is_ok());
-        assert!(refused("[::1]:5060").contains("IPv4 only"));
+        assert!(refused("[::1]:5060").contains("--bind"));
+        assert!(parse("[::1]:5060 --bind ::1").plan().is_ok());
     }
 
     #[test]

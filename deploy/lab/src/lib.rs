@@ -11,6 +11,7 @@ pub mod changes;
 pub mod cli;
 mod engine;
 pub mod judge;
+mod large;
 mod members;
 pub mod plan;
 mod process;

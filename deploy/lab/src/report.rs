@@ -67,6 +67,10 @@ pub struct Outcome {
     pub answers_judged: u64,
     /// Media packets whose source was compared.
     pub media_judged: u64,
+    /// INVITEs of 4 kB, which come as fragments.
+    pub large_requests: u32,
+    /// Those that were answered, from where they went to.
+    pub large_answered: u32,
     /// Connections that the balancer's kernel tracks for SIP over UDP or for media: there should be none.
     pub conntrack_entries: u64,
     /// By kind of client.
@@ -83,6 +87,7 @@ impl Outcome {
             && self.rtp_lost == 0
             && self.wrong_source_answers == 0
             && self.wrong_source_media == 0
+            && self.large_answered == self.large_requests
             && self.conntrack_entries == 0
             && self.changes.iter().all(Change::is_flawless)
     }
@@ -178,6 +183,14 @@ impl fmt::Display for Report {
                 one.inner_hop_share * 100.0,
                 one.wrong_source_answers,
                 one.wrong_source_media
+            )?;
+            writeln!(
+                f,
+                "{:<14} INVITEs of 4 kB: {} sent, {} answered; tracked connections: {}",
+                one.topology.name(),
+                one.large_requests,
+                one.large_answered,
+                one.conntrack_entries
             )?;
             for change in &one.changes {
                 writeln!(

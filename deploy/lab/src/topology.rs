@@ -12,6 +12,7 @@ use crate::changes;
 use crate::cli::LabArgs;
 use crate::engine;
 use crate::judge::Capture;
+use crate::large;
 use crate::members::{Running, Site, figure};
 use crate::plan::{Family, Method};
 use crate::report::{Clients, Outcome, Report};
@@ -48,6 +49,11 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
     balancer::start(site, args.spread, args.session_binding)?;
     let capture = Capture::start(&segment, folder, stop)?;
     let clients = make_calls(args, site)?;
+    let mut large = (0, 0);
+    for family in args.families().into_iter().filter(|_| !args.session_binding) {
+        let (sent, answered) = large::ask(site, family)?;
+        large = (large.0 + sent, large.1 + answered);
+    }
     let verdict = capture.judge(stop)?;
     members.iter_mut().try_for_each(Running::check)?;
     let inner_hop_share = inner_hop_share(&members)?;
@@ -69,6 +75,8 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
         wrong_source_media: verdict.wrong_media,
         answers_judged: verdict.answers,
         media_judged: verdict.media,
+        large_requests: large.0,
+        large_answered: large.1,
         conntrack_entries,
         clients,
         changes,

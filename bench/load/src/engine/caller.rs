@@ -1,6 +1,6 @@
 //! The calling side: INVITE, its answers, ACK and CANCEL.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ impl Engine {
     }
 
     /// The way of the user of `side` to `address`, or where it sends everything.
-    pub(crate) fn hop(&self, side: Side, session: SessionId, address: Option<SocketAddrV4>) -> Hop {
+    pub(crate) fn hop(&self, side: Side, session: SessionId, address: Option<SocketAddr>) -> Hop {
         let address = address.or(self.plan.target);
         let address = address.unwrap_or_else(|| self.local(side.other(), session).address);
         self.wire.hop(side, user_number(&self.plan, side, session.0), address)
@@ -73,7 +73,7 @@ impl Engine {
         &self,
         session: SessionId,
         side: Side,
-    ) -> [Option<SocketAddrV4>; 2] {
+    ) -> [Option<SocketAddr>; 2] {
         Kind::BOTH.map(|kind| self.media.address(session, side, kind))
     }
 
@@ -222,7 +222,7 @@ impl Engine {
             }
         })?;
         let allowed = remotes.iter().flatten().all(|remote| {
-            self.plan.guard.allows(*remote.rtp.ip()) && self.plan.guard.allows(*remote.rtcp.ip())
+            self.plan.guard.allows(remote.rtp.ip()) && self.plan.guard.allows(remote.rtcp.ip())
         });
         if allowed { Ok(remotes) } else { Err(Failure::TargetNotAllowed) }
     }

@@ -1,6 +1,6 @@
 //! REGISTER with digest authentication (RFC 3261 10.2).
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use rsip::headers::UntypedHeader;
@@ -12,6 +12,7 @@ use crate::engine::{Engine, Owner};
 use crate::ids::Side;
 use crate::sip::auth;
 use crate::sip::hop::{Hop, Local};
+use crate::sip::hosts;
 use crate::sip::message::{self, Opening};
 use crate::sipbench::Transport;
 use crate::users::User;
@@ -163,7 +164,7 @@ impl Engine {
     }
 
     /// Where the user of registration `at` is, and its way to `target`.
-    fn way_of(&self, at: usize, target: SocketAddrV4) -> (Local, Hop) {
+    fn way_of(&self, at: usize, target: SocketAddr) -> (Local, Hop) {
         let side = self.registrations[at].side;
         let callers = self.plan.users.callers.len();
         let number = if side == Side::Callee { at - callers } else { at };
@@ -208,7 +209,7 @@ impl Engine {
         let Some(target) = self.plan.target else { return };
         let (local, _) = self.way_of(at, target);
         let registration = &self.registrations[at];
-        let ours = format!("sip:{}@{}", registration.user.name, local.address);
+        let ours = format!("sip:{}@{}", registration.user.name, hosts::socket(local.address));
         let listed = response.headers.iter().any(|header| {
             if let Header::Contact(contact) = header {
                 contact.value().contains(&ours)

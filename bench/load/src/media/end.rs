@@ -1,6 +1,6 @@
 //! One end of a group of sessions: the sockets that they share and their flows.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use crate::ids::{Kind, Side, StreamId};
 use crate::media::flow::Flow;
@@ -46,7 +46,7 @@ impl End {
         &mut self,
         layout: Layout,
         stream: StreamId,
-        arrived: (Kind, Port, SocketAddrV4),
+        arrived: (Kind, Port, SocketAddr),
     ) -> Option<&mut Flow> {
         let (kind, port, source) = arrived;
         let here = layout.group(stream.session) == self.group
@@ -57,7 +57,7 @@ impl End {
     }
 
     /// Whether any session's media of `kind` may come from `source`. A scan, for broken packets only.
-    pub(crate) fn knows(&self, kind: Kind, port: Port, source: SocketAddrV4) -> bool {
+    pub(crate) fn knows(&self, kind: Kind, port: Port, source: SocketAddr) -> bool {
         let mut flows = self.flows.iter().filter_map(|flows| flows[kind.index()].as_ref());
         flows.any(|flow| expected_source(flow, port) == source)
     }
@@ -73,7 +73,7 @@ impl End {
     }
 }
 
-fn expected_source(flow: &Flow, port: Port) -> SocketAddrV4 {
+fn expected_source(flow: &Flow, port: Port) -> SocketAddr {
     match port {
         Port::Rtp => flow.remote.rtp,
         Port::Rtcp => flow.remote.rtcp,

@@ -1,6 +1,6 @@
 //! One medium at one end of a session: what it sends, and what it has received.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use crate::ids::StreamId;
 use crate::media::packet::{Press, Stamp};
@@ -11,8 +11,8 @@ use crate::media::window::{Arrival, Window};
 /// sends from the port that it announced (symmetric RTP, RFC 4961).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Remote {
-    pub(crate) rtp: SocketAddrV4,
-    pub(crate) rtcp: SocketAddrV4,
+    pub(crate) rtp: SocketAddr,
+    pub(crate) rtcp: SocketAddr,
 }
 
 /// Both directions of one medium at one end.

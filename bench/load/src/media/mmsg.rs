@@ -1,6 +1,6 @@
 //! Many datagrams a system call: `sendmmsg` and `recvmmsg`.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::{io, mem, ptr};
 
@@ -18,9 +18,10 @@ const CONTROL_BYTES: usize = 64;
 /// Tries of one `sendmmsg` that is interrupted or told to come back, before its packet is given up.
 const SEND_TRIES_MAX: u32 = 8;
 
-const ADDRESS_BYTES: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+const ADDRESS_BYTES: libc::socklen_t = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+const ADDRESS4_BYTES: libc::socklen_t = size_of::<libc::sockaddr_in>() as libc::socklen_t;
 
-const NOWHERE: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 const NOTHING: libc::iovec = libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 };
 
@@ -43,7 +44,7 @@ pub(crate) struct Sent {
 /// would spare a copy here, and cost the kernel more than that for the second piece's bookkeeping.
 pub(crate) struct SendBatch {
     datagrams: Box<[[u8; DATAGRAM_BYTES]; BATCH]>,
-    names: Box<[libc::sockaddr_in; BATCH]>,
+    names: Box<[libc::sockaddr_in6; BATCH]>,
     parts: Owned<Box<[libc::iovec; BATCH]>>,
     headers: Owned<Box<[libc::mmsghdr; BATCH]>>,
     length: usize,
@@ -75,7 +76,7 @@ impl SendBatch {
     /// [`PAYLOAD_BYTES_MAX`] allows.
     pub(crate) fn push<'a>(
         &mut self,
-        destination: SocketAddrV4,
+        destination: SocketAddr,
         write: impl FnOnce(&mut [u8; HEAD_BYTES]) -> &'a [u8],
     ) {
         let at = self.length;
@@ -89,7 +90,7 @@ impl SendBatch {
             libc::iovec { iov_base: self.datagrams[at].as_mut_ptr().cast(), iov_len: length };
         let header = &mut self.headers.0[at].msg_hdr;
         header.msg_name = (&raw mut self.names[at]).cast();
-        header.msg_namelen = ADDRESS_BYTES;
+        header.msg_namelen = if destination.is_ipv4() { ADDRESS4_BYTES } else { ADDRESS_BYTES };
         header.msg_iov = &raw mut self.parts.0[at];
         header.msg_iovlen = 1;
         self.length += 1;
@@ -135,7 +136,7 @@ fn is_passing(error: &io::Error) -> bool {
 /// One datagram that arrived.
 pub(crate) struct Datagram<'a> {
     pub(crate) bytes: &'a [u8],
-    pub(crate) source: SocketAddrV4,
+    pub(crate) source: SocketAddr,
     /// `CLOCK_REALTIME` when the kernel received it; 0 if it did not say.
     pub(crate) received_realtime_ns: u64,
 }
@@ -144,7 +145,7 @@ pub(crate) struct Datagram<'a> {
 pub(crate) struct ReceiveBatch {
     buffers: Box<[[u8; DATAGRAM_BYTES]; BATCH]>,
     controls: Box<[Control; BATCH]>,
-    names: Box<[libc::sockaddr_in; BATCH]>,
+    names: Box<[libc::sockaddr_in6; BATCH]>,
     parts: Owned<Box<[libc::iovec; BATCH]>>,
     headers: Owned<Box<[libc::mmsghdr; BATCH]>>,
 }
@@ -225,18 +226,28 @@ fn timestamp_ns(header: &libc::msghdr) -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
-fn raw_address(address: SocketAddrV4) -> libc::sockaddr_in {
-    libc::sockaddr_in {
-        sin_family: libc::AF_INET as libc::sa_family_t,
-        sin_port: address.port().to_be(),
-        sin_addr: libc::in_addr { s_addr: u32::from(*address.ip()).to_be() },
-        sin_zero: [0; 8],
+/// In the form of IPv6, whose flow label stands where IPv4 has its address.
+fn raw_address(address: SocketAddr) -> libc::sockaddr_in6 {
+    let (family, first, rest) = match address.ip() {
+        IpAddr::V4(ip) => (libc::AF_INET, u32::from(ip).to_be(), [0; 16]),
+        IpAddr::V6(ip) => (libc::AF_INET6, 0, ip.octets()),
+    };
+    libc::sockaddr_in6 {
+        sin6_family: family as libc::sa_family_t,
+        sin6_port: address.port().to_be(),
+        sin6_flowinfo: first,
+        sin6_addr: libc::in6_addr { s6_addr: rest },
+        sin6_scope_id: 0,
     }
 }
 
-fn address(raw: &libc::sockaddr_in) -> SocketAddrV4 {
-    let ip = Ipv4Addr::from(u32::from_be(raw.sin_addr.s_addr));
-    SocketAddrV4::new(ip, u16::from_be(raw.sin_port))
+fn address(raw: &libc::sockaddr_in6) -> SocketAddr {
+    let ip = if i32::from(raw.sin6_family) == libc::AF_INET {
+        IpAddr::V4(Ipv4Addr::from(u32::from_be(raw.sin6_flowinfo)))
+    } else {
+        IpAddr::V6(Ipv6Addr::from(raw.sin6_addr.s6_addr))
+    };
+    SocketAddr::new(ip, u16::from_be(raw.sin6_port))
 }
 
 #[cfg(test)]
@@ -249,7 +260,13 @@ mod tests {
 
     #[test]
     fn a_batch_arrives_whole_with_source_and_kernel_time() {
-        let mut binder = Binder::new(Ipv4Addr::LOCALHOST, None);
+        for loopback in [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)] {
+            arrives_whole(loopback);
+        }
+    }
+
+    fn arrives_whole(loopback: IpAddr) {
+        let mut binder = Binder::new(loopback, None);
         let (from, to) = (binder.pair().unwrap(), binder.pair().unwrap());
         let filling = [7u8; 100];
         let mut batch = SendBatch::new();
@@ -276,13 +293,13 @@ mod tests {
     #[test]
     fn a_refused_datagram_does_not_hold_up_the_others() {
         let receiver = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(good) = receiver.local_addr().unwrap() else { panic!() };
+        let good = receiver.local_addr().unwrap();
         let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
         let filling = [0u8; 8];
         let mut batch = SendBatch::new();
         // Port 0 cannot be sent to: EINVAL.
         for port in [good.port(), 0, good.port()] {
-            batch.push(SocketAddrV4::new(*good.ip(), port), |_| &filling);
+            batch.push(SocketAddr::new(good.ip(), port), |_| &filling);
         }
         let sent = batch.flush(sender.as_fd());
         assert_eq!(sent, Sent { taken: 2, refused: 0b010 });

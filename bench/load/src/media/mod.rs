@@ -14,7 +14,7 @@ mod window;
 mod worker;
 
 use std::collections::BinaryHeap;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -50,7 +50,7 @@ pub(crate) struct MediaConfig {
     pub(crate) cores: Option<Vec<usize>>,
     /// The machine has other cores, so that these may be taken by real-time priority.
     pub(crate) may_dominate: bool,
-    pub(crate) bind: Ipv4Addr,
+    pub(crate) bind: IpAddr,
     pub(crate) ports: Option<RangeInclusive<u16>>,
     pub(crate) audio: Shape,
     /// `None`: audio only.
@@ -65,7 +65,7 @@ pub(crate) struct MediaConfig {
 pub(crate) struct MediaPlane {
     layout: Layout,
     /// RTP addresses by group, side and kind.
-    addresses: Vec<[[Option<SocketAddrV4>; 2]; 2]>,
+    addresses: Vec<[[Option<SocketAddr>; 2]; 2]>,
     threads: Vec<MediaThread>,
 }
 
@@ -125,12 +125,7 @@ impl MediaPlane {
     }
 
     /// The RTP address at which `side` of `session` receives `kind`; its RTCP port is the next one.
-    pub(crate) fn address(
-        &self,
-        session: SessionId,
-        side: Side,
-        kind: Kind,
-    ) -> Option<SocketAddrV4> {
+    pub(crate) fn address(&self, session: SessionId, side: Side, kind: Kind) -> Option<SocketAddr> {
         let group = self.layout.group(session) as usize;
         self.addresses[group][side.index()][kind.index()]
     }

@@ -1,7 +1,7 @@
 //! The media sockets: pairs of an even RTP port and the odd RTCP port above it (RFC 3550 11).
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd};
 
@@ -22,22 +22,22 @@ const PAIR_TRIES_MAX: u32 = 200;
 pub(crate) struct Pair {
     pub(crate) rtp: UdpSocket,
     pub(crate) rtcp: UdpSocket,
-    pub(crate) address: SocketAddrV4,
+    pub(crate) address: SocketAddr,
 }
 
 /// Hands out pairs of ports on one address.
 #[derive(Debug)]
 pub(crate) struct Binder {
-    address: Ipv4Addr,
+    address: IpAddr,
     /// `None`: whatever the kernel gives.
     range: Option<RangeInclusive<u16>>,
     next: u32,
 }
 
 impl Binder {
-    pub(crate) fn new(address: Ipv4Addr, range: Option<RangeInclusive<u16>>) -> Binder {
+    pub(crate) fn new(address: impl Into<IpAddr>, range: Option<RangeInclusive<u16>>) -> Binder {
         let next = range.as_ref().map_or(0, |range| u32::from(*range.start()).next_multiple_of(2));
-        Binder { address, range, next }
+        Binder { address: address.into(), range, next }
     }
 
     /// Binds the next free pair.
@@ -64,15 +64,14 @@ impl Binder {
 
     fn pair_anywhere(&self) -> Result<Pair> {
         for _ in 0..PAIR_TRIES_MAX {
-            let first =
-                bind(SocketAddrV4::new(self.address, 0)).context("binding a media socket")?;
+            let first = bind(SocketAddr::new(self.address, 0)).context("binding a media socket")?;
             let port = port_of(&first)?;
             if !port.is_multiple_of(2) {
                 continue;
             }
-            match bind(SocketAddrV4::new(self.address, port + 1)) {
+            match bind(SocketAddr::new(self.address, port + 1)) {
                 Ok(rtcp) => {
-                    let address = SocketAddrV4::new(self.address, port);
+                    let address = SocketAddr::new(self.address, port);
                     return Ok(Pair { rtp: first, rtcp, address });
                 }
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
@@ -83,9 +82,9 @@ impl Binder {
     }
 
     fn try_pair(&self, port: u16) -> Result<Option<Pair>> {
-        let address = SocketAddrV4::new(self.address, port);
-        let both = bind(address)
-            .and_then(|rtp| Ok((rtp, bind(SocketAddrV4::new(self.address, port + 1))?)));
+        let address = SocketAddr::new(self.address, port);
+        let both =
+            bind(address).and_then(|rtp| Ok((rtp, bind(SocketAddr::new(self.address, port + 1))?)));
         match both {
             Ok((rtp, rtcp)) => Ok(Some(Pair { rtp, rtcp, address })),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Ok(None),
@@ -99,8 +98,8 @@ fn port_of(socket: &UdpSocket) -> Result<u16> {
 }
 
 /// A blocking UDP socket with a large receive buffer and kernel receive times.
-fn bind(address: SocketAddrV4) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     enlarge(&socket);
     setsockopt(&socket, sockopt::ReceiveTimestampns, &true)?;
     socket.bind(&address.into())?;
@@ -140,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_pair_is_an_even_port_and_the_odd_one_above() {
-        let mut binder = Binder::new(Ipv4Addr::LOCALHOST, None);
+        let mut binder = Binder::new(std::net::Ipv4Addr::LOCALHOST, None);
         let pair = binder.pair().unwrap();
         assert!(pair.address.port().is_multiple_of(2));
         assert_eq!(pair.rtcp.local_addr().unwrap().port(), pair.address.port() + 1);
@@ -148,8 +147,8 @@ mod tests {
 
     #[test]
     fn a_range_that_is_used_up_is_named() {
-        let free = Binder::new(Ipv4Addr::LOCALHOST, None).pair().unwrap().address.port();
-        let mut binder = Binder::new(Ipv4Addr::LOCALHOST, Some(free..=free + 1));
+        let free = Binder::new(std::net::Ipv4Addr::LOCALHOST, None).pair().unwrap().address.port();
+        let mut binder = Binder::new(std::net::Ipv4Addr::LOCALHOST, Some(free..=free + 1));
         let _only = binder.pair().unwrap();
         let refused = binder.pair().unwrap_err().to_string();
         assert_eq!(refused, format!("the media ports {free}-{} are used up", free + 1));

@@ -11,6 +11,7 @@ use crate::media::stats::{self, Counts, Snapshot, Tally};
 use crate::media::{MediaConfig, MediaPlane};
 use crate::os;
 use crate::paired::cell::{CoreFigures, Effort, GeneratorFigures, Timing, Words, share};
+use crate::relaybench::control;
 use crate::relaybench::control::{Control, Ends, Remotes};
 use crate::relaybench::cpu::{Meter, Spent};
 use crate::relaybench::lab::Lab;
@@ -77,7 +78,7 @@ fn start_media(lab: &Lab, load: &Workload) -> Result<MediaPlane> {
         cores: Some(lab.cores.generator.clone()),
         may_dominate: !lab.cores.generator.contains(&lab.cores.relay),
         // The sockets are bound below.
-        bind: std::net::Ipv4Addr::LOCALHOST,
+        bind: std::net::Ipv4Addr::LOCALHOST.into(),
         ports: None,
         audio: load.audio_shape(),
         video: load.video_shape(),
@@ -130,7 +131,10 @@ fn set_up(
 fn ends_of(plane: &MediaPlane, load: &Workload, session: SessionId) -> Ends {
     let kinds = load.kinds();
     Side::BOTH.map(|side| {
-        Kind::BOTH.map(|kind| plane.address(session, side, kind).filter(|_| kinds[kind.index()]))
+        Kind::BOTH.map(|kind| {
+            let address = plane.address(session, side, kind).filter(|_| kinds[kind.index()]);
+            address.map(control::ipv4)
+        })
     })
 }
 

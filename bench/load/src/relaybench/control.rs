@@ -1,6 +1,6 @@
 //! How a system under test is told of sessions.
 
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 
 use anyhow::Result;
 
@@ -54,5 +54,13 @@ impl Control for Direct {
 /// RTP at `rtp`, RTCP at the port above it (RFC 3550 11).
 pub(crate) const fn remote_at(rtp: SocketAddrV4) -> Remote {
     let rtcp = SocketAddrV4::new(*rtp.ip(), rtp.port().saturating_add(1));
-    Remote { rtp, rtcp }
+    Remote { rtp: SocketAddr::V4(rtp), rtcp: SocketAddr::V4(rtcp) }
+}
+
+/// An address of the benchmark's own, which are all of IPv4.
+pub(crate) const fn ipv4(address: SocketAddr) -> SocketAddrV4 {
+    match address {
+        SocketAddr::V4(address) => address,
+        SocketAddr::V6(address) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, address.port()),
+    }
 }

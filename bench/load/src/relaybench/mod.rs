@@ -12,7 +12,7 @@ mod bencode;
 pub(crate) mod capacity;
 mod cell;
 pub mod cli;
-mod control;
+pub(crate) mod control;
 pub(crate) mod cpu;
 mod driver;
 pub mod floor;

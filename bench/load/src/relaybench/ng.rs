@@ -232,7 +232,7 @@ fn media_command(
     let mut entries = vec![
         ("call-id", Value::Bytes(call_id(session).into_bytes())),
         ("from-tag", Value::text("a")),
-        ("sdp", Value::text(&sdp::write(session, media))),
+        ("sdp", Value::text(&sdp::write(session, media.map(|at| at.map(Into::into))))),
         ("ICE", Value::text("remove")),
         ("replace", Value::list(&["origin"])),
     ];

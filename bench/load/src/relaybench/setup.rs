@@ -11,6 +11,7 @@ use crate::media::stats;
 use crate::media::{MediaConfig, MediaPlane};
 use crate::os;
 use crate::relaybench::cell::{DRAIN, content_of, start_plane};
+use crate::relaybench::control;
 use crate::relaybench::control::{Ends, Remotes};
 use crate::relaybench::cpu;
 use crate::relaybench::lab::Lab;
@@ -165,7 +166,7 @@ fn start_media(lab: &Lab, sessions: u32) -> Result<MediaPlane> {
         cores: Some(lab.cores.generator.clone()),
         may_dominate: false,
         // The sockets are bound where the clients are.
-        bind: std::net::Ipv4Addr::LOCALHOST,
+        bind: std::net::Ipv4Addr::LOCALHOST.into(),
         ports: None,
         audio: Shape::audio_each(PROOF_PERIOD_NS),
         video: Some(Shape::video(1, 1, 1_000)),
@@ -176,5 +177,6 @@ fn start_media(lab: &Lab, sessions: u32) -> Result<MediaPlane> {
 }
 
 fn ends_of(plane: &MediaPlane, session: SessionId) -> Ends {
-    Side::BOTH.map(|side| Kind::BOTH.map(|kind| plane.address(session, side, kind)))
+    Side::BOTH
+        .map(|side| Kind::BOTH.map(|kind| plane.address(session, side, kind).map(control::ipv4)))
 }

@@ -9,6 +9,7 @@ use rsip::message::HasHeaders;
 use rsip::services::DigestGenerator;
 use rsip::{Header, Method, Response, Uri};
 
+use crate::sip::hosts;
 use crate::users::User;
 
 /// Who asks for credentials.
@@ -98,11 +99,13 @@ fn credentials(
 ) -> Header {
     // Every nonce is used once, so its count is always 1.
     let qop = challenge.qop_auth.then(|| AuthQop::Auth { cnonce: cnonce.to_owned(), nc: 1 });
+    // What the server gets is what it hashes.
+    let on_the_wire = hosts::on_the_wire(uri);
     let digest = DigestGenerator {
         username: &user.name,
         password: &user.password,
         nonce: &challenge.nonce,
-        uri,
+        uri: &on_the_wire,
         realm: &challenge.realm,
         method: &method,
         qop: qop.as_ref(),

@@ -2,12 +2,12 @@
 //! comes is divided into messages.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use rustls::pki_types::{IpAddr as TlsIp, ServerName};
 use rustls::{ClientConfig, ClientConnection};
 use socket2::{Domain, Socket, Type};
@@ -28,7 +28,7 @@ const MESSAGE_BYTES_MAX: usize = 64 << 10;
 pub(crate) struct Connection {
     socket: TcpStream,
     tls: Option<Box<ClientConnection>>,
-    address: SocketAddrV4,
+    address: SocketAddr,
     /// To be written.
     out: Vec<u8>,
     /// Read, and not yet a whole message.
@@ -42,27 +42,26 @@ impl Connection {
     /// # Errors
     /// The server takes no connection, or does not prove who it is.
     pub(crate) fn open(
-        local: Ipv4Addr,
-        server: SocketAddrV4,
+        local: IpAddr,
+        server: SocketAddr,
         tls: Option<&Arc<ClientConfig>>,
     ) -> Result<Connection> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).context("a TCP socket")?;
-        socket.bind(&SocketAddrV4::new(local, 0).into()).context("binding it")?;
+        let socket =
+            Socket::new(Domain::for_address(server), Type::STREAM, None).context("a TCP socket")?;
+        socket.bind(&SocketAddr::new(local, 0).into()).context("binding it")?;
         socket.connect_timeout(&server.into(), CONNECT_MAX).context("connect")?;
         let socket = TcpStream::from(socket);
         socket.set_nodelay(true).context("TCP_NODELAY")?;
         socket.set_read_timeout(Some(CONNECT_MAX)).context("a read timeout")?;
         let tls = tls.map(|config| shake_hands(&socket, server, config)).transpose()?;
         socket.set_nonblocking(true).context("a socket that does not block")?;
-        let SocketAddr::V4(address) = socket.local_addr().context("a socket's address")? else {
-            bail!("an IPv4 socket has an IPv6 address");
-        };
+        let address = socket.local_addr().context("a socket's address")?;
         let (out, input) = (Vec::new(), Vec::new());
         Ok(Connection { socket, tls, address, out, input, is_closed: false })
     }
 
     /// Our end.
-    pub(crate) const fn address(&self) -> SocketAddrV4 {
+    pub(crate) const fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -175,10 +174,10 @@ impl AsFd for Connection {
 
 fn shake_hands(
     mut socket: &TcpStream,
-    server: SocketAddrV4,
+    server: SocketAddr,
     config: &Arc<ClientConfig>,
 ) -> Result<Box<ClientConnection>> {
-    let name = ServerName::IpAddress(TlsIp::from(std::net::IpAddr::V4(*server.ip())));
+    let name = ServerName::IpAddress(TlsIp::from(server.ip()));
     let mut tls = ClientConnection::new(Arc::clone(config), name).context("a TLS client")?;
     tls.set_buffer_limit(None);
     while tls.is_handshaking() {

@@ -1,6 +1,6 @@
 //! Dialogs (RFC 3261 12): what a call needs to send ACK and BYE along the right way.
 
-use std::net::SocketAddrV4;
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use rsip::headers::UntypedHeader;
@@ -73,7 +73,7 @@ impl Dialog {
         branch: &str,
         local: Local,
         more: Vec<Header>,
-    ) -> (Request, Option<SocketAddrV4>) {
+    ) -> (Request, Option<SocketAddr>) {
         if method != Method::Ack {
             self.cseq += 1;
         }
@@ -91,7 +91,7 @@ impl Dialog {
     }
 
     /// Request-URI, next hop and Route headers (RFC 3261 12.2.1.1).
-    fn way(&self) -> (Uri, Option<SocketAddrV4>, Vec<Header>) {
+    fn way(&self) -> (Uri, Option<SocketAddr>, Vec<Header>) {
         let Some(first) = self.route.first() else {
             return (self.target.clone(), message::address_of(&self.target), Vec::new());
         };
@@ -131,7 +131,7 @@ mod tests {
     use super::*;
 
     const LOCAL: Local = Local {
-        address: SocketAddrV4::new(std::net::Ipv4Addr::LOCALHOST, 1000),
+        address: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1000),
         transport: crate::sipbench::Transport::Udp,
     };
 
@@ -159,7 +159,7 @@ mod tests {
         Dialog::of_caller(&invite, &response).unwrap()
     }
 
-    fn ack(dialog: &mut Dialog) -> (String, Option<SocketAddrV4>) {
+    fn ack(dialog: &mut Dialog) -> (String, Option<SocketAddr>) {
         let (request, hop) = dialog.request(Method::Ack, "z9hG4bK2", LOCAL, vec![]);
         (request.to_string(), hop)
     }

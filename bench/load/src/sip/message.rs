@@ -1,6 +1,6 @@
 //! Reading and building messages with `rsip`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::SocketAddr;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use rsip::headers::{ToTypedHeader, UntypedHeader};
@@ -9,6 +9,7 @@ use rsip::prelude::HeadersExt;
 use rsip::{Header, Method, Param, Request, Response, SipMessage, StatusCode, Uri};
 
 use crate::sip::hop::{Hop, Local};
+use crate::sip::hosts;
 
 /// What the generator calls itself.
 const USER_AGENT: &str = "ringfarm-load";
@@ -133,11 +134,13 @@ pub(crate) fn record_routes(message: &impl HasHeaders) -> Result<Vec<rsip::UriWi
 }
 
 /// The address that a URI names, if it names one by number.
-pub(crate) fn address_of(uri: &Uri) -> Option<SocketAddrV4> {
+pub(crate) fn address_of(uri: &Uri) -> Option<SocketAddr> {
     let port = uri.port().map_or(SIP_PORT, |port| *port.value());
     match uri.host() {
-        rsip::Host::IpAddr(IpAddr::V4(ip)) => Some(SocketAddrV4::new(*ip, port)),
-        rsip::Host::IpAddr(IpAddr::V6(_)) | rsip::Host::Domain(_) => None,
+        rsip::Host::IpAddr(ip) => Some(SocketAddr::new(*ip, port)),
+        rsip::Host::Domain(name) => {
+            hosts::address(&name.to_string()).map(|ip| SocketAddr::new(ip, port))
+        }
     }
 }
 
@@ -263,7 +266,7 @@ fn tagged(to: &str, tag: &str) -> String {
 }
 
 /// The Via value with the source noted (RFC 3581 4, RFC 3261 18.2.1).
-fn stamped(via: &str, source: SocketAddrV4) -> String {
+fn stamped(via: &str, source: SocketAddr) -> String {
     let (first, others) = via.split_once(',').map_or((via, None), |(a, b)| (a, Some(b)));
     let mut params: Vec<String> = first.split(';').map(|part| part.trim().to_owned()).collect();
     let rport = params.iter_mut().find(|part| part.as_str() == "rport");
@@ -289,16 +292,7 @@ pub(crate) fn answer_to(request: &Request, source: Hop) -> Hop {
         return source;
     }
     let port = via.uri.port().map_or(SIP_PORT, |port| *port.value());
-    Hop { address: SocketAddrV4::new(*source.address.ip(), port), connection: None }
-}
-
-/// The IPv4 half of an address that a socket reports.
-pub(crate) fn ipv4_source(source: SocketAddr) -> SocketAddrV4 {
-    match source {
-        SocketAddr::V4(source) => source,
-        // An IPv4 socket never reports one.
-        SocketAddr::V6(source) => SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, source.port()),
-    }
+    Hop { address: SocketAddr::new(source.address.ip(), port), connection: None }
 }
 
 #[cfg(test)]

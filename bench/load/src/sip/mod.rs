@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod datagrams;
 pub(crate) mod dialog;
 pub(crate) mod hop;
+pub(crate) mod hosts;
 pub(crate) mod message;
 pub(crate) mod sdp;
 pub(crate) mod server;

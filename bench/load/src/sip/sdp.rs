@@ -1,7 +1,7 @@
 //! Session descriptions: one audio and perhaps one video stream (RFC 8866, RFC 3264).
 
 use std::fmt::Write;
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -13,10 +13,12 @@ use crate::media::packet::{AUDIO_PAYLOAD_TYPE, VIDEO_PAYLOAD_TYPE};
 const LINES_MAX: usize = 400;
 
 /// Writes an offer, or the answer to one of ours, which has the same lines.
-pub(crate) fn write(session: u32, media: [Option<SocketAddrV4>; 2]) -> String {
-    let address = media.iter().flatten().next().map_or(Ipv4Addr::UNSPECIFIED, |first| *first.ip());
+pub(crate) fn write(session: u32, media: [Option<SocketAddr>; 2]) -> String {
+    let first = media.iter().flatten().next();
+    let address = first.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), SocketAddr::ip);
+    let kind = if address.is_ipv4() { "IP4" } else { "IP6" };
     let mut sdp = format!(
-        "v=0\r\no=- {session} 1 IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
+        "v=0\r\no=- {session} 1 IN {kind} {address}\r\ns=-\r\nc=IN {kind} {address}\r\nt=0 0\r\n"
     );
     if let Some(audio) = media[Kind::Audio.index()] {
         let _infallible = write!(
@@ -41,8 +43,8 @@ struct Section {
     name: String,
     port: u16,
     payload_types: Vec<u8>,
-    address: Option<Ipv4Addr>,
-    rtcp: Option<(u16, Option<Ipv4Addr>)>,
+    address: Option<IpAddr>,
+    rtcp: Option<(u16, Option<IpAddr>)>,
 }
 
 /// Where the other side wants its media, by kind; the description must have the sections that were
@@ -87,8 +89,8 @@ fn remote_of(section: &Section) -> Result<Remote> {
     let address = section.address.with_context(|| format!("no c= for {}", section.name))?;
     let (rtcp_port, rtcp_address) = section.rtcp.unwrap_or((section.port.saturating_add(1), None));
     Ok(Remote {
-        rtp: SocketAddrV4::new(address, section.port),
-        rtcp: SocketAddrV4::new(rtcp_address.unwrap_or(address), rtcp_port),
+        rtp: SocketAddr::new(address, section.port),
+        rtcp: SocketAddr::new(rtcp_address.unwrap_or(address), rtcp_port),
     })
 }
 
@@ -139,13 +141,14 @@ fn media_line(value: &str) -> Result<Section> {
     })
 }
 
-fn connection(value: &str) -> Result<Ipv4Addr> {
-    let address = value.strip_prefix("IN IP4 ").with_context(|| format!("c={value}"))?;
-    address.parse().with_context(|| format!("c={value}"))
+fn connection(value: &str) -> Result<IpAddr> {
+    let v4 = value.strip_prefix("IN IP4 ");
+    let address = v4.or_else(|| value.strip_prefix("IN IP6 "));
+    address.with_context(|| format!("c={value}"))?.parse().with_context(|| format!("c={value}"))
 }
 
 /// RFC 3605: a port, perhaps with an address.
-fn rtcp_attribute(value: &str) -> Result<(u16, Option<Ipv4Addr>)> {
+fn rtcp_attribute(value: &str) -> Result<(u16, Option<IpAddr>)> {
     let (port, address) = value.trim().split_once(' ').unwrap_or((value.trim(), ""));
     let port = port.parse().with_context(|| format!("a=rtcp:{value}"))?;
     let address = if address.is_empty() { None } else { Some(connection(address)?) };
@@ -158,8 +161,8 @@ mod tests {
 
     #[test]
     fn an_offer_is_read_back_with_rtcp_one_port_above() {
-        let audio: SocketAddrV4 = "127.0.0.1:4000".parse().unwrap();
-        let video: SocketAddrV4 = "127.0.0.1:4002".parse().unwrap();
+        let audio: SocketAddr = "127.0.0.1:4000".parse().unwrap();
+        let video: SocketAddr = "127.0.0.1:4002".parse().unwrap();
         let sdp = write(1, [Some(audio), Some(video)]);
         let remotes = read(sdp.as_bytes(), true).unwrap();
         assert_eq!(remotes[0].unwrap().rtp, audio);
@@ -168,7 +171,7 @@ mod tests {
 
     #[test]
     fn video_alone_is_found_in_its_place() {
-        let video: SocketAddrV4 = "127.0.0.1:4002".parse().unwrap();
+        let video: SocketAddr = "127.0.0.1:4002".parse().unwrap();
         let sdp = write(1, [None, Some(video)]);
         let remotes = read_kinds(sdp.as_bytes(), [false, true]).unwrap();
         assert_eq!((remotes[0], remotes[1].unwrap().rtp), (None, video));

@@ -1,7 +1,7 @@
 //! The connections of one side to the server, which stay: users share them, and one that the server has
 //! ended is opened anew, by a thread of its own, so that nothing else waits.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -30,8 +30,8 @@ const WAITING_BYTES_MAX: usize = 1 << 20;
 /// Where connections go.
 #[derive(Clone, Debug)]
 pub(crate) struct Dialling {
-    pub(crate) local: Ipv4Addr,
-    pub(crate) server: SocketAddrV4,
+    pub(crate) local: IpAddr,
+    pub(crate) server: SocketAddr,
     pub(crate) tls: Option<Arc<ClientConfig>>,
 }
 
@@ -70,7 +70,7 @@ enum State {
 struct Slot {
     state: State,
     /// Our end, also when it is no more.
-    address: SocketAddrV4,
+    address: SocketAddr,
     tries: u32,
     /// What is to be sent once the connection is there.
     waiting: Vec<u8>,
@@ -110,7 +110,7 @@ impl Streams {
         Ok(Streams { dialling, slots, tells, opened, news: Vec::new(), scratch })
     }
 
-    pub(crate) const fn server(&self) -> SocketAddrV4 {
+    pub(crate) const fn server(&self) -> SocketAddr {
         self.dialling.server
     }
 
@@ -120,7 +120,7 @@ impl Streams {
     }
 
     /// Our end of a connection, or where it was last.
-    pub(crate) fn address(&self, number: u32) -> SocketAddrV4 {
+    pub(crate) fn address(&self, number: u32) -> SocketAddr {
         self.slots[number as usize].address
     }
 
@@ -245,15 +245,15 @@ fn pause_after(tries: u32) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use std::io::{Read as _, Write as _};
-    use std::net::{SocketAddr, TcpListener};
+    use std::net::TcpListener;
 
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(20);
 
     fn dialling(listener: &TcpListener) -> Dialling {
-        let SocketAddr::V4(server) = listener.local_addr().unwrap() else { panic!("IPv4") };
-        Dialling { local: Ipv4Addr::LOCALHOST, server, tls: None }
+        let server = listener.local_addr().unwrap();
+        Dialling { local: std::net::Ipv4Addr::LOCALHOST.into(), server, tls: None }
     }
 
     /// Turns until `is_done`.

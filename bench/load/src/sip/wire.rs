@@ -1,7 +1,7 @@
 //! The SIP side's way to the network: a socket for all callers and one for all callees over UDP,
 //! connections of each side over TCP and TLS.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::guard::Guard;
 use crate::ids::Side;
 use crate::sip::datagrams::Datagrams;
 use crate::sip::hop::{Hop, Local};
+use crate::sip::hosts;
 use crate::sip::streams::{Dialling, News, Streams};
 use crate::sipbench::Transport;
 
@@ -34,7 +35,7 @@ pub(crate) struct WireStats {
 /// Connections instead of datagrams.
 #[derive(Clone, Debug)]
 pub(crate) struct Streaming {
-    pub(crate) server: SocketAddrV4,
+    pub(crate) server: SocketAddr,
     /// Of each side.
     pub(crate) connections: u32,
     /// How the server proves who it is; `None`: in the clear.
@@ -62,7 +63,7 @@ impl Wire {
     /// # Errors
     /// The kernel refuses, or the server does.
     pub(crate) fn open(
-        address: Ipv4Addr,
+        address: IpAddr,
         streaming: Option<&Streaming>,
         guard: Guard,
     ) -> Result<Wire> {
@@ -72,7 +73,7 @@ impl Wire {
                 (Transport::Udp, [end()?, end()?])
             }
             Some(Streaming { server, connections, tls }) => {
-                guard.check(*server.ip())?;
+                guard.check(server.ip())?;
                 let dialling = Dialling { local: address, server: *server, tls: tls.clone() };
                 let end = || Streams::open(dialling.clone(), *connections).map(End::Streams);
                 let is_secure = tls.is_some();
@@ -92,7 +93,7 @@ impl Wire {
     }
 
     /// The way of user `number` of `side` to `address`.
-    pub(crate) fn hop(&self, side: Side, number: usize, address: SocketAddrV4) -> Hop {
+    pub(crate) fn hop(&self, side: Side, number: usize, address: SocketAddr) -> Hop {
         let connection = match &self.ends[side.index()] {
             End::Datagrams(_) => None,
             End::Streams(end) => Some(end.of_user(number)),
@@ -104,8 +105,10 @@ impl Wire {
     /// there are connections. What the kernel refuses is like a datagram lost on the way: a
     /// retransmission or a timeout follows.
     pub(crate) fn send(&mut self, side: Side, hop: Hop, bytes: &[u8]) -> bool {
+        let named = hop.address.is_ipv6().then(|| hosts::addressed(bytes));
+        let bytes = named.as_deref().unwrap_or(bytes);
         let sent = match (&mut self.ends[side.index()], hop.connection) {
-            (End::Datagrams(end), None) if self.guard.allows(*hop.address.ip()) => {
+            (End::Datagrams(end), None) if self.guard.allows(hop.address.ip()) => {
                 end.send(hop.address, bytes)
             }
             (End::Streams(end), Some(number)) if hop.address == end.server() => {
@@ -150,12 +153,12 @@ impl Wire {
         let mut taken = Vec::new();
         match &mut self.ends[side.index()] {
             End::Datagrams(end) => end.receive(|bytes, address| {
-                taken.push((bytes.to_vec(), Hop { address, connection: None }));
+                taken.push((read(bytes, address), Hop { address, connection: None }));
             }),
             End::Streams(end) => {
                 let address = end.server();
                 end.receive(Instant::now(), |bytes, number| {
-                    taken.push((bytes.to_vec(), Hop { address, connection: Some(number) }));
+                    taken.push((read(bytes, address), Hop { address, connection: Some(number) }));
                 });
             }
         }
@@ -172,12 +175,17 @@ impl Wire {
     }
 }
 
+/// A message from `address` as the generator reads it.
+fn read(bytes: &[u8], address: SocketAddr) -> Vec<u8> {
+    if address.is_ipv6() { hosts::named(bytes).into_owned() } else { bytes.to_vec() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn open() -> Wire {
-        Wire::open(Ipv4Addr::LOCALHOST, None, Guard::default()).unwrap()
+        Wire::open(std::net::Ipv4Addr::LOCALHOST.into(), None, Guard::default()).unwrap()
     }
 
     #[test]
@@ -203,9 +211,11 @@ mod tests {
     #[test]
     fn a_message_to_another_place_than_the_server_is_refused_and_counted() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let std::net::SocketAddr::V4(server) = listener.local_addr().unwrap() else { panic!() };
+        let server = listener.local_addr().unwrap();
         let streaming = Streaming { server, connections: 2, tls: None };
-        let mut wire = Wire::open(Ipv4Addr::LOCALHOST, Some(&streaming), Guard::default()).unwrap();
+        let mut wire =
+            Wire::open(std::net::Ipv4Addr::LOCALHOST.into(), Some(&streaming), Guard::default())
+                .unwrap();
         let hop = wire.hop(Side::Callee, 3, "127.0.0.1:9".parse().unwrap());
         assert_eq!(hop.connection, Some(1));
         assert!(!wire.send(Side::Callee, hop, b"x"));

@@ -5,6 +5,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 
 use anyhow::{Context, Result};
 
+use crate::relaybench::control::ipv4;
 use crate::sip::connection::{Connection, READ_BYTES};
 use crate::sipbench::ends::{EndPlan, Inbox, Link, Transport};
 
@@ -21,7 +22,7 @@ impl StreamEnd {
         let tls = plan.tls.as_ref().filter(|_| plan.transport == Transport::Tls);
         let connect = |number: u32| {
             let server = plan.servers[number as usize % plan.servers.len()];
-            Connection::open(plan.address, server, tls)
+            Connection::open(plan.address.into(), server.into(), tls)
                 .with_context(|| format!("connecting to {server} over {}", plan.transport.name()))
         };
         let connections = (0..plan.connections).map(connect).collect::<Result<_>>()?;
@@ -33,7 +34,7 @@ impl StreamEnd {
     }
 
     pub(crate) fn addresses(&self) -> Vec<SocketAddrV4> {
-        self.connections.iter().map(Connection::address).collect()
+        self.connections.iter().map(|connection| ipv4(connection.address())).collect()
     }
 
     pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {

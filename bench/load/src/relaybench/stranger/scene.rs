@@ -12,6 +12,7 @@ use crate::ids::Side;
 use crate::media::flow::Remote;
 use crate::media::sockets::{Binder, Pair};
 use crate::os;
+use crate::relaybench::control;
 use crate::relaybench::control::Control;
 use crate::relaybench::lab::Lab;
 use crate::relaybench::ng::{NgClient, Sight};
@@ -267,8 +268,9 @@ impl Call {
         described: Ipv4Addr,
         [caller, callee, stranger]: [Pair; 3],
     ) -> Result<Call> {
-        let sources = [*caller.address.ip(), *callee.address.ip()];
-        let media = [SocketAddrV4::new(described, caller.address.port()), callee.address];
+        let [caller_at, callee_at] = [&caller, &callee].map(|pair| control::ipv4(pair.address));
+        let sources = [*caller_at.ip(), *callee_at.ip()];
+        let media = [SocketAddrV4::new(described, caller_at.port()), callee_at];
         let mut remotes = [None, None];
         for side in Side::BOTH {
             let sight = Sight { received_from: Some(sources[side.index()]), flags: mode.flags };
