@@ -6,5 +6,6 @@
 
 pub mod balancer;
 pub mod cluster;
+pub mod doctor;
 pub mod mesh;
 pub mod settings;

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cluster;
 use crate::control::SOCKET;
+use crate::doctor;
 use crate::exit::EXIT_CODES;
 use crate::lb;
 
@@ -74,6 +75,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SettingsCommand,
     },
+    /// Say what is wrong with this host, or with the balancer before a cluster, and what mends it.
+    #[command(after_help = doctor::EXAMPLES)]
+    Doctor(doctor::DoctorArgs),
     /// Print configurations of the balancer in front of a cluster.
     Lb {
         #[command(subcommand)]

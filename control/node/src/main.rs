@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod control;
 mod demo;
+mod doctor;
 mod exit;
 mod lb;
 mod logging;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Drain(args) => members::drain(&args),
         Command::Members(args) => members::members(&args),
         Command::Settings { command } => members::settings(&command),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Lb { command } => lb::execute(&command),
         Command::Check(args) => check::check(&args),
         Command::Config { command: ConfigCommand::Default } => config::default(),

@@ -21,6 +21,13 @@ pub(crate) fn load(settings: &Settings) -> Result<Option<Tls>, TlsError> {
     Ok(Some(tls))
 }
 
+/// When the certificates that the settings name end, by their files; none if they cannot be read.
+pub(crate) fn ends(settings: &Settings) -> Vec<(PathBuf, SystemTime)> {
+    let tls = files(settings).and_then(|files| files.load().ok());
+    let certificates = tls.as_ref().map_or(&[][..], Tls::certificates);
+    certificates.iter().map(|one| (one.file.clone(), one.not_after)).collect()
+}
+
 /// The files that the settings name; `None`: they have nothing of TLS.
 fn files(settings: &Settings) -> Option<TlsFiles> {
     let tls = &settings.sip.tls;

@@ -50,6 +50,11 @@ fn named(settings: &Settings) -> Vec<Named> {
     all.map(|(key, address)| Named { key, address, present: true }).collect()
 }
 
+/// As [`named`], without whether the host has them.
+pub(crate) fn named_addresses(settings: &Settings) -> Vec<(String, IpAddr)> {
+    named(settings).into_iter().map(|named| (named.key, named.address)).collect()
+}
+
 /// Tries each of them.
 ///
 /// # Errors

@@ -15,7 +15,7 @@ const BUCKETS_MAX: usize = 65_536;
 
 /// Settings of the kernel, as far as they can be read; what cannot is not warned about.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kernel {
+pub(crate) struct Kernel {
     /// Ports given to sockets that name none (`net.ipv4.ip_local_port_range`).
     local_ports: Option<RangeInclusive<u16>>,
     /// Those of them that are given to nobody (`net.ipv4.ip_local_reserved_ports`), as written.
@@ -26,7 +26,7 @@ pub(super) struct Kernel {
 
 impl Kernel {
     /// Reads the settings of this process's network namespace.
-    pub(super) fn read() -> Kernel {
+    pub(crate) fn read() -> Kernel {
         let key = |name| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
         Kernel::from_texts(
             key("ip_local_port_range").as_deref(),
@@ -50,7 +50,7 @@ impl Kernel {
     }
 
     /// What an operator should change for these media ports: one line each.
-    pub(super) fn advice(&self, ports: PortRange) -> Vec<String> {
+    pub(crate) fn advice(&self, ports: PortRange) -> Vec<String> {
         self.keep_ports_apart(ports).into_iter().chain(self.enlarge_table(ports)).collect()
     }
 

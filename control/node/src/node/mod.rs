@@ -10,7 +10,7 @@ mod event_loop;
 pub(crate) mod farm;
 mod gather;
 pub(crate) mod host_addresses;
-mod kernel;
+pub(crate) mod kernel;
 pub(crate) mod media;
 mod members;
 pub(crate) mod metrics;
