@@ -1,5 +1,6 @@
 //! Calls with media by `ringfarm load`, at the clients.
 
+use std::net::IpAddr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -8,8 +9,11 @@ use load::Report;
 use load::progress::Event;
 use load::relaybench::stop::Stop;
 
+use crate::certificates;
 use crate::members::Site;
-use crate::plan::{CLIENT, FRONTENDS, Family, Method, SIP, VIP, outside, public};
+use crate::plan::{
+    CLIENT, FRONTENDS, Family, Method, SECRET_CLIENT, SIP, SIPS, VIP, outside, public,
+};
 use crate::process::Process;
 
 /// Beyond what a run is planned to take, which on a busy machine is longer.
@@ -27,6 +31,8 @@ pub enum Transport {
     Udp,
     /// Connections.
     Tcp,
+    /// Connections that are encrypted. What is said on them only the generator can judge.
+    Tls,
 }
 
 impl Transport {
@@ -36,6 +42,7 @@ impl Transport {
         match self {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
+            Transport::Tls => "tls",
         }
     }
 }
@@ -67,9 +74,11 @@ impl Load {
     /// It cannot be started.
     pub(crate) fn start(site: Site<'_>, calls: Calls) -> Result<Load> {
         let Calls { family, transport, count, per_second, seconds, run } = calls;
-        let target = VIP.at(family, SIP);
+        let is_secret = transport == Transport::Tls;
+        let (port, client) = if is_secret { (SIPS, SECRET_CLIENT) } else { (SIP, CLIENT) };
+        let target = VIP.at(family, port);
         let mut command: Command = site.segment.clients.command(site.ringfarm);
-        let bind = outside(CLIENT).ip(family).to_string();
+        let bind = outside(client).ip(family).to_string();
         command.args(["load", &target.to_string(), "--bind", &bind]);
         let own = FRONTENDS.map(|host| public(host).ip(family));
         for allowed in own.iter().filter(|_| site.method != Method::SingleIpNat) {
@@ -78,6 +87,10 @@ impl Load {
         command.args(["--allow-target", &target.ip().to_string()]);
         let name = transport.name();
         command.args(["--transport", name]);
+        if is_secret {
+            command.arg("--tls-authority").arg(certificates::authority(site.folder));
+            command.args(["--domain", &domain(target.ip())]);
+        }
         let kind = format!("{name}{}r{run}", if family == Family::Ipv4 { 4 } else { 6 });
         for side in ["caller", "callee"] {
             command.args([format!("--{side}-prefix"), format!("{kind}-{side}-")]);
@@ -127,6 +140,15 @@ impl Load {
         let Calls { count, per_second, seconds, .. } = self.calls;
         let planned = f64::from(count) / per_second + f64::from(seconds);
         Duration::from_secs_f64(planned) * BUSY + PATIENCE
+    }
+}
+
+/// Users' domain: the shared address, whatever the port.
+fn domain(ip: IpAddr) -> String {
+    match ip {
+        IpAddr::V4(ip) => ip.to_string(),
+        // As the generator writes it (see `ringfarm load`), which cannot read the usual form.
+        IpAddr::V6(ip) => format!("v6-{}.invalid", ip.to_string().replace(':', "-")),
     }
 }
 

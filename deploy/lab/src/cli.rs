@@ -59,6 +59,9 @@ pub struct LabArgs {
     /// The engine's server [default: where `deploy/test --install` puts it].
     #[arg(long, value_name = "FILE")]
     nats_server: Option<PathBuf>,
+    /// Make no calls: have everything stay up for clients of your own, until Ctrl-C.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) stay: bool,
     /// Keep logs and captures.
     #[arg(long)]
     pub(crate) keep: bool,
@@ -90,7 +93,7 @@ impl LabArgs {
     }
 
     pub(crate) fn transports(&self) -> Vec<Transport> {
-        self.transport.map_or(vec![Transport::Udp, Transport::Tcp], |one| vec![one])
+        self.transport.map_or(vec![Transport::Udp, Transport::Tcp, Transport::Tls], |one| vec![one])
     }
 
     pub(crate) fn ringfarm(&self) -> Result<PathBuf> {

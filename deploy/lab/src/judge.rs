@@ -3,7 +3,8 @@
 //! A SIP answer has to come from the address and port that its request went to, and whatever comes to a
 //! client's SIP port over UDP from one that the client has sent SIP to: phones, and the firewalls before
 //! them, drop everything else (S38, S39, S53). A media packet has to come from an address and port that a
-//! description has told this side.
+//! description has told this side. What clients say over TLS nobody else can read, so their media is judged by
+//! themselves: they have an address of their own.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
@@ -117,6 +118,9 @@ pub fn judge(sip: &[Sip], media: &[Media]) -> Verdict {
     let mut partners: HashMap<SocketAddr, BTreeSet<SocketAddr>> = HashMap::new();
     let mut told: HashSet<SocketAddr> = HashSet::new();
     for message in sip {
+        if !is_client(&message.source) && !is_client(&message.destination) {
+            continue;
+        }
         if is_client(&message.source) {
             partners.entry(message.source).or_default().insert(message.destination);
             if message.code.is_none() {
@@ -143,7 +147,7 @@ pub fn judge(sip: &[Sip], media: &[Media]) -> Verdict {
         };
         verdict.wrong_answers += u64::from(!is_right);
     }
-    for (source, destination) in media.iter().filter(|(source, _)| !is_client(source)) {
+    for (source, destination) in media.iter().filter(|(_, destination)| is_client(destination)) {
         if partners.contains_key(destination) {
             // SIP from a port that is none of SIP.
             verdict.wrong_answers += 1;

@@ -7,6 +7,7 @@
 
 mod balancer;
 mod calls;
+mod certificates;
 pub mod changes;
 pub mod cli;
 mod engine;

@@ -11,8 +11,9 @@ use anyhow::{Context, Result, ensure};
 use load::relaybench::stop::Stop;
 use nix::sys::signal::Signal;
 
+use crate::certificates;
 use crate::engine;
-use crate::plan::{BACKENDS, ENGINE, FRONTENDS, Family, Member, Method, SIP, VIP, inside};
+use crate::plan::{BACKENDS, ENGINE, FRONTENDS, Family, Member, Method, SIP, SIPS, VIP, inside};
 use crate::process::{self, Process, until};
 use crate::segment::Segment;
 
@@ -128,6 +129,7 @@ impl<'s> Site<'s> {
             let key = if method == Method::SingleIpNat { "cluster_wan_ip" } else { "wan_ip" };
             let _infallible = writeln!(text, "{key} = [\"{}\", \"{}\"]", wan.v4, wan.v6);
         }
+        text += &certificates::settings(self.folder);
         text + &self.listeners(member)
     }
 
@@ -147,6 +149,7 @@ impl<'s> Site<'s> {
                 continue;
             }
             let vip = VIP.at(family, SIP);
+            let vip_tls = VIP.at(family, SIPS);
             if self.method == Method::Dsr {
                 // S51, S52: over UDP a socket for the shared address and one for all.
                 let all = match family {
@@ -155,13 +158,16 @@ impl<'s> Site<'s> {
                 };
                 text += &listen("udp", vip.to_string(), "");
                 text += &listen("udp", all.clone(), "");
-                text += &listen("tcp", all, "");
+                text += &listen("tcp", all.clone(), "");
+                text += &listen("tls", all.replace(&SIP.to_string(), &SIPS.to_string()), "");
                 continue;
             }
             for transport in ["udp", "tcp"] {
                 let address = own.at(family, SIP).to_string();
                 text += &listen(transport, address, &format!("advertise = \"{vip}\"\n"));
             }
+            let address = own.at(family, SIPS).to_string();
+            text += &listen("tls", address, &format!("advertise = \"{vip_tls}\"\n"));
         }
         text
     }

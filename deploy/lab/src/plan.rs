@@ -130,6 +130,8 @@ pub const fn outside(host: u8) -> Pair {
 
 /// Where clients are, in their network.
 pub const CLIENT: u8 = 10;
+/// The address of clients whose SIP only they can read.
+pub const SECRET_CLIENT: u8 = 20;
 /// The way to the balancer, in the clients' network; the balancer in the others.
 pub const GATEWAY: u8 = 1;
 /// The router between clients and frontends, where the balancer is none.

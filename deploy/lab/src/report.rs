@@ -80,6 +80,29 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What came of a topology in which nobody has called.
+    #[must_use]
+    pub const fn of_nothing(topology: Method, spread: Spread) -> Outcome {
+        Outcome {
+            topology,
+            spread,
+            calls: 0,
+            calls_failed: 0,
+            rtp_sent: 0,
+            rtp_lost: 0,
+            inner_hop_share: 0.0,
+            wrong_source_answers: 0,
+            wrong_source_media: 0,
+            answers_judged: 0,
+            media_judged: 0,
+            large_requests: 0,
+            large_answered: 0,
+            conntrack_entries: 0,
+            clients: Vec::new(),
+            changes: Vec::new(),
+        }
+    }
+
     /// Whether no call failed, no packet was lost and none came from the wrong place.
     #[must_use]
     pub fn is_flawless(&self) -> bool {

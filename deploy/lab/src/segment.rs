@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use load::relaybench::netns::Namespace;
 
 use crate::plan::{
-    BACKENDS, CLIENT, ENGINE, FRONTENDS, Family, GATEWAY, Method, Pair, ROUTER, VIP, inside, mac,
-    outside, public,
+    BACKENDS, CLIENT, ENGINE, FRONTENDS, Family, GATEWAY, Method, Pair, ROUTER, SECRET_CLIENT, VIP,
+    inside, mac, outside, public,
 };
 use crate::process;
 
@@ -93,6 +93,7 @@ impl Segment {
         clients.ip(&format!("link set {DEVICE} gso_max_segs 1 up"))?;
         give(gate, OUT, outside(GATEWAY))?;
         give(clients, DEVICE, outside(CLIENT))?;
+        give(clients, DEVICE, outside(SECRET_CLIENT))?;
         leave(clients, outside(GATEWAY))?;
         sysctl(gate, &["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])?;
         self.plug(&self.balancer, GATEWAY)?;

@@ -1,6 +1,7 @@
 //! One topology after the other.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use load::relaybench::netns;
@@ -8,15 +9,19 @@ use load::relaybench::stop::Stop;
 
 use crate::balancer;
 use crate::calls::{Calls, Load, Transport};
+use crate::certificates;
 use crate::changes;
 use crate::cli::LabArgs;
 use crate::engine;
 use crate::judge::Capture;
 use crate::large;
 use crate::members::{Running, Site, figure};
-use crate::plan::{Family, Method};
+use crate::plan::{CLIENT, Family, Method, VIP, outside};
 use crate::report::{Clients, Outcome, Report};
 use crate::segment::Segment;
+
+/// How long is slept at once by who waits for the end.
+const STAYS: Duration = Duration::from_secs(60);
 
 /// Runs the topologies that are asked for.
 ///
@@ -44,9 +49,13 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
     let segment = Segment::create(method)?;
     let ringfarm: PathBuf = args.ringfarm()?;
     let site = Site { segment: &segment, method, ringfarm: &ringfarm, folder, stop };
+    certificates::make(folder)?;
     let _engine = engine::start(&segment, &args.nats_server()?, folder, stop)?;
     let mut members = site.start()?;
     balancer::start(site, args.spread, args.session_binding)?;
+    if args.stay {
+        return stay(args, site);
+    }
     let capture = Capture::start(&segment, folder, stop)?;
     let clients = make_calls(args, site)?;
     let mut large = (0, 0);
@@ -81,6 +90,18 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
         clients,
         changes,
     })
+}
+
+/// Leaves everything to whoever has phones of his own, until he has had enough.
+fn stay(args: &LabArgs, site: Site<'_>) -> Result<Outcome> {
+    let _follows = balancer::follow(site)?;
+    eprintln!("{} is up: clients are at {:?} in", site.method, outside(CLIENT).both());
+    eprintln!("  ip netns exec {} bash", site.segment.clients.name());
+    eprintln!("the shared address is {:?}, the balancer is in", VIP.both());
+    eprintln!("  ip netns exec {} bash", site.segment.balancer.name());
+    eprintln!("logs and settings are in {}; end it with Ctrl-C", site.folder.display());
+    while site.stop.sleep(STAYS).is_ok() {}
+    Ok(Outcome::of_nothing(site.method, args.spread))
 }
 
 /// All kinds of clients call at once; they share the calls.
