@@ -10,6 +10,9 @@ use signaling_core::{guard, ng};
 /// How often the same kind of warning is logged.
 const PERIOD: Duration = Duration::from_secs(1);
 
+/// The same for what a balancer does with each of its pings.
+const PINGS: Duration = Duration::from_secs(300);
+
 /// When each kind of warning was logged last.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
@@ -36,6 +39,7 @@ impl Notices {
             Notice::NoExit => self.warn(now, "no exit", notice),
             // Twice an overload.
             Notice::Overload(_) => tracing::warn!("{notice}"),
+            Notice::NoSuchPing => self.warn_each(PINGS, now, "no such ping", notice),
             // Strangers can cause any number of these.
             Notice::Malformed { .. } => tracing::debug!("{notice}"),
         }
@@ -52,7 +56,17 @@ impl Notices {
     }
 
     fn warn(&mut self, now: Instant, name: &'static str, notice: &dyn Display) {
-        match self.held_back(now, name) {
+        self.warn_each(PERIOD, now, name, notice);
+    }
+
+    fn warn_each(
+        &mut self,
+        period: Duration,
+        now: Instant,
+        name: &'static str,
+        notice: &dyn Display,
+    ) {
+        match self.held_back(period, now, name) {
             Some(0) => tracing::warn!("{notice}"),
             Some(more) => tracing::warn!("{notice} (and {more} more of the kind before)"),
             None => tracing::debug!("{notice}"),
@@ -60,12 +74,12 @@ impl Notices {
     }
 
     /// How many of this kind were held back since one was logged; `None`: this one is held back too.
-    fn held_back(&mut self, now: Instant, name: &'static str) -> Option<u64> {
+    fn held_back(&mut self, period: Duration, now: Instant, name: &'static str) -> Option<u64> {
         let Some(kind) = self.kinds.iter_mut().find(|kind| kind.name == name) else {
             self.kinds.push(Kind { name, logged: now, held_back: 0 });
             return Some(0);
         };
-        if now.saturating_duration_since(kind.logged) < PERIOD {
+        if now.saturating_duration_since(kind.logged) < period {
             kind.held_back += 1;
             return None;
         }
@@ -82,12 +96,12 @@ mod tests {
     fn a_warning_that_repeats_is_logged_once_a_period_with_how_often() {
         let mut notices = Notices::default();
         let start = Instant::now();
-        assert_eq!(notices.held_back(start, "calls"), Some(0));
+        assert_eq!(notices.held_back(PERIOD, start, "calls"), Some(0));
         for ms in [0, 10, 999] {
-            assert_eq!(notices.held_back(start + Duration::from_millis(ms), "calls"), None);
+            assert_eq!(notices.held_back(PERIOD, start + Duration::from_millis(ms), "calls"), None);
         }
-        assert_eq!(notices.held_back(start, "media refused"), Some(0), "another kind");
-        assert_eq!(notices.held_back(start + PERIOD, "calls"), Some(3));
-        assert_eq!(notices.held_back(start + 2 * PERIOD, "calls"), Some(0));
+        assert_eq!(notices.held_back(PERIOD, start, "media refused"), Some(0), "another kind");
+        assert_eq!(notices.held_back(PERIOD, start + PERIOD, "calls"), Some(3));
+        assert_eq!(notices.held_back(PERIOD, start + 2 * PERIOD, "calls"), Some(0));
     }
 }

@@ -180,6 +180,9 @@ impl Proxy {
             return Ok(());
         }
         if for_us && uri.user().is_none() && matches!(method, Method::Other(_)) {
+            if method.as_str() == "OPTION" {
+                self.notice(Notice::NoSuchPing);
+            }
             // RFC 3261 21.5.2: for the node itself, which is no user.
             return Err(Answer::new(501, "Method Not Implemented").with(HeaderName::Allow, ALLOW));
         }

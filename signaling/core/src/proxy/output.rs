@@ -182,11 +182,17 @@ pub enum Notice {
     NoExit,
     /// Requests begin to be refused for overload, or that is over.
     Overload(overload::Report),
+    /// This node has been asked with the method `OPTION`, which there is not: a load balancer's ping that was
+    /// set up from an example with that slip (S56).
+    NoSuchPing,
 }
 
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Notice::NoSuchPing => f.write_str(
+                "answered 501 to the method OPTION; if that is your load balancer's ping, have it send OPTIONS",
+            ),
             Notice::MediaRefused { call_id, reason } => {
                 write!(f, "the relay refused the media of call {call_id}: {reason}")
             }

@@ -34,6 +34,7 @@ fn unserved(bench: &Bench) -> Vec<Unserved> {
         | Notice::Malformed { .. }
         | Notice::Guard(_)
         | Notice::NoExit
+        | Notice::NoSuchPing
         | Notice::Overload(_) => None,
     };
     bench.notices.iter().filter_map(family).collect()

@@ -10,6 +10,7 @@ use super::calls::{ALICE, BOB, invite};
 use super::harness::{Bench, NODE, Plan, sdp, show};
 use crate::overload;
 use crate::proxy::config::{Limits, NextHop, Route};
+use crate::proxy::output::Notice;
 use crate::wire::{HeaderName, Message};
 
 pub(super) fn with_users() -> Plan {
@@ -392,4 +393,26 @@ fn every_extension_that_a_proxy_should_support_is_named_as_unsupported() {
     let odd = [&call[..at], &odd[..], &call[at + 8..]].concat();
     bench.datagram(ALICE, odd.into());
     bench.expect_status(ALICE, 420);
+}
+
+/// S56: an example that many copy has a slip in the method's name. It is refused as any other that there is
+/// not, and the operator is told why the balancer takes the node for dead.
+#[test]
+fn a_ping_whose_method_is_misspelt_is_refused_and_told_of() {
+    let mut bench = Bench::new(Plan::default());
+    let ping = format!(
+        "OPTION sip:{NODE} SIP/2.0\r\nVia: SIP/2.0/UDP {ALICE};branch=z9hG4bKping\r\nRoute: <sip:{NODE};lr>\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:lb@{ALICE}>;tag=l\r\nTo: <sip:{NODE}>\r\nCall-ID: ping\r\n\
+         CSeq: 1 OPTION\r\nContent-Length: 0\r\n\r\n"
+    );
+    bench.udp(ALICE, &ping);
+    bench.expect_status(ALICE, 501);
+    assert_eq!(bench.notices, [Notice::NoSuchPing]);
+    bench.notices.clear();
+    bench.udp(
+        ALICE,
+        &ping.replace("OPTION ", "FETCH ").replace("1 OPTION", "1 FETCH").replace("ping", "fetch"),
+    );
+    bench.expect_status(ALICE, 501);
+    assert_eq!(bench.notices, []);
 }
