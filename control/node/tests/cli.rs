@@ -278,3 +278,39 @@ fn cluster_init_says_the_whole_path_of_the_keys() {
     let whole = format!("state = \"{}\"", dir.path().join("keys").display());
     assert!(text.contains(&whole), "{text}");
 }
+
+/// The pages of docs/deploy: each `ringfarm lb render` that they show prints something for the site that they describe.
+#[test]
+fn the_deployment_pages_show_commands_that_work() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/deploy");
+    let read = |name: &str| std::fs::read_to_string(folder.join(name)).expect("a page");
+    let page = read("single-ip-nat.md");
+    let block = page.split("`site.toml`:\n").nth(1).expect("the site is described");
+    let lines = block.lines().skip_while(|line| line.is_empty());
+    let mut site: String =
+        lines.take_while(|line| !line.is_empty()).map(|line| line.to_owned() + "\n").collect();
+    for number in 1..=3 {
+        let lan = format!("lan = [\"10.0.0.{number}\"]\n");
+        assert!(site.contains(&lan), "{site}");
+        site = site.replace(&lan, &format!("{lan}wan = [\"203.0.113.1{number}\"]\n"));
+    }
+    let dir = tempfile::tempdir().expect("a scratch folder");
+    std::fs::write(dir.path().join("site.toml"), site).expect("the site");
+    let mut shown = 0;
+    for name in ["single-ip-nat.md", "multi-ip.md", "multi-ip-nat.md", "dsr.md"] {
+        for line in read(name).lines() {
+            let Some(words) = line.trim().strip_prefix("ringfarm lb render ") else { continue };
+            let words = words.split(['#', '|', '>']).next().unwrap_or_default();
+            let output = std::process::Command::new(env!("CARGO_BIN_EXE_ringfarm"))
+                .args(["lb", "render"])
+                .args(words.split_whitespace())
+                .current_dir(dir.path())
+                .output()
+                .expect("it starts");
+            let said = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{name}: {line}: {said}");
+            shown += 1;
+        }
+    }
+    assert!(shown >= 8, "{shown}");
+}
