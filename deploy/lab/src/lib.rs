@@ -10,6 +10,7 @@ mod calls;
 mod certificates;
 pub mod changes;
 pub mod cli;
+mod doctor;
 mod engine;
 pub mod judge;
 mod large;

@@ -73,6 +73,8 @@ pub struct Outcome {
     pub large_answered: u32,
     /// Connections that the balancer's kernel tracks for SIP over UDP or for media: there should be none.
     pub conntrack_entries: u64,
+    /// What `ringfarm doctor --from-outside` finds wrong with the balancer, by the names of its checks.
+    pub doctor: Vec<String>,
     /// By kind of client.
     pub clients: Vec<Clients>,
     /// What came of frontends that left, one after the other.
@@ -98,6 +100,7 @@ impl Outcome {
             large_requests: 0,
             large_answered: 0,
             conntrack_entries: 0,
+            doctor: Vec::new(),
             clients: Vec::new(),
             changes: Vec::new(),
         }
@@ -112,6 +115,7 @@ impl Outcome {
             && self.wrong_source_media == 0
             && self.large_answered == self.large_requests
             && self.conntrack_entries == 0
+            && self.doctor.is_empty()
             && self.changes.iter().all(Change::is_flawless)
     }
 }
@@ -215,6 +219,9 @@ impl fmt::Display for Report {
                 one.large_answered,
                 one.conntrack_entries
             )?;
+            for check in &one.doctor {
+                writeln!(f, "{:<14} ringfarm doctor finds: {check}", one.topology.name())?;
+            }
             for change in &one.changes {
                 writeln!(
                     f,

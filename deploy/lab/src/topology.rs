@@ -12,6 +12,7 @@ use crate::calls::{Calls, Load, Transport};
 use crate::certificates;
 use crate::changes;
 use crate::cli::LabArgs;
+use crate::doctor;
 use crate::engine;
 use crate::judge::Capture;
 use crate::large;
@@ -56,6 +57,10 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
     if args.stay {
         return stay(args, site);
     }
+    let mut doctor = Vec::new();
+    for family in args.families() {
+        doctor.extend(doctor::ask(site, family)?);
+    }
     let capture = Capture::start(&segment, folder, stop)?;
     let clients = make_calls(args, site)?;
     let mut large = (0, 0);
@@ -87,6 +92,7 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
         large_requests: large.0,
         large_answered: large.1,
         conntrack_entries,
+        doctor,
         clients,
         changes,
     })

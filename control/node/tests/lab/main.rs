@@ -60,11 +60,12 @@ fn with_direct_server_return_answers_come_from_the_shared_address() {
 }
 
 /// Rows S37, S39: a balancer that binds sessions gives answers of other frontends than the one that got the
-/// request another port.
+/// request another port, and `ringfarm doctor` says from a client's host that it does.
 #[test]
 fn with_session_binding_answers_come_from_the_wrong_port() {
     let report = lab(
         "single-ip-nat --calls 6 --rate 6 --seconds 1 --family ipv4 --transport udp --session-binding",
     );
     assert!(report.wrong_source_answers > 0, "{report}");
+    assert!(report.topologies[0].doctor.contains(&"session_binding".to_owned()), "{report}");
 }

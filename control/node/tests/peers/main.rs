@@ -11,6 +11,7 @@ mod baresip;
 mod baresip_calls;
 mod capture;
 mod dns;
+mod doctor;
 mod events;
 mod features;
 mod flows;
