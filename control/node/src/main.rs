@@ -27,9 +27,6 @@ use clap::Parser;
 use cli::{BenchCommand, Cli, Command, ConfigCommand};
 use exit::Stop;
 
-#[global_allocator]
-static ALLOCATOR: memory::Allocator = memory::Allocator;
-
 fn main() -> ExitCode {
     let Cli { run, command } = Cli::parse();
     let done = match command.unwrap_or(Command::Run(run)) {
