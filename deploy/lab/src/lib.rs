@@ -23,4 +23,4 @@ mod segment;
 mod topology;
 
 pub use cli::LabArgs;
-pub use topology::run;
+pub use topology::{Standing, run, with};

@@ -25,6 +25,9 @@ const SAID: Duration = Duration::from_secs(5);
 const MESH: u16 = 7443;
 const METRICS: u16 = 9090;
 
+/// A domain that they serve besides the shared address.
+const DOMAIN: &str = "ring.test";
+
 /// What starts members.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Site<'s> {
@@ -110,7 +113,7 @@ impl<'s> Site<'s> {
         let mut text = format!(
             "[control]\nsocket = \"{}\"\n\n[node]\nname = \"{}\"\nworkers = 1\n\n\
              [metrics]\nlisten = \"{}:{METRICS}\"\n\n[users]\nopen = true\n\n\
-             [defence]\nenabled = false\n\n\
+             [defence]\nenabled = false\n\n[sip]\ndomains = [\"{DOMAIN}\"]\n\n\
              [cluster]\nstate = \"{}\"\nlisten = \"{}:{MESH}\"\nrole = \"{role}\"\n\n\
              [cluster.engine]\nservers = [\"{engine}\"]\n\n\
              [media]\naddresses = [\"{}\", \"{}\"]\nports = \"{}-{}\"\n",

@@ -68,6 +68,11 @@ impl Segment {
         Ok(segment)
     }
 
+    /// What clients reach everything else by.
+    pub(crate) fn gate(&self) -> &Namespace {
+        self.router.as_ref().unwrap_or(&self.balancer)
+    }
+
     /// The host of a member.
     pub(crate) fn member(&self, number: u8) -> Result<&Namespace> {
         let found = self.members.iter().find(|(of, _)| *of == number);
@@ -86,7 +91,7 @@ impl Segment {
 
     /// Clients, and what they reach everything else by.
     fn wire_outside(&self) -> Result<()> {
-        let gate = self.router.as_ref().unwrap_or(&self.balancer);
+        let gate = self.gate();
         let clients = &self.clients;
         gate.ip(&format!("link add {OUT} type veth peer name {DEVICE} netns {}", clients.name()))?;
         gate.ip(&format!("link set {OUT} gso_max_segs 1 up"))?;

@@ -35,8 +35,9 @@ pub fn run(args: &LabArgs, stop: &Stop) -> Result<Report> {
     for method in args.methods() {
         let folder = tempfile::Builder::new().prefix("ringfarm-lab-").tempdir();
         let folder = folder.context("a scratch folder")?;
-        let came = one(args, method, folder.path(), stop)
-            .with_context(|| format!("{method}; files are in {}", folder.path().display()));
+        let came =
+            raise(args, method, folder.path(), stop, |site, members| one(args, site, members))
+                .with_context(|| format!("{method}; files are in {}", folder.path().display()));
         if args.keep || came.is_err() {
             let kept = folder.keep();
             eprintln!("{method}: logs and captures are kept in {}", kept.display());
@@ -46,14 +47,59 @@ pub fn run(args: &LabArgs, stop: &Stop) -> Result<Report> {
     Ok(Report::of(outcomes))
 }
 
-fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Outcome> {
+/// A topology that stands, for clients of others' making.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'s> {
+    /// The network namespace of the clients.
+    pub clients: &'s str,
+    /// That of the router between them and everything else.
+    pub gate: &'s str,
+    /// Where files may be put; `authority.pem` there vouches for the shared address.
+    pub folder: &'s Path,
+}
+
+/// Has `work` done while a topology stands, whose balancer follows its members.
+///
+/// # Errors
+/// Something of the lab could not be made or does not run, or `work` fails.
+pub fn with<T>(
+    args: &LabArgs,
+    method: Method,
+    stop: &Stop,
+    work: impl FnOnce(Standing<'_>) -> Result<T>,
+) -> Result<T> {
+    netns::sweep();
+    let folder = tempfile::Builder::new().prefix("ringfarm-lab-").tempdir();
+    let folder = folder.context("a scratch folder")?;
+    raise(args, method, folder.path(), stop, |site, members| {
+        let _follows = balancer::follow(site)?;
+        let (clients, gate) = (site.segment.clients.name(), site.segment.gate().name());
+        let came = work(Standing { clients, gate, folder: site.folder });
+        drop(members);
+        came
+    })
+}
+
+/// Builds a topology, has `work` done, and takes it down.
+fn raise<T>(
+    args: &LabArgs,
+    method: Method,
+    folder: &Path,
+    stop: &Stop,
+    work: impl FnOnce(Site<'_>, Vec<Running<'_>>) -> Result<T>,
+) -> Result<T> {
     let segment = Segment::create(method)?;
     let ringfarm: PathBuf = args.ringfarm()?;
     let site = Site { segment: &segment, method, ringfarm: &ringfarm, folder, stop };
     certificates::make(folder)?;
     let _engine = engine::start(&segment, &args.nats_server()?, folder, stop)?;
-    let mut members = site.start()?;
+    let members = site.start()?;
     balancer::start(site, args.spread, args.session_binding)?;
+    work(site, members)
+}
+
+fn one(args: &LabArgs, site: Site<'_>, mut members: Vec<Running<'_>>) -> Result<Outcome> {
+    let Site { segment, method, folder, stop, .. } = site;
     if args.stay {
         return stay(args, site);
     }
@@ -61,7 +107,7 @@ fn one(args: &LabArgs, method: Method, folder: &Path, stop: &Stop) -> Result<Out
     for family in args.families() {
         doctor.extend(doctor::ask(site, family)?);
     }
-    let capture = Capture::start(&segment, folder, stop)?;
+    let capture = Capture::start(segment, folder, stop)?;
     let clients = make_calls(args, site)?;
     let mut large = (0, 0);
     for family in args.families().into_iter().filter(|_| !args.session_binding) {

@@ -1,6 +1,25 @@
 //! The lab behind every balancer (`deploy/lab/run`), with few calls: real members behind the rules that
 //! `ringfarm lb render` gives to operators, in network namespaces, judged by tshark.
 
+#[expect(dead_code, reason = "what only tests of a single node need of it")]
+#[path = "../peers/baresip.rs"]
+mod baresip;
+mod clients;
+#[expect(dead_code, unused_imports, reason = "what only tests of a single node need of it")]
+#[path = "../peers/harness/mod.rs"]
+mod harness;
+#[expect(dead_code, reason = "what only tests of a single node need of it")]
+#[path = "../peers/kamailio.rs"]
+mod kamailio;
+#[path = "../peers/scenario.rs"]
+mod scenario;
+#[expect(dead_code, reason = "what only tests of a single node need of it")]
+#[path = "../peers/sipp.rs"]
+mod sipp;
+#[expect(dead_code, reason = "what only tests of a single node need of it")]
+#[path = "../peers/tone.rs"]
+mod tone;
+
 use std::path::PathBuf;
 
 use clap::Parser as _;
@@ -9,10 +28,15 @@ use lab::changes::What;
 use lab::report::{Outcome, Report};
 use load::relaybench::stop::Stop;
 
+/// The node to run.
+fn program() -> PathBuf {
+    let program = std::env::var_os("RINGFARM_BIN").map(PathBuf::from);
+    program.unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfarm").into())
+}
+
 /// Runs it with these words.
 fn lab(words: &str) -> Report {
-    let program = std::env::var_os("RINGFARM_BIN").map(PathBuf::from);
-    let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_ringfarm").into());
+    let program = program();
     let mut line: Vec<String> =
         std::iter::once("lab").chain(words.split(' ')).map(str::to_owned).collect();
     line.extend(["--ringfarm".to_owned(), program.display().to_string()]);
