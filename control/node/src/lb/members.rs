@@ -83,7 +83,7 @@ fn one(member: &Value, vip: AddressPair) -> anyhow::Result<SiteMember> {
 }
 
 /// Where a balancer reaches a member: where it takes SIP, which is neither the VIP nor its own loopback; in the
-/// network of the mesh, if it is there, too.
+/// network of the mesh, if it is there, too. A member that tells the VIP alone is reached where other members reach it.
 fn lan(member: &Value, vip: AddressPair) -> AddressPair {
     let ip = |text: &Value| {
         let address = text.as_str()?.parse::<std::net::SocketAddr>().ok()?;
@@ -96,6 +96,7 @@ fn lan(member: &Value, vip: AddressPair) -> AddressPair {
         .collect();
     let mesh = ip(&member["mesh"]);
     sip.sort_by_key(|ip| Some(*ip) != mesh);
+    sip.extend(mesh);
     let first = |wanted: fn(&IpAddr) -> bool| sip.iter().copied().find(wanted);
     let both = [first(IpAddr::is_ipv4), first(IpAddr::is_ipv6)];
     // One a family: that is what a pair takes.
@@ -163,5 +164,9 @@ mod tests {
         let expected =
             parse("name=fe-1,lan=10.0.0.1,lan=fd00::1,wan=203.0.113.11,ports=10000-19999");
         assert_eq!(members[0], expected.unwrap());
+        let mut told = member("fe-1", "member", false);
+        told["sip"] = json!([{ "transport": "udp", "address": "203.0.113.5:5060" }]);
+        let members = of_cluster(&json!({ "members": [told] }), vip).unwrap();
+        assert_eq!(members[0].lan.addresses(), ["10.0.0.1".parse::<IpAddr>().unwrap()]);
     }
 }
