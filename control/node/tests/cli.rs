@@ -264,7 +264,7 @@ fn commands_about_the_cluster_say_where_they_looked_and_how_they_are_used() {
     }
     let (code, out, _) = outcome(&ringfarm(&["settings", "keys", "--json"]));
     let keys: serde_json::Value = serde_json::from_str(&out).expect("JSON");
-    assert!(code == 0 && keys.as_array().is_some_and(|keys| keys.len() == 9), "{out}");
+    assert!(code == 0 && keys.as_array().is_some_and(|keys| keys.len() == 10), "{out}");
 }
 
 /// Where a member's keys are is written as a node started from any folder finds it.

@@ -107,6 +107,9 @@ pub(super) enum End {
 /// What a branch of those begins with that use a token of a life that is over.
 pub(super) const DEAD: &str = "z9hG4bKd";
 
+/// How the answer ends for a call that rang and whose member has died (B5).
+const GONE: &str = " 500 Member With The Call Is Gone";
+
 /// By then everybody knows that a process is no more: its host may have vanished with it.
 const FORGOTTEN: Duration = Duration::from_secs(3);
 
@@ -384,8 +387,8 @@ impl Ledger {
         }
         let key = ((*branch).to_owned(), method.to_owned());
         let Some(tx) = self.txs.get_mut(&key) else { return };
-        // 481 and 503 are said by whoever does not have it.
-        let is_refusal = matches!(text.status(), Some(481 | 503));
+        // 481 and 503 are said by whoever does not have it, and this 500 by who answers for a dead member.
+        let is_refusal = matches!(text.status(), Some(481 | 503)) || text.start.ends_with(GONE);
         let is_new = !tx.handlers.iter().any(|(other, _)| other.process == who.process);
         let is_free = tx.token.is_none();
         if is_new && !is_refusal {

@@ -34,7 +34,10 @@ impl Ledger {
         for key in &keys {
             let tx = &txs[key];
             self.handled_once(now, tx);
-            self.one_result(now, tx);
+            // A CANCEL goes where its INVITE went, by what was so then.
+            let invite = (tx.method == "CANCEL").then(|| (key.0.clone(), "INVITE".to_owned()));
+            let since = invite.and_then(|key| txs.get(&key)).map_or(tx.begun, |tx| tx.begun);
+            self.one_result(now, tx, since);
         }
         self.txs = txs;
         for key in &keys {
@@ -94,12 +97,13 @@ impl Ledger {
         }
     }
 
-    fn one_result(&mut self, now: Instant, tx: &Tx) {
+    /// What steers it was decided from `since` on.
+    fn one_result(&mut self, now: Instant, tx: &Tx, since: Instant) {
         let Some((ended, _)) = tx.ended.filter(|_| tx.finals.len() > 1) else { return };
         // Two handlers have been judged; refusals come from where the farm looks different.
         let is_excused = tx.handlers.len() > 1
             || tx.handlers.iter().any(|(who, _)| self.is_over(*who, now))
-            || self.is_apart(tx.begun - DETECTION, ended + Duration::from_secs(32))
+            || self.is_apart(since - DETECTION, ended + Duration::from_secs(32))
             || self.owner_is_over(tx, now)
             || self.is_disconnected(tx, ended);
         if !is_excused {
