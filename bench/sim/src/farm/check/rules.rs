@@ -164,6 +164,7 @@ impl Ledger {
         is_over
             || owner_died
             || self.owner_is_over(tx, at)
+            || is_twice(tx)
             || self.is_apart(tx.begun - DETECTION, at)
             || self.is_binding_lost(tx)
             || self.is_disconnected(tx, at)
@@ -199,4 +200,11 @@ impl Ledger {
             death.is_some_and(|death| *death <= registered.at + COPY)
         })
     }
+}
+
+/// Whether two members have handled a call, which has been judged: its callee takes the one that comes second for
+/// a merged request (RFC 3261 8.2.2.2), and that refusal may be the first answer.
+fn is_twice(tx: &Tx) -> bool {
+    matches!((tx.expected, tx.ended), (Expected::Call(_), Some((_, End::Final(482)))))
+        && tx.handlers.len() > 1
 }
