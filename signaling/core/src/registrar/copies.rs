@@ -25,6 +25,10 @@ const EMPTY_KEPT: Duration = Duration::from_secs(120);
 /// back that has left, until its time is over.
 const EMPTY_MAX: usize = 65_536;
 
+/// By how much more a registration makes a list later than the end of a connection: where a split farm has had both
+/// at once, the phone is where it has registered. So many connections of a user do not end in one split.
+const REGISTERED: u64 = 256;
+
 /// What a registrar that shares its bindings keeps besides.
 #[derive(Debug)]
 pub(super) struct Copies {
@@ -40,12 +44,31 @@ pub(super) struct Copies {
 }
 
 impl Copies {
-    /// A list has changed: here, or as another member says.
+    /// A list has changed: here by a registration, or as another member says.
     pub(super) fn note(&mut self, aor: &Arc<str>, version: Option<Version>) {
-        let known = self.versions.get(aor).copied().unwrap_or_default();
-        let own = || Version { count: known.count.saturating_add(1), member: self.own.get() };
-        self.versions.insert(aor.clone(), version.unwrap_or_else(own));
-        if version.is_none() && self.changed.back() != Some(aor) {
+        match version {
+            Some(version) => {
+                self.versions.insert(aor.clone(), version);
+            }
+            None => {
+                let count = (self.count_of(aor) / REGISTERED).saturating_add(1);
+                self.note_own(aor, count.saturating_mul(REGISTERED));
+            }
+        }
+    }
+
+    /// Something that is no registration has changed a list here, or it is to be told once more.
+    pub(super) fn note_again(&mut self, aor: &Arc<str>) {
+        self.note_own(aor, self.count_of(aor).saturating_add(1));
+    }
+
+    fn count_of(&self, aor: &Arc<str>) -> u64 {
+        self.versions.get(aor).copied().unwrap_or_default().count
+    }
+
+    fn note_own(&mut self, aor: &Arc<str>, count: u64) {
+        self.versions.insert(aor.clone(), Version { count, member: self.own.get() });
+        if self.changed.back() != Some(aor) {
             self.changed.push_back(aor.clone());
         }
     }
@@ -173,5 +196,36 @@ impl Registrar {
             removed += self.remove_flow(connection);
         }
         removed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copies(own: u16) -> Copies {
+        Copies {
+            own: MemberId::new(own).unwrap(),
+            versions: BTreeMap::new(),
+            changed: VecDeque::new(),
+            emptied: VecDeque::new(),
+            empty: VecDeque::new(),
+        }
+    }
+
+    /// Two halves of a farm: in one a phone registers, in the other its connection of before ends.
+    #[test]
+    fn a_registration_is_later_than_ends_of_connections_that_it_has_not_heard_of() {
+        let bob: Arc<str> = "bob".into();
+        let (mut one, mut two) = (copies(1), copies(2));
+        two.note(&bob, None);
+        one.note(&bob, Some(two.versions["bob"]));
+        one.note(&bob, None);
+        two.note_again(&bob);
+        two.note_again(&bob);
+        assert!(one.versions["bob"] > two.versions["bob"]);
+        two.note(&bob, Some(one.versions["bob"]));
+        two.note_again(&bob);
+        assert!(two.versions["bob"] > one.versions["bob"], "what it has heard of ends");
     }
 }

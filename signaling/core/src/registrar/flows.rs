@@ -42,7 +42,7 @@ impl Registrar {
             if let Some(copies) = &mut self.copies {
                 // The end of another's connection is for that one to tell, which has a later version.
                 if copies.has(connection) {
-                    copies.note(&aor, None);
+                    copies.note_again(&aor);
                 }
                 if is_empty {
                     copies.note_empty(&aor);
@@ -60,7 +60,7 @@ impl Registrar {
         let first = ConnectionId::of_member(member.get(), 0, 0);
         let end = ConnectionId::of_member(member.get(), u32::MAX, u32::MAX);
         for (_, aor) in self.flows.range((first, Arc::from(""))..(end, Arc::from(""))) {
-            copies.note(aor, None);
+            copies.note_again(aor);
         }
     }
 
